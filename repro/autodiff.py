@@ -1,0 +1,90 @@
+"""Derivatives of stacked objectives: the one place that knows how PyTorch differentiates.
+
+A *stacked objective* maps parameters whose leaves have a leading replica dimension, `(R, ...)`, to `R`
+independent values. Because replica `r`'s value depends on replica `r`'s parameters alone, the gradient of
+the sum of the values is the stack of the replicas' gradients, and one forward-mode sweep with stacked
+tangents gives the stack of their directional derivatives.
+
+Parameters are a tensor or a dict of tensors; `leaves` and `like` go back and forth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import jvp, vmap
+
+Params: TypeAlias = Tensor | dict[str, Tensor]
+Objective: TypeAlias = Callable[[Params], Tensor]
+
+
+def leaves(params: Params) -> list[Tensor]:
+    """Return the tensors of a parameter structure in its order."""
+    return [params] if isinstance(params, Tensor) else list(params.values())
+
+
+def like(params: Params, tensors: Sequence[Tensor]) -> Params:
+    """Return tensors arranged as a parameter structure is."""
+    if isinstance(params, Tensor):
+        (tensor,) = tensors
+        return tensor
+    return dict(zip(params, tensors, strict=True))
+
+
+def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Params]:
+    """Evaluate a stacked objective and its gradient by reverse mode.
+
+    Args:
+        objective: Maps leaves `(R, ...)` to values `(R,)`.
+        params: Where to evaluate.
+
+    Returns:
+        Values `(R,)` and the gradients in the structure of `params`.
+    """
+    inputs = [leaf.detach().requires_grad_() for leaf in leaves(params)]
+    with torch.enable_grad():
+        value = objective(like(params, inputs))
+        gradients = torch.autograd.grad(value.sum(), inputs)
+    return value.detach(), like(params, gradients)
+
+
+def value_and_directional_derivatives(
+    objective: Objective, params: Params, tangents: Params, *, chunk_size: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Evaluate a stacked objective and its directional derivatives by forward mode.
+
+    Args:
+        objective: Maps leaves `(R, ...)` to values `(R,)`.
+        params: Where to evaluate.
+        tangents: In the structure of `params`, leaves `(k, R, ...)`.
+        chunk_size: Tangents carried through the objective at once; all by default. Memory of the
+            intermediate results grows with it.
+
+    Returns:
+        Values `(R,)` and directional derivatives `(k, R)`.
+    """
+    points, directions = leaves(params), leaves(tangents)
+    with torch.no_grad():
+        if directions[0].shape[0] == 1:
+            # one dual sweep: about 100 microseconds less overhead than vmap around jvp
+            with forward_ad.dual_level():
+                duals = [
+                    forward_ad.make_dual(point, direction[0])
+                    for point, direction in zip(points, directions, strict=True)
+                ]
+                value, slope = forward_ad.unpack_dual(objective(like(params, duals)))
+                return value, (torch.zeros_like(value) if slope is None else slope)[None]
+
+        def along(*tangent: Tensor) -> tuple[Tensor, Tensor]:
+            def function(*arguments: Tensor) -> Tensor:
+                return objective(like(params, arguments))
+
+            return cast("tuple[Tensor, Tensor]", jvp(function, tuple(points), tangent))
+
+        sweep = vmap(along, out_dims=(None, 0) if chunk_size is None else (0, 0), chunk_size=chunk_size)
+        value, slopes = sweep(*directions)
+        return (value if chunk_size is None else value[0]), slopes

@@ -1,0 +1,280 @@
+"""Estimators: ways to get a gradient, or an unbiased or projected guess of it, and what that costs.
+
+An estimator is a frozen value; called with an objective, parameters and a generator it returns an `Estimate`
+whose gradient has the structure of the parameters. `ForwardGradient` is tangents times aggregation: draw
+`k` directions, take `k` directional derivatives, aggregate (Baydin et al. 2022, Section 3; Flügel et al.
+2024, Section 3). `Backpropagation` is an estimator like any other.
+
+One call serves a single set of parameters (objective to a scalar, one generator) or `R` replicas at once
+(leaves `(R, ...)`, objective to `(R,)`, a sequence of `R` generators); a replica's estimate depends on its
+own parameters and its own generator alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from repro import aggregation as aggregations
+from repro import autodiff
+from repro import tangents as distributions
+from repro.autodiff import Objective, Params, leaves, like
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What an estimate costs, in units that do not depend on the machine.
+
+    Attributes:
+        forward_passes: Work in forward passes of the objective, by its matrix products: one for the value,
+            two more for each tangent carried along (the product rule has two terms), two more for a
+            backward pass. The first layer's input has no derivative, so networks pay slightly less.
+        tangents: Random directions drawn.
+    """
+
+    forward_passes: float
+    tangents: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A gradient estimate.
+
+    Attributes:
+        value: Objective at the parameters, `()` or `(R,)`.
+        gradient: The estimate, in the structure of the parameters.
+        directional_derivatives: Shape `(k,)` or `(k, R)`, before clipping; `None` where none were taken.
+        cost: What one replica's estimate costs.
+    """
+
+    value: Tensor
+    gradient: Params
+    directional_derivatives: Tensor | None
+    cost: Cost
+
+
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+class Estimator(Protocol):
+    """What training asks of an estimator."""
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one estimate."""
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        """Estimate the gradient of the objective at the parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Backpropagation:
+    """The gradient itself, by reverse mode."""
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one estimate."""
+        return Cost(forward_passes=3.0, tangents=0)
+
+    def __call__(
+        self, objective: Objective, params: Params, generator: Generators | None = None
+    ) -> Estimate:
+        """Return the value and the gradient.
+
+        Args:
+            objective: Maps parameters to a scalar, or stacked parameters to `(R,)`.
+            params: Where to evaluate.
+            generator: Ignored; every estimator takes one.
+
+        Returns:
+            The estimate, without directional derivatives.
+        """
+        del generator
+        value, gradient = autodiff.value_and_gradient(objective, params)
+        return Estimate(value, gradient, None, self.cost)
+
+
+@dataclasses.dataclass(frozen=True)
+class ForwardGradient:
+    """Directional derivatives along random tangents, aggregated; needs no backward pass.
+
+    Attributes:
+        num_tangents: `k`, the directions drawn for one estimate.
+        aggregation: `sum`, `mean` or `orthogonal_projection`.
+        tangents: Distribution of the tangents: `normal`, `rademacher` or `sphere`.
+        perturb: What the tangents live on: `weights`.
+        mode: `forward` takes derivatives in forward mode; `simulated` takes the same tangents against a
+            backpropagated gradient, which gives the same numbers at the cost of a backward pass.
+        clip: Largest absolute directional derivative, larger ones are cut to it (Rike & Førland 2022);
+            `None` for no limit.
+        chunk_size: Tangents carried through the objective at once; `None` for all. Bounds memory.
+    """
+
+    num_tangents: int = 1
+    aggregation: Literal["sum", "mean", "orthogonal_projection"] = "mean"
+    tangents: Literal["normal", "rademacher", "sphere"] = "normal"
+    perturb: Literal["weights"] = "weights"
+    mode: Literal["forward", "simulated"] = "forward"
+    clip: float | None = None
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_tangents < 1:
+            raise ValueError(f"`num_tangents` must be at least 1. Found {self.num_tangents}.")
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"`chunk_size` must be at least 1, or None. Found {self.chunk_size}.")
+        if self.clip is not None and not 0.0 < self.clip < math.inf:
+            raise ValueError(f"`clip` must be positive and finite, or None. Found {self.clip}.")
+        for name, choices in (
+            ("aggregation", aggregations.AGGREGATIONS),
+            ("tangents", distributions.DISTRIBUTIONS),
+            ("perturb", ("weights",)),
+            ("mode", ("forward", "simulated")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"`{name}` must be one of: {', '.join(choices)}. Found {getattr(self, name)!r}."
+                )
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one estimate."""
+        passes = 1.0 + 2.0 * self.num_tangents if self.mode == "forward" else 3.0
+        return Cost(forward_passes=passes, tangents=self.num_tangents)
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        """Estimate the gradient from random directional derivatives.
+
+        Args:
+            objective: Maps parameters to a scalar, or stacked parameters `(R, ...)` to `(R,)`.
+            params: Where to evaluate, a tensor or a dict of tensors.
+            generator: Source of the tangents; one a replica where the parameters are stacked.
+
+        Returns:
+            The estimate; its gradient lies in the span of the tangents.
+
+        Raises:
+            ValueError: If parameters, objective and generators disagree on the number of replicas.
+        """
+        if isinstance(generator, torch.Generator):
+            stacked = like(params, [leaf[None] for leaf in leaves(params)])
+            estimate = self._estimate(_stack(objective, params), stacked, [generator])
+            assert estimate.directional_derivatives is not None
+            return Estimate(
+                value=estimate.value[0],
+                gradient=like(params, [leaf[0] for leaf in leaves(estimate.gradient)]),
+                directional_derivatives=estimate.directional_derivatives[:, 0],
+                cost=estimate.cost,
+            )
+        return self._estimate(objective, params, list(generator))
+
+    def _estimate(
+        self, objective: Objective, params: Params, generators: list[torch.Generator]
+    ) -> Estimate:
+        points = leaves(params)
+        replicas = len(generators)
+        if any(point.shape[:1] != (replicas,) for point in points):
+            shapes = [tuple(point.shape) for point in points]
+            raise ValueError(
+                f"Stacked parameters need one leading entry per generator, ({replicas}, ...). "
+                f"Found shapes {shapes}."
+            )
+        flat = self.draw(params, generators)
+        value, slopes = self._differentiate(objective, params, flat)
+        if value.shape != (replicas,):
+            raise ValueError(
+                f"A stacked objective must return one value a replica, ({replicas},). "
+                f"Found {tuple(value.shape)}."
+            )
+        clipped = slopes if self.clip is None else slopes.clamp(-self.clip, self.clip)
+        if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
+            # sum and mean of one: scale the drawn buffer where it lies, d fresh floats a step saved
+            gradient = flat.squeeze(1).mul_(clipped.mT)
+        else:
+            gradient = aggregations.AGGREGATIONS[self.aggregation](flat, clipped.mT)
+        return Estimate(value, _unflatten(gradient, params), slopes, self.cost)
+
+    def draw(self, params: Params, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw the tangents of one estimate.
+
+        Args:
+            params: Stacked parameters, leaves `(R, ...)`.
+            generators: One a replica.
+
+        Returns:
+            Tangents of shape `(R, k, d)`, flattened over the leaves in their order.
+        """
+        points = leaves(params)
+        dimension = sum(point[0].numel() for point in points)
+        flat = points[0].new_empty(len(generators), self.num_tangents, dimension)
+        fill = distributions.DISTRIBUTIONS[self.tangents]
+        for replica, generator in enumerate(generators):
+            fill(flat[replica], generator)
+        return flat
+
+    def _differentiate(
+        self, objective: Objective, params: Params, flat: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        if self.mode == "forward":
+            directions = like(
+                params, [leaf.movedim(1, 0) for leaf in leaves(_unflatten(flat, params))]
+            )
+            return autodiff.value_and_directional_derivatives(
+                objective, params, directions, chunk_size=self.chunk_size
+            )
+        value, gradient = autodiff.value_and_gradient(objective, params)
+        stacked = torch.cat([leaf.flatten(1) for leaf in leaves(gradient)], dim=1)
+        return value, (flat @ stacked[..., None]).squeeze(-1).mT
+
+
+def _stack(objective: Objective, params: Params) -> Objective:
+    def stacked(replicas: Params) -> Tensor:
+        value = objective(like(params, [leaf[0] for leaf in leaves(replicas)]))
+        if value.shape != ():
+            raise ValueError(
+                "With one generator the objective must return a scalar. "
+                f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
+            )
+        return value[None]
+
+    return stacked
+
+
+def _unflatten(flat: Tensor, params: Params) -> Params:
+    # views (R, ..., *leaf) of a flat (R, ..., d), without copying
+    points = leaves(params)
+    pieces = flat.split([point[0].numel() for point in points], dim=-1)
+    shaped = [
+        piece.view(*piece.shape[:-1], *point.shape[1:])
+        for piece, point in zip(pieces, points, strict=True)
+    ]
+    return like(params, shaped)
+
+
+ESTIMATORS: dict[str, Callable[..., Estimator]] = {
+    "backpropagation": Backpropagation,
+    "forward_gradient": ForwardGradient,
+}
+
+
+def build(name: str, **options: Any) -> Estimator:
+    """Return the estimator of that name.
+
+    Args:
+        name: A key of `ESTIMATORS`.
+        **options: Its fields.
+
+    Returns:
+        The estimator.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in ESTIMATORS:
+        raise ValueError(f"Unknown estimator {name!r}. Choose from: {', '.join(ESTIMATORS)}.")
+    return ESTIMATORS[name](**options)

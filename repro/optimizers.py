@@ -1,0 +1,157 @@
+"""Optimizers: update rules on stacked tensors, one learning rate a replica.
+
+An optimizer is a pair of functions on values: `init(params)` gives its state, `update` changes parameters
+and state in place from a gradient. It knows no objective and no estimator. Every rule follows the
+arithmetic of its namesake in `torch.optim`, step for step; tests hold them in lockstep.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from repro.autodiff import Params, leaves
+
+State = dict[str, Any]
+
+
+class Optimizer(Protocol):
+    """What training asks of an optimizer."""
+
+    def init(self, params: Params) -> State:
+        """Return the state before the first step."""
+
+    def update(
+        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
+    ) -> None:
+        """Change `params` and `state` in place; `learning_rate` has shape `(R,)`."""
+
+
+def _rates(learning_rate: Tensor, leaf: Tensor) -> Tensor:
+    # (R,) -> (R, 1, ..., 1), to multiply a leaf (R, ...)
+    return learning_rate.view(-1, *[1] * (leaf.ndim - 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sgd:
+    """Stochastic gradient descent, with optional momentum (Polyak, or Nesterov as in Sutskever et al. 2013).
+
+    Attributes:
+        momentum: Factor of the previous velocity, 0 for none.
+        nesterov: Whether the step looks one momentum step ahead.
+        weight_decay: Factor of the parameters added to the gradient.
+    """
+
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.momentum < 1.0:
+            raise ValueError(f"`momentum` must be in [0, 1). Found {self.momentum}.")
+        if self.nesterov and self.momentum == 0.0:
+            raise ValueError("Nesterov's method needs `momentum` above 0. Found 0.0.")
+
+    def init(self, params: Params) -> State:
+        """Return no state, or the velocities, zero before the first step."""
+        if not self.momentum:
+            return {}
+        return {"velocity": [torch.zeros_like(leaf) for leaf in leaves(params)]}
+
+    @torch.no_grad()
+    def update(
+        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
+    ) -> None:
+        """Take one step.
+
+        Args:
+            gradient: In the structure of `params`.
+            state: From `init`; changed in place.
+            params: Leaves `(R, ...)`; changed in place.
+            learning_rate: Shape `(R,)`.
+        """
+        for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
+            step = slope.add(leaf, alpha=self.weight_decay) if self.weight_decay else slope
+            if self.momentum:
+                velocity = state["velocity"][index].mul_(self.momentum).add_(step)
+                step = step.add(velocity, alpha=self.momentum) if self.nesterov else velocity
+            leaf.addcmul_(_rates(learning_rate, leaf), step, value=-1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015, Algorithm 1).
+
+    Attributes:
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+        epsilon: Added to the root of the second moment.
+        weight_decay: Factor of the parameters added to the gradient.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("beta1", "beta2"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"`{name}` must be in [0, 1). Found {getattr(self, name)}.")
+
+    def init(self, params: Params) -> State:
+        """Return zero moments and a step count of zero."""
+        return {
+            "step": 0,
+            "first": [torch.zeros_like(leaf) for leaf in leaves(params)],
+            "second": [torch.zeros_like(leaf) for leaf in leaves(params)],
+        }
+
+    @torch.no_grad()
+    def update(
+        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
+    ) -> None:
+        """Take one step.
+
+        Args:
+            gradient: In the structure of `params`.
+            state: From `init`; changed in place.
+            params: Leaves `(R, ...)`; changed in place.
+            learning_rate: Shape `(R,)`.
+        """
+        state["step"] += 1
+        first_bias = 1.0 - self.beta1 ** state["step"]
+        second_bias = 1.0 - self.beta2 ** state["step"]
+        for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
+            step = slope.add(leaf, alpha=self.weight_decay) if self.weight_decay else slope
+            first = state["first"][index].lerp_(step, 1.0 - self.beta1)
+            second = state["second"][index].mul_(self.beta2)
+            second.addcmul_(step, step, value=1.0 - self.beta2)
+            scale = second.sqrt().div_(second_bias**0.5).add_(self.epsilon)
+            rates = _rates(learning_rate, leaf) / first_bias
+            leaf.addcmul_(rates, first.div(scale), value=-1.0)
+
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": Sgd, "adam": Adam}
+
+
+def build(name: str, **options: Any) -> Optimizer:
+    """Return the optimizer of that name.
+
+    Args:
+        name: A key of `OPTIMIZERS`.
+        **options: Its fields.
+
+    Returns:
+        The optimizer.
+
+    Raises:
+        ValueError: If the name is unknown.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"Unknown optimizer {name!r}. Choose from: {', '.join(OPTIMIZERS)}.")
+    return OPTIMIZERS[name](**options)

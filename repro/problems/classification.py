@@ -1,0 +1,155 @@
+"""A network trained to classify images: data on the device, splits and batches per repetition.
+
+There is no loader: images lie on the device as one tensor, a mini-batch is one gather, and an epoch is one
+permutation of the training split drawn from the repetition's own generator.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from repro import datasets, models, protocol
+from repro.autodiff import Objective, Params
+from repro.protocol import Replica
+
+EVALUATION_BATCH = 1_000
+"""Images evaluated at once; bounds the memory of an evaluation, changes no number."""
+
+
+class ClassificationProblem:
+    """Images, labels, a network and its cross-entropy, for stacked replicas."""
+
+    def __init__(
+        self, declared: protocol.Classification, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Load the data onto the device and build the network.
+
+        Args:
+            declared: The declaration.
+            device: Where data and parameters live.
+            dtype: Floating-point type.
+
+        Raises:
+            ValueError: If the declaration names a loss, network or batch size that cannot be.
+        """
+        if declared.loss != "cross_entropy":
+            raise ValueError(f"Unknown loss {declared.loss!r}. Choose from: cross_entropy.")
+        self.declared = declared
+        self.device, self.dtype = device, dtype
+        self.dataset = datasets.load(declared.dataset)
+        images = self.dataset.train_images
+        available = images.shape[0] - declared.validation_size
+        if not 1 <= declared.batch_size <= available:
+            raise ValueError(
+                f"`batch_size` must be in [1, {available}], the training split of "
+                f"{declared.dataset}. Found {declared.batch_size}."
+            )
+        scale = functools.partial(
+            datasets.scale_inputs, scaling=declared.input_scaling, reference=images
+        )
+        self.train_images = scale(images).to(device, dtype)
+        self.train_labels = self.dataset.train_labels.to(device)
+        self.test_images = scale(self.dataset.test_images).to(device, dtype)
+        self.test_labels = self.dataset.test_labels.to(device)
+        self.network = models.build(
+            declared.network.name,
+            tuple(images.shape[1:]),
+            self.dataset.num_classes,
+            **declared.network.options(),
+        )
+        self._split = functools.cache(self._draw_split)
+        whole, rest = divmod(available, declared.batch_size)
+        self.steps_per_epoch = whole + (0 if declared.drop_last else rest > 0)
+
+    def _generator(self, purpose: str, replica: Replica) -> torch.Generator:
+        seed = protocol.derive_seed(
+            purpose, self.declared.name, replica.role, replica.repetition
+        )
+        return torch.Generator().manual_seed(seed)
+
+    def _draw_split(self, replica: Replica) -> datasets.Split:
+        generator = self._generator("split", replica)
+        return datasets.split(self.dataset, self.declared.validation_size, generator)
+
+    def start(self, replicas: Sequence[Replica]) -> Params:
+        """Return initial parameters, leaves `(R, ...)`, drawn per repetition."""
+        generators = [self._generator("start", replica) for replica in replicas]
+        return self.network.start(generators, self.dtype, self.device)
+
+    def batches(self, replicas: Sequence[Replica]) -> Iterator[Objective]:
+        """Yield the mini-batch objectives of training, epoch after epoch.
+
+        Args:
+            replicas: One a stacked run; replicas of one repetition see the same batches.
+
+        Yields:
+            Objectives from leaves `(R, ...)` to mean losses `(R,)`.
+        """
+        size = self.declared.batch_size
+        order = [self._generator("order", replica) for replica in replicas]
+        rows = [self._split(replica).train for replica in replicas]
+        end = rows[0].shape[0]
+        last = end - end % size if self.declared.drop_last else end
+        while True:
+            epoch = torch.stack(
+                [
+                    row[torch.randperm(end, generator=generator)]
+                    for row, generator in zip(rows, order, strict=True)
+                ]
+            ).to(self.device)
+            for begin in range(0, last, size):
+                examples = epoch[:, begin : min(begin + size, last)]
+                yield self.objective(self.train_images[examples], self.train_labels[examples])
+
+    def objective(self, images: Tensor, labels: Tensor) -> Objective:
+        """Return the mean cross-entropy on given examples as a function of the parameters.
+
+        Args:
+            images: Shape `(R, n, C, H, W)`.
+            labels: Shape `(R, n)`.
+
+        Returns:
+            A function from leaves `(R, ...)` to losses `(R,)`.
+        """
+
+        def loss(params: Params) -> Tensor:
+            assert isinstance(params, dict)
+            logits = self.network(params, images)
+            losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            return losses.view(labels.shape).mean(1)
+
+        return loss
+
+    @torch.no_grad()
+    def evaluate(self, params: Params, replicas: Sequence[Replica], split: str) -> dict[str, Tensor]:
+        """Return loss and accuracy over all examples of a split, each `(R,)`.
+
+        Args:
+            params: Leaves `(R, ...)`.
+            replicas: One a stacked run; they decide the validation examples.
+            split: `validation` or `test`.
+
+        Returns:
+            `loss`, the mean cross-entropy in nats, and `accuracy`, a fraction; summed in float64.
+        """
+        assert isinstance(params, dict)
+        if split == "test":
+            rows = torch.arange(self.test_labels.shape[0]).expand(len(replicas), -1)
+            images, labels = self.test_images, self.test_labels
+        else:
+            rows = torch.stack([self._split(replica).validation for replica in replicas])
+            images, labels = self.train_images, self.train_labels
+        loss = torch.zeros(len(replicas), device=self.device, dtype=torch.float64)
+        correct = torch.zeros_like(loss)
+        for chunk in rows.to(self.device).split(EVALUATION_BATCH, dim=1):
+            logits = self.network(params, images[chunk])
+            wanted = labels[chunk]
+            losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
+            loss += losses.view(wanted.shape).sum(1, dtype=torch.float64)
+            correct += (logits.argmax(-1) == wanted).sum(1)
+        return {"loss": loss / rows.shape[1], "accuracy": correct / rows.shape[1]}

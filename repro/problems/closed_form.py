@@ -1,0 +1,89 @@
+"""Functions with a formula, as stacked objectives `(R, d) -> (R,)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from repro import protocol
+from repro.autodiff import Objective, Params
+from repro.protocol import Replica
+
+
+def beale(params: Tensor) -> Tensor:
+    """Beale's function of two variables; minimum 0 at (3, 0.5)."""
+    x, y = params.unbind(-1)
+    return (
+        (1.5 - x + x * y).square()
+        + (2.25 - x + x * y.square()).square()
+        + (2.625 - x + x * y**3).square()
+    )
+
+
+def rosenbrock(params: Tensor) -> Tensor:
+    """Rosenbrock's function of `d >= 2` variables, a=1, b=100; minimum 0 at (1, ..., 1)."""
+    head, tail = params[..., :-1], params[..., 1:]
+    return ((1.0 - head).square() + 100.0 * (tail - head.square()).square()).sum(-1)
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"beale": beale, "rosenbrock": rosenbrock}
+
+
+class ClosedFormProblem:
+    """A function, started from one point by every replica."""
+
+    steps_per_epoch = math.nan  # it has no data
+
+    def __init__(
+        self, declared: protocol.ClosedForm, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Look the function up.
+
+        Args:
+            declared: The declaration.
+            device: Where the parameters live.
+            dtype: Floating-point type.
+
+        Raises:
+            ValueError: If the function is unknown.
+        """
+        if declared.function not in FUNCTIONS:
+            raise ValueError(
+                f"Unknown function {declared.function!r}. Choose from: {', '.join(FUNCTIONS)}."
+            )
+        self.function = FUNCTIONS[declared.function]
+        self._start = torch.tensor(declared.start, device=device, dtype=dtype)
+
+    def start(self, replicas: Sequence[Replica]) -> Params:
+        """Return the start, `(R, d)`."""
+        return self._start.repeat(len(replicas), 1)
+
+    def batches(self, replicas: Sequence[Replica]) -> Iterator[Objective]:
+        """Yield the function, for ever: it has no data."""
+        del replicas
+        while True:
+            yield self._objective
+
+    def _objective(self, params: Params) -> Tensor:
+        assert isinstance(params, Tensor)
+        return self.function(params)
+
+    @torch.no_grad()
+    def evaluate(self, params: Params, replicas: Sequence[Replica], split: str) -> dict[str, Tensor]:
+        """Return the function's value and the coordinates, each `(R,)`.
+
+        Args:
+            params: Shape `(R, d)`.
+            replicas: One a row.
+            split: Ignored; a formula has no splits.
+
+        Returns:
+            `value`, and `x0`, `x1`, ... where `d` is at most 2.
+        """
+        del replicas, split
+        assert isinstance(params, Tensor)
+        path = dict(zip(("x0", "x1"), params.unbind(-1), strict=False))
+        return {"value": self.function(params), **(path if params.shape[-1] <= 2 else {})}

@@ -1,0 +1,533 @@
+"""Results: finished runs as files, published rows as Parquet, and one table that is the union of both.
+
+A finished run is one JSON file named by the run's key, written whole and renamed into place, with a
+checksum of its own content: the file is checkpoint and message at once. `publish` merges finished runs into
+the snapshot that is committed, two Parquet files a study:
+
+* **runs**, one row a run: identity, hyperparameters, final metrics, cost, environment (`RUN_COLUMNS`);
+* **curves**, long: key, step, epoch, split, metric, value (`CURVE_COLUMNS`), at most 500 points a metric.
+
+Reading never trusts a file: one that is truncated, foreign or of another schema is reported by name and
+skipped, and nothing here overwrites or deletes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repro.protocol import RunSpec, Sampling, Timing, Training, canonical_json, parse_run
+
+SCHEMA = 1
+"""Version of the files; readers skip, and name, any other."""
+
+IDENTITY = {
+    "key": "str",
+    "study": "str",
+    "arm": "str",
+    "scale": "str",
+    "experiment": "str",
+    "problem": "str",
+    "method": "str",
+    "role": "str",
+    "repetition": "int64",
+    "task": "str",
+    "status": "str",
+}
+HYPERPARAMETERS = {"learning_rate": "float64", "decay": "float64"}
+METRICS = {
+    "score": "float64",  # what a search would minimise; finite also for diverged runs
+    "diverged_step": "float64",
+    "value": "float64",
+    "train_loss": "float64",  # nats, mean over the last mini-batch
+    "validation_loss": "float64",  # nats, mean over the split
+    "validation_accuracy": "float64",  # fraction
+    "test_loss": "float64",
+    "test_accuracy": "float64",
+    "parameter_norm": "float64",
+}
+COST = {
+    "num_parameters": "int64",
+    "num_steps": "int64",
+    "forward_passes": "float64",  # equivalents, over the run
+    "tangents": "float64",  # drawn over the run
+    "seconds": "float64",  # synchronised, of training without evaluation, shared by the runs of a group
+    "step_seconds": "float64",  # timing runs: median of a step
+    "step_seconds_low": "float64",  # lower quartile
+    "step_seconds_high": "float64",  # upper quartile
+    "peak_bytes": "float64",  # allocator's peak over one step
+}
+ENVIRONMENT = {
+    "commit": "str",
+    "repro": "str",
+    "torch": "str",
+    "python": "str",
+    "device": "str",
+    "num_threads": "int64",
+    "group_size": "int64",  # runs trained together, stacked
+    "load": "float64",  # other work on the machine: load average before the run, in processes
+    "finished": "str",  # UTC
+}
+RUN_COLUMNS = {**IDENTITY, **HYPERPARAMETERS, **METRICS, **COST, **ENVIRONMENT, "spec": "str"}
+CURVE_COLUMNS = {
+    "key": "str",
+    "step": "int64",
+    "epoch": "float64",
+    "split": "str",
+    "metric": "str",
+    "value": "float64",
+}
+MAX_POINTS = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One metric of a run over its steps; equal lengths."""
+
+    split: str
+    metric: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a finished run leaves behind.
+
+    Attributes:
+        spec: The run.
+        status: `done` or `diverged`.
+        measured: Values of the metric, cost and environment columns; a column left out is missing.
+        curves: Metrics over steps.
+        steps_per_epoch: Optimizer steps in an epoch, for the epoch column; `nan` without data.
+    """
+
+    spec: RunSpec
+    status: str
+    measured: Mapping[str, float | int | str | None]
+    curves: tuple[Curve, ...]
+    steps_per_epoch: float = math.nan
+
+
+class RejectedFileError(ValueError):
+    """A results file that cannot be used; the message names it and says why."""
+
+
+class EmptySelectionError(ValueError):
+    """A selection that no row meets; a figure answers it with "not run"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """The two tables, the published facts, and what was skipped while reading.
+
+    Attributes:
+        runs: One row a run, `RUN_COLUMNS`.
+        curves: Long, `CURVE_COLUMNS`.
+        facts: Published values as rows: study, item, quantity, method, setting, x, value, source.
+        problems: One line a file that was skipped.
+    """
+
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    facts: pd.DataFrame
+    problems: tuple[str, ...] = ()
+
+
+class Store:
+    """A folder of finished runs, one file each; safe for any number of writers."""
+
+    def __init__(self, directory: Path) -> None:
+        """Name the folder; it is made at the first write."""
+        self.directory = directory
+
+    def path(self, key: str) -> Path:
+        """Return where the run of that key is or would be kept."""
+        return self.directory / key[:2] / f"{key}.json"
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a usable record of that key is here."""
+        try:
+            read_record(self.path(key))
+        except (RejectedFileError, FileNotFoundError):
+            return False
+        return True
+
+    def write(self, record: Record) -> Path:
+        """Write a finished run, whole or not at all.
+
+        Args:
+            record: The run and what it gave.
+
+        Returns:
+            The file.
+
+        Raises:
+            RejectedFileError: If an unusable file already has that name; it is left as it is.
+        """
+        path = self.path(record.spec.key)
+        if path.exists():
+            read_record(path)  # an unusable file must not be overwritten silently
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _encode(record).encode())
+        return path
+
+    def files(self) -> list[Path]:
+        """Return the files of finished runs, sorted by key."""
+        return sorted(self.directory.glob("[0-9a-f][0-9a-f]/*.json"))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file's content atomically: a reader sees the old bytes or the new ones.
+
+    Args:
+        path: The file; its folder must exist.
+        content: The bytes.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:16]}-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _encode(record: Record) -> str:
+    body = {
+        "key": record.spec.key,
+        "spec": record.spec.canonical_json(),
+        "status": record.status,
+        "measured": {k: _finite(v) for k, v in record.measured.items()},
+        "steps_per_epoch": _finite(record.steps_per_epoch),
+        "curves": [
+            {
+                "split": c.split,
+                "metric": c.metric,
+                "steps": c.steps,
+                "values": [_finite(v) for v in c.values],
+            }
+            for c in record.curves
+        ],
+    }
+    text = canonical_json(body)
+    return json.dumps({"schema": SCHEMA, "sha256": _digest(text), "body": body})
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    # strict JSON has no NaN; null reads back as missing
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_record(path: Path) -> Record:
+    """Read a finished run.
+
+    Args:
+        path: File of a `Store`.
+
+    Returns:
+        The record.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RejectedFileError: If the file is truncated, corrupt, foreign or of another schema.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        schema = content["schema"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RejectedFileError(
+            f"{path}: not a finished run (truncated or foreign). Move it away to run it again."
+        ) from error
+    if schema != SCHEMA:
+        raise RejectedFileError(
+            f"{path}: expected results schema {SCHEMA}, found {schema!r}. Read it with the version "
+            "that wrote it, or move it away."
+        )
+    try:
+        body = content["body"]
+        if content["sha256"] != _digest(canonical_json(body)):
+            raise RejectedFileError(
+                f"{path}: content does not match its checksum (corrupt). Move it away to run it again."
+            )
+        spec = parse_run(body["spec"])
+        if not body["key"] == spec.key == path.stem:
+            raise RejectedFileError(
+                f"{path}: holds run {spec.key[:12]} under another name. Move it away."
+            )
+        curves = tuple(
+            Curve(
+                c["split"],
+                c["metric"],
+                tuple(c["steps"]),
+                tuple(math.nan if v is None else v for v in c["values"]),
+            )
+            for c in body["curves"]
+        )
+        steps = body["steps_per_epoch"]
+        return Record(
+            spec, body["status"], body["measured"], curves, math.nan if steps is None else steps
+        )
+    except (KeyError, TypeError) as error:
+        raise RejectedFileError(f"{path}: not a finished run ({error}). Move it away.") from error
+    except ValueError as error:
+        if isinstance(error, RejectedFileError):
+            raise
+        raise RejectedFileError(f"{path}: {error}") from error
+
+
+def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of finished runs.
+
+    Args:
+        records: Finished runs.
+
+    Returns:
+        The runs table and the curves table, typed and sorted.
+    """
+    rows: list[dict[str, Any]] = []
+    frames: list[pd.DataFrame] = []
+    for record in records:
+        spec = record.spec
+        rows.append(
+            {
+                "key": spec.key,
+                "study": spec.study,
+                "arm": spec.arm,
+                "scale": spec.scale,
+                "experiment": spec.experiment,
+                "problem": spec.problem.name,
+                "method": spec.method.name,
+                "role": spec.role,
+                "repetition": spec.repetition,
+                "task": _TASKS[type(spec.task)],
+                "status": record.status,
+                **{k: v for k, v in spec.hyperparameters if k in HYPERPARAMETERS},
+                **{k: v for k, v in record.measured.items() if k in RUN_COLUMNS},
+                "spec": spec.canonical_json(),
+            }
+        )
+        for curve in record.curves:
+            stride = max(1, math.ceil(len(curve.steps) / MAX_POINTS))
+            # the last point is always kept: count the stride from the end
+            kept = range((len(curve.steps) - 1) % stride, len(curve.steps), stride)
+            steps = [curve.steps[i] for i in kept]
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "key": spec.key,
+                        "step": steps,
+                        "epoch": [step / record.steps_per_epoch for step in steps],
+                        "split": curve.split,
+                        "metric": curve.metric,
+                        "value": [curve.values[i] for i in kept],
+                    }
+                )
+            )
+    runs = _typed(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), RUN_COLUMNS)
+    curves = pd.concat(frames) if frames else pd.DataFrame(columns=list(CURVE_COLUMNS))
+    return _sorted(runs), _sorted_curves(_typed(curves, CURVE_COLUMNS))
+
+
+_TASKS = {Training: "training", Timing: "timing", Sampling: "sampling"}
+
+
+def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    defaults = {"str": "", "int64": 0}
+    filled = frame.copy()
+    for name, kind in columns.items():
+        if kind in defaults:
+            filled[name] = filled[name].astype(object).where(filled[name].notna(), defaults[kind])
+        filled[name] = filled[name].astype("object" if kind == "str" else kind)  # type: ignore[call-overload]
+        if kind == "str":
+            filled[name] = filled[name].astype("str")
+    return filled[list(columns)]
+
+
+def _sorted(runs: pd.DataFrame) -> pd.DataFrame:
+    order = ["study", "experiment", "learning_rate", "method", "repetition", "key"]
+    return runs.sort_values(order, kind="stable", ignore_index=True)
+
+
+def _sorted_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    order = ["key", "split", "metric", "step"]
+    return curves.sort_values(order, kind="stable", ignore_index=True)
+
+
+def read_store(directory: Path) -> tuple[list[Record], tuple[str, ...]]:
+    """Return the usable records of a store, and a line for every file that is not.
+
+    Args:
+        directory: Folder of a `Store`; it need not exist.
+
+    Returns:
+        Records sorted by key, and the problems.
+    """
+    records, problems = [], []
+    for path in Store(directory).files():
+        try:
+            records.append(read_record(path))
+        except RejectedFileError as error:
+            problems.append(str(error))
+    return records, tuple(problems)
+
+
+def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise RejectedFileError(
+            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}). "
+            "Restore it from version control."
+        ) from error
+    schema = (table.schema.metadata or {}).get(b"repro-schema")
+    if schema != str(SCHEMA).encode():
+        found = "none" if schema is None else schema.decode(errors="replace")
+        raise RejectedFileError(
+            f"{path}: expected results schema {SCHEMA}, found {found}. Skipped and left as it is."
+        )
+    return _typed(table.to_pandas(), columns)
+
+
+def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({"repro-schema": str(SCHEMA)})
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, buffer.getvalue())
+
+
+def read_published(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Return the committed snapshot.
+
+    Args:
+        directory: Folder of `<study>.runs.parquet` and `<study>.curves.parquet`.
+
+    Returns:
+        Runs, curves and a line for every file that was skipped.
+    """
+    tables: dict[str, list[pd.DataFrame]] = {"runs": [], "curves": []}
+    problems: list[str] = []
+    for kind, columns in (("runs", RUN_COLUMNS), ("curves", CURVE_COLUMNS)):
+        for path in sorted(directory.glob(f"*.{kind}.parquet")):
+            try:
+                tables[kind].append(_read_parquet(path, columns))
+            except RejectedFileError as error:
+                problems.append(str(error))
+    empty_runs, empty_curves = tabulate(())
+    runs = pd.concat(tables["runs"], ignore_index=True) if tables["runs"] else empty_runs
+    curves = pd.concat(tables["curves"], ignore_index=True) if tables["curves"] else empty_curves
+    return runs, curves, tuple(problems)
+
+
+def load(published: Path, store: Path | None = None, facts: pd.DataFrame | None = None) -> Results:
+    """Return the union of the published snapshot and a store; the same key twice is the same run.
+
+    Args:
+        published: Folder of the snapshot.
+        store: Folder of finished runs; its rows win nothing, since equal keys are equal runs.
+        facts: Published values as rows, see `Results`.
+
+    Returns:
+        The tables and what was skipped.
+    """
+    runs, curves, problems = read_published(published)
+    if store is not None:
+        records, more = read_store(store)
+        known = set(runs["key"])
+        new_runs, new_curves = tabulate(r for r in records if r.spec.key not in known)
+        if len(new_runs):
+            runs = _sorted(pd.concat([runs, new_runs], ignore_index=True))
+            curves = _sorted_curves(pd.concat([curves, new_curves], ignore_index=True))
+        problems += more
+    return Results(runs, curves, pd.DataFrame() if facts is None else facts, problems)
+
+
+def publish(store: Path, published: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Merge finished runs into the snapshot; rows already published stay as they are.
+
+    Args:
+        store: Folder of finished runs.
+        published: Folder of the snapshot.
+
+    Returns:
+        New rows by study, and a line for every file that was skipped.
+
+    Raises:
+        RejectedFileError: If a snapshot file that would grow cannot be read; nothing is written then.
+    """
+    runs, curves, problems = read_published(published)
+    if problems:
+        raise RejectedFileError(problems[0])
+    records, skipped = read_store(store)
+    known = set(runs["key"])
+    fresh = [record for record in records if record.spec.key not in known]
+    added: dict[str, int] = {}
+    for study in sorted({record.spec.study for record in fresh}):
+        new_runs, new_curves = tabulate(r for r in fresh if r.spec.study == study)
+        old_runs = runs[runs["study"] == study]
+        old_curves = curves[curves["key"].isin(old_runs["key"])]
+        # curves first: a crash in between leaves curves without a run, which nothing shows
+        _write_parquet(
+            published / f"{study}.curves.parquet",
+            _sorted_curves(pd.concat([old_curves, new_curves], ignore_index=True)),
+        )
+        _write_parquet(
+            published / f"{study}.runs.parquet",
+            _sorted(pd.concat([old_runs, new_runs], ignore_index=True)),
+        )
+        added[study] = len(new_runs)
+    return added, skipped
+
+
+def select(frame: pd.DataFrame, **conditions: object) -> pd.DataFrame:
+    """Return the rows whose columns have given values.
+
+    Args:
+        frame: A runs, curves or facts table.
+        **conditions: Column names with a value, or a collection of values.
+
+    Returns:
+        The rows, in order, reindexed.
+
+    Raises:
+        ValueError: If a column does not exist.
+        EmptySelectionError: If no row is left.
+    """
+    kept = frame
+    for column, wanted in conditions.items():
+        if column not in frame.columns:
+            raise ValueError(f"Unknown column {column!r}. Choose from: {', '.join(frame.columns)}.")
+        many = isinstance(wanted, (list, tuple, set, frozenset))
+        kept = kept[kept[column].isin(list(wanted) if many else [wanted])]  # type: ignore[call-overload]
+        if kept.empty:
+            given = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
+            raise EmptySelectionError(
+                f"No row has {given} (none is left after {column}). Run what is missing, or select less."
+            )
+    return kept.reset_index(drop=True)

@@ -1,0 +1,275 @@
+"""Training: where problem, estimator and optimizer meet, and specifications become records.
+
+Runs that differ only in repetition or in numeric hyperparameters are *replicas*: they train together,
+stacked along a leading dimension, and each draws from its own generators, so a run's numbers do not depend
+on what is trained beside it (up to the rounding of stacked products).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from repro import estimators, optimizers, problems
+from repro.autodiff import Params, leaves
+from repro.environment import describe, now, synchronize
+from repro.protocol import Replica, RunSpec, Training, derive_seed
+from repro.results import Curve, Record
+
+CHECK_EVERY = 100
+"""Steps between two looks at the losses; a look waits for the device."""
+
+Progress = Callable[[int], None]
+
+
+class Interrupted(Exception):  # noqa: N818 - a request, not an error
+    """Raised inside training when the caller asked to stop."""
+
+
+def replica_group(spec: RunSpec) -> RunSpec:
+    """Return what runs must share to train together: all but repetition and hyperparameters."""
+    return dataclasses.replace(spec, repetition=0, hyperparameters=())
+
+
+def train(
+    specs: Sequence[RunSpec],
+    device: torch.device,
+    *,
+    on_steps: Progress = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Record]:
+    """Train replicas together and return one record each.
+
+    Args:
+        specs: Runs of one `replica_group`.
+        device: Where to train.
+        on_steps: Told how many steps were just done, about every `CHECK_EVERY` steps.
+        should_stop: Asked as often; training stops when it answers yes.
+
+    Returns:
+        Records in the order of `specs`.
+
+    Raises:
+        ValueError: If the runs are not replicas of each other.
+        Interrupted: If `should_stop` answered yes; nothing is kept.
+    """
+    first = specs[0]
+    task = first.task
+    if not isinstance(task, Training) or any(
+        replica_group(spec) != replica_group(first) for spec in specs
+    ):
+        raise ValueError(
+            "Runs trained together must be training runs that differ in repetition and "
+            f"hyperparameters only. Found {[spec.key[:12] for spec in specs]}."
+        )
+    environment = describe(device)
+    replicas = [Replica(spec.role, spec.repetition) for spec in specs]
+    problem = problems.build(first.problem, device, getattr(torch, task.precision))
+    estimator = estimators.build(first.method.estimator.name, **first.method.estimator.options())
+    optimizer = optimizers.build(first.method.optimizer.name, **first.method.optimizer.options())
+    schedule = Schedule(first.method.schedule, specs, device)
+    generators = [tangent_generator(spec, device) for spec in specs]
+
+    params = problem.start(replicas)
+    state = optimizer.init(params)
+    log = _Log(len(specs), task)
+
+    def evaluate(step: int) -> None:
+        log.evaluations.append(step)
+        metrics = problem.evaluate(params, replicas, "validation")
+        for name, values in {**metrics, "parameter_norm": _norm(params)}.items():
+            log.metrics.setdefault(name, []).append(values.double().cpu())
+
+    evaluate(0)
+    seconds = 0.0
+    step = 0
+    batches = problem.batches(replicas)
+    losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
+    while step < task.num_steps and not log.all_diverged():
+        until_evaluation = task.evaluate_every - step % task.evaluate_every
+        steps = min(CHECK_EVERY, until_evaluation, task.num_steps - step)
+        synchronize(device)
+        started = time.perf_counter()
+        for offset in range(steps):
+            estimate = estimator(next(batches), params, generators)
+            losses[offset] = estimate.value
+            optimizer.update(estimate.gradient, state, params, schedule(step + offset))
+        synchronize(device)
+        seconds += time.perf_counter() - started
+        step += steps
+        log.extend(losses[:steps].double().cpu())
+        on_steps(steps)
+        if step % task.evaluate_every == 0 or step == task.num_steps:
+            evaluate(step)
+        if should_stop():
+            raise Interrupted
+
+    final = _final(problem, params, replicas, log)
+    cost = {
+        "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
+        "num_steps": step,
+        "forward_passes": estimator.cost.forward_passes * step,
+        "tangents": float(estimator.cost.tangents * step),
+        "seconds": seconds,
+        "group_size": len(specs),
+    }
+    return [
+        Record(
+            spec=spec,
+            status="diverged" if log.diverged_at(index) else "done",
+            measured={**final[index], **cost, **environment, "finished": now()},
+            curves=log.curves(index),
+            steps_per_epoch=problem.steps_per_epoch,
+        )
+        for index, spec in enumerate(specs)
+    ]
+
+
+def tangent_generator(spec: RunSpec, device: torch.device) -> torch.Generator:
+    """Return the generator of a run's tangents, from (problem, method, role, repetition)."""
+    seed = derive_seed(
+        "tangents", spec.problem.name, spec.method.name, spec.role, spec.repetition
+    )
+    return torch.Generator(device).manual_seed(seed)
+
+
+class Schedule:
+    """Learning rates `(R,)` by step.
+
+    `constant`: `eta_0`. `exponential`: `eta_0 exp(-k i)`. `hyperbolic`: `eta_0 / (1 + k i)`. `k` is the
+    hyperparameter `decay`, per step.
+    """
+
+    KINDS = ("constant", "exponential", "hyperbolic")
+
+    def __init__(self, kind: str, specs: Sequence[RunSpec], device: torch.device) -> None:
+        """Read rates and decays of the runs.
+
+        Args:
+            kind: One of `KINDS`.
+            specs: The replicas, in stacking order.
+            device: Where the rates are used.
+
+        Raises:
+            ValueError: If the kind is unknown, or a hyperparameter is missing.
+        """
+        if kind not in self.KINDS:
+            raise ValueError(f"Unknown schedule {kind!r}. Choose from: {', '.join(self.KINDS)}.")
+        self.kind = kind
+        wanted = ("learning_rate",) if kind == "constant" else ("learning_rate", "decay")
+        columns: dict[str, list[float]] = {name: [] for name in wanted}
+        for spec in specs:
+            given = dict(spec.hyperparameters)
+            for name in wanted:
+                value = given.get(name)
+                if not isinstance(value, (int, float)):
+                    raise ValueError(
+                        f"The {kind} schedule needs the hyperparameter `{name}`. Found {given}."
+                    )
+                columns[name].append(float(value))
+        self.rates = torch.tensor(columns["learning_rate"], device=device, dtype=torch.float64)
+        self.decays = torch.tensor(
+            columns.get("decay", [0.0] * len(specs)), device=device, dtype=torch.float64
+        )
+
+    def __call__(self, step: int) -> Tensor:
+        """Return the rates of a step, counted from 0."""
+        if self.kind == "exponential":
+            rates = self.rates * torch.exp(-self.decays * step)
+        elif self.kind == "hyperbolic":
+            rates = self.rates / (1.0 + self.decays * step)
+        else:
+            rates = self.rates
+        return rates.float()
+
+
+class _Log:
+    """Losses of every step and metrics of every evaluation, and who diverged when."""
+
+    def __init__(self, num_replicas: int, task: Training) -> None:
+        self.task = task
+        self.losses: list[Tensor] = []
+        self.evaluations: list[int] = []
+        self.metrics: dict[str, list[Tensor]] = {}
+        # step at which a replica's loss first left the permitted range, 0 for never
+        self._diverged = [0] * num_replicas
+        self._steps = 0
+
+    def extend(self, losses: Tensor) -> None:
+        """Take the training losses of some steps, `(steps, R)`."""
+        self.losses.append(losses)
+        bad = ~(losses <= self.task.loss_limit)
+        for replica in range(losses.shape[1]):
+            if not self._diverged[replica] and bool(bad[:, replica].any()):
+                self._diverged[replica] = self._steps + int(bad[:, replica].int().argmax()) + 1
+        self._steps += losses.shape[0]
+
+    def diverged_at(self, replica: int) -> int:
+        """Return the step, counted from 1, whose loss was out of range, or 0."""
+        return self._diverged[replica]
+
+    def all_diverged(self) -> bool:
+        """Whether no replica is left worth training."""
+        return all(self._diverged)
+
+    def curves(self, replica: int) -> tuple[Curve, ...]:
+        """Return a replica's curves, up to its divergence."""
+        end = self.diverged_at(replica) or self._steps + 1
+        curves = []
+        if self.losses:
+            losses = torch.cat(self.losses)[:, replica].tolist()
+            steps = tuple(range(min(len(losses), end - 1)))
+            # the loss of step i is taken at the parameters before its update
+            curves.append(Curve("train", "loss", steps, tuple(losses[: len(steps)])))
+        for name, values in self.metrics.items():
+            points = [
+                (step, float(value[replica]))
+                for step, value in zip(self.evaluations, values, strict=True)
+                if step < end
+            ]
+            split = "none" if name in ("value", "x0", "x1", "parameter_norm") else "validation"
+            curves.append(
+                Curve(split, name, tuple(s for s, _ in points), tuple(v for _, v in points))
+            )
+        return tuple(curves)
+
+
+def _final(
+    problem: problems.BuiltProblem, params: Params, replicas: Sequence[Replica], log: _Log
+) -> list[dict[str, float]]:
+    # validation metrics were taken after the last step; the test split is read here and nowhere else
+    columns = {name: values[-1] for name, values in log.metrics.items()}
+    named = {
+        "loss": "validation_loss",
+        "accuracy": "validation_accuracy",
+        "value": "value",
+        "parameter_norm": "parameter_norm",
+    }
+    finals = {named[name]: values for name, values in columns.items() if name in named}
+    if "validation_loss" in finals:
+        test = problem.evaluate(params, replicas, "test")
+        finals |= {f"test_{name}": values.double().cpu() for name, values in test.items()}
+        finals["train_loss"] = log.losses[-1][-1]
+    score = finals.get("validation_loss", finals.get("value"))
+    assert score is not None
+    limit = log.task.loss_limit
+    rows = []
+    for index in range(len(replicas)):
+        step = log.diverged_at(index)
+        if step:
+            rows.append({"score": limit, "diverged_step": float(step)})
+        else:
+            row = {name: float(values[index]) for name, values in finals.items()}
+            worst = float(score[index])
+            rows.append({**row, "score": min(worst, limit) if math.isfinite(worst) else limit})
+    return rows
+
+
+def _norm(params: Params) -> Tensor:
+    squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
+    return torch.stack(squares).sum(0).sqrt()

@@ -1,0 +1,38 @@
+"""The papers we re-run, one module of declarations each, named `author<year>`.
+
+A new paper is a new module here with a value `STUDY`; nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+from repro.protocol import Study, choose
+
+RESULTS = Path(__file__).parent / "results"
+"""The published snapshot."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all studies, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def get(name: str) -> Study:
+    """Return a study by name.
+
+    Args:
+        name: One of `names()`.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError: If there is no such study.
+    """
+    (chosen,) = choose(names(), [name], "study")
+    study = importlib.import_module(f"{__name__}.{chosen}").STUDY
+    assert isinstance(study, Study)
+    return study
