@@ -200,7 +200,7 @@ def scale_inputs(images: Tensor, scaling: str, reference: Tensor) -> Tensor:
     Args:
         images: Shape (n, C, H, W), uint8.
         scaling: ``"unit"`` divides by 255; ``"standardised"`` then subtracts the mean of the
-            channel over the reference and divides by its standard deviation (the population's).
+            channel over the reference and divides by its standard deviation (with divisor n).
         reference: The training images, shape (m, C, H, W), uint8; ``"unit"`` does not read them.
 
     Returns:
@@ -279,8 +279,8 @@ def _find(name: str, root: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
         missing = tuple(f"{file}.gz" for file, path in found.items() if path is None)
         return tuple(path for path in found.values() if path is not None), missing
     tops = (root / "cifar10", root)
-    folders = (*(top / _CIFAR10_FOLDER for top in tops), *tops)
-    batches = tuple(path for file in _CIFAR10 if (path := _first(folders, file)) is not None)
+    places = (*(top / _CIFAR10_FOLDER for top in tops), *tops)
+    batches = tuple(path for file in _CIFAR10 if (path := _first(places, file)) is not None)
     if len(batches) == len(_CIFAR10):
         return batches, ()
     archive = _first(tops, _CIFAR10_ARCHIVE)
@@ -324,7 +324,7 @@ def _fetch(file: str, mirrors: tuple[str, ...], folder: Path) -> str | None:
             try:
                 source.fetch(file, downloader=downloader)
             except (OSError, ValueError) as error:  # no network or no room; other bytes
-                problem = f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"
+                problem = f"{type(error).__name__}: {textwrap.shorten(str(error), 200)}"
             else:
                 return None
     return f"the download failed ({problem})"
@@ -395,8 +395,8 @@ def _read(name: str, files: tuple[Path, ...]) -> Dataset:
     return _verified(name, *(_read_mnist if name == "mnist" else _read_cifar10)(files))
 
 
-# scikit-learn's digits, each value v from 0 to 16 as the byte nearest to 255 v / 16, halves upwards.
-# In the order of their SHA-256 the first 1,297 are the training and the last 500 the test examples.
+# scikit-learn's digits, each value v from 0 to 16 as the byte (255 v + 8) // 16. In the order of
+# the SHA-256 of these bytes, the first 1,297 are the training, the last 500 the test examples.
 @cache
 def _load_digits() -> Dataset:
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]

@@ -25,7 +25,15 @@ from typing import Any
 
 import pandas as pd
 
-from repro.protocol import RunSpec, Sampling, Timing, Training, canonical_json, parse_run
+from repro.protocol import (
+    RunSpec,
+    Sampling,
+    Study,
+    Timing,
+    Training,
+    canonical_json,
+    parse_run,
+)
 
 SCHEMA = 1
 """Version of the files; readers skip, and name, any other."""
@@ -531,3 +539,32 @@ def select(frame: pd.DataFrame, **conditions: object) -> pd.DataFrame:
                 f"No row has {given} (none is left after {column}). Run what is missing, or select less."
             )
     return kept.reset_index(drop=True)
+
+
+FACT_COLUMNS = {
+    "study": "str",
+    "item": "str",
+    "quantity": "str",
+    "method": "str",
+    "setting": "str",
+    "x": "float64",
+    "value": "float64",
+    "source": "str",
+}
+
+
+def tabulate_facts(studies: Iterable[Study]) -> pd.DataFrame:
+    """Return published values as rows, so that a figure can show them without importing a study.
+
+    Args:
+        studies: Studies with facts.
+
+    Returns:
+        Columns of `FACT_COLUMNS`; a value the paper does not state is missing.
+    """
+    rows = [
+        {"study": study.name, **dataclasses.asdict(fact)}
+        for study in studies
+        for fact in study.facts
+    ]
+    return _typed(pd.DataFrame(rows, columns=list(FACT_COLUMNS)), FACT_COLUMNS)
