@@ -17,12 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
 from typing import Any
 
 from repro.protocol import ClosedForm, RunSpec, Sampling, Task, Timing, Training
-from repro.results import Store
+from repro.results import Store, read_record
 
 STACKED_REPLICAS = 16
 """Largest group trained together where stacking pays: closed forms and logistic regression.
@@ -138,12 +140,16 @@ def execute(
 
     Raises:
         ValueError: If the device or the number of workers cannot be.
+        RejectedFileError: If an unusable file has the name of a missing run; nothing is run then.
     """
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1. Found {workers}.")
     check_device(device)
     started = time.monotonic()
     missing = {spec.key for spec in specs if spec.key not in store}
+    for path in (store.path(key) for key in sorted(missing)):
+        if path.exists():
+            read_record(path)  # unusable: said now, not when hours of work are to be written there
     groups = [g for g in form_groups(specs) if any(spec.key in missing for spec in g)]
     groups.sort(key=lambda group: isinstance(group[0].task, Timing))  # timing last, stable
     on_start(groups)
@@ -170,7 +176,7 @@ def execute(
         done=finished,
         diverged=statuses.count("diverged"),
         cached=len(specs) - len(missing),
-        left=len(missing) - finished,
+        left=sum(not store.path(key).exists() for key in missing),  # others may write here too
         seconds=time.monotonic() - started,
     )
 
@@ -344,9 +350,10 @@ def _in_pool(
         def submit() -> None:
             if not stop():
                 for index in itertools.islice(waiting, 1):
-                    running.add(
-                        pool.submit(_in_worker, index, groups[index], store.directory, device)
-                    )
+                    with _interrupts_held():
+                        running.add(
+                            pool.submit(_in_worker, index, groups[index], store.directory, device)
+                        )
 
         for _ in range(workers):
             submit()
@@ -357,13 +364,31 @@ def _in_pool(
                     note(event)
                 for future in done:
                     running.remove(future)
-                    index, statuses = future.result()
+                    try:
+                        index, statuses = future.result()
+                    except BrokenProcessPool:
+                        if stop():  # the signal that stops us reached the workers as well
+                            continue
+                        raise
                     note(Event(index, statuses=statuses))
                     submit()
                 if stop():
                     stop_event.set()
         finally:
             stop_event.set()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    # a worker inherits the mask, so Ctrl-C cannot end it before `_initialise` has it ignored
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _drain(messages: Any) -> Iterator[Event]:

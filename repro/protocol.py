@@ -444,12 +444,14 @@ class Check:
     """One measurable part of a claim.
 
     Attributes:
+        label: The quantity in a few words.
         measure: Name and settings of a measure of `repro.claims`.
         expect: What the claim says of it.
         published: The published value, if the paper has one.
         unit: Unit of the quantity, empty for pure numbers.
     """
 
+    label: str
     measure: Component
     expect: Expectation
     published: float | None = None

@@ -259,7 +259,11 @@ def read_record(path: Path) -> Record:
     try:
         content = json.loads(path.read_bytes())
         schema = content["schema"]
-    except (ValueError, KeyError, TypeError) as error:
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RejectedFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RejectedFileError(
             f"{path}: not a finished run (truncated or foreign). Move it away to run it again."
         ) from error
@@ -387,13 +391,18 @@ def read_store(directory: Path) -> tuple[list[Record], tuple[str, ...]]:
     Returns:
         Records sorted by key, and the problems.
     """
-    records, problems = [], []
+    records: dict[str, Record] = {}
+    problems = []
     for path in Store(directory).files():
         try:
-            records.append(read_record(path))
+            record = read_record(path)
         except RejectedFileError as error:
             problems.append(str(error))
-    return records, tuple(problems)
+        except FileNotFoundError:
+            problems.append(f"{path}: gone while the store was read, or a link to nothing.")
+        else:
+            records[record.spec.key] = record  # a copy in another folder is the same run
+    return list(records.values()), tuple(problems)
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -401,11 +410,12 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        frame = table.to_pandas()
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RejectedFileError(
-            f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}). "
-            "Restore it from version control."
+            f"{path}: not a readable Parquet file ({reason}). Restore it from version control."
         ) from error
     schema = (table.schema.metadata or {}).get(b"repro-schema")
     if schema != str(SCHEMA).encode():
@@ -413,7 +423,12 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         raise RejectedFileError(
             f"{path}: expected results schema {SCHEMA}, found {found}. Skipped and left as it is."
         )
-    return _typed(table.to_pandas(), columns)
+    if absent := [name for name in columns if name not in frame.columns]:
+        raise RejectedFileError(
+            f"{path}: lacks the columns {', '.join(absent)} of results schema {SCHEMA}. "
+            "Skipped and left as it is."
+        )
+    return _typed(frame, columns)
 
 
 def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
@@ -425,7 +440,7 @@ def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({"repro-schema": str(SCHEMA)})
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    pyarrow.parquet.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())
 
@@ -450,6 +465,10 @@ def read_published(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame, tuple[s
     empty_runs, empty_curves = tabulate(())
     runs = pd.concat(tables["runs"], ignore_index=True) if tables["runs"] else empty_runs
     curves = pd.concat(tables["curves"], ignore_index=True) if tables["curves"] else empty_curves
+    runs = runs.drop_duplicates("key", ignore_index=True)
+    points = curves.drop_duplicates(["key", "split", "metric", "step"])
+    # curves whose runs were skipped, or never came after them, belong to nothing here
+    curves = points[points["key"].isin(runs["key"])].reset_index(drop=True)
     return runs, curves, tuple(problems)
 
 

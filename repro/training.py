@@ -83,7 +83,9 @@ def train(
         log.evaluations.append(step)
         metrics = problem.evaluate(params, replicas, "validation")
         for name, values in {**metrics, "parameter_norm": _norm(params)}.items():
-            log.metrics.setdefault(name, []).append(values.double().cpu())
+            # a copy: in float64 on the CPU these may be views of the parameters
+            copied = values.to("cpu", torch.float64, copy=True)
+            log.metrics.setdefault(name, []).append(copied)
 
     evaluate(0)
     seconds = 0.0
@@ -102,7 +104,7 @@ def train(
         synchronize(device)
         seconds += time.perf_counter() - started
         step += steps
-        log.extend(losses[:steps].double().cpu())
+        log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
         on_steps(steps)
         if step % task.evaluate_every == 0 or step == task.num_steps:
             evaluate(step)

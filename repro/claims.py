@@ -1,0 +1,275 @@
+"""Claims become verdicts: every check of a claim is measured on the results table, and only there.
+
+A check holds if the whole interval of what was measured lies within what the claim says, fails if the
+interval lies outside it, and is undecided if it reaches across. A claim all of whose checks hold is
+`reproduced`; if none holds and at least one fails it is `not reproduced`; if some hold it is `partly`.
+Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. There is no verdict
+without rows behind it, and each verdict names them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+from repro import measures
+from repro.measures import Measurement
+from repro.protocol import Check, Claim, Expectation, Study
+from repro.results import EmptySelectionError, Results
+from repro.stats import Interval
+from repro.tables import Column, Table
+
+MEASURES: dict[str, Callable[..., Measurement]] = {
+    measure.__name__: measure
+    for measure in (
+        measures.final_metric,
+        measures.paired_difference,
+        measures.paired_ratio,
+        measures.curve_at,
+        measures.diverged_share,
+        measures.step_time_ratio,
+        measures.steps_to_loss_ratio,
+        measures.time_to_loss_ratio,
+        measures.mean_square_error,
+        measures.estimate_ratio,
+    )
+}
+"""What a check may name."""
+
+Outcome = Literal["holds", "fails", "undecided", "not run"]
+Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What came of one check.
+
+    Attributes:
+        check: The check.
+        outcome: Whether it holds.
+        measurement: The measured quantity and its rows; `None` where nothing was run.
+        reason: Why nothing was measured.
+    """
+
+    check: Check
+    outcome: Outcome
+    measurement: Measurement | None
+    reason: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """A claim's verdict and what it rests on.
+
+    Attributes:
+        study: Name of the study.
+        claim: The claim.
+        verdict: The verdict.
+        findings: One a check.
+        reason: Why it was not tested, if it was not.
+    """
+
+    study: str
+    claim: Claim
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    reason: str = ""
+
+    @property
+    def scales(self) -> tuple[str, ...]:
+        """Scales of the rows that the verdict rests on, sorted."""
+        return tuple(sorted({f.measurement.scale for f in self.findings if f.measurement}))
+
+
+def judge(study: Study, results: Results) -> tuple[Judgement, ...]:
+    """Return a judgement for every claim of a study.
+
+    Args:
+        study: The study.
+        results: The tables.
+
+    Returns:
+        Judgements in the order of the claims.
+    """
+    return tuple(_judge(study, claim, results) for claim in study.claims)
+
+
+def _judge(study: Study, claim: Claim, results: Results) -> Judgement:
+    findings = tuple(_find(study, check, results) for check in claim.checks)
+    verdict, reason = _verdict(claim, findings)
+    return Judgement(study.name, claim, verdict, findings, reason)
+
+
+def _find(study: Study, check: Check, results: Results) -> Finding:
+    name, options = check.measure.name, check.measure.options()
+    if name not in MEASURES:
+        raise ValueError(f"Unknown measure {name!r}. Choose from: {', '.join(MEASURES)}.")
+    try:
+        measurement = MEASURES[name](results, study=study.name, **options)
+    except EmptySelectionError as error:
+        return Finding(check, "not run", None, str(error))
+    return Finding(check, compare(measurement.interval, check.expect), measurement)
+
+
+def compare(interval: Interval, expect: Expectation) -> Outcome:
+    """Return whether an interval lies within an expectation, outside it, or across its edge.
+
+    Args:
+        interval: What was measured.
+        expect: What the claim says.
+
+    Returns:
+        `holds`, `fails` or `undecided`.
+    """
+    if interval.low >= expect.low and interval.high <= expect.high:
+        return "holds"
+    if interval.high < expect.low or interval.low > expect.high:
+        return "fails"
+    return "undecided"
+
+
+def _verdict(claim: Claim, findings: Sequence[Finding]) -> tuple[Verdict, str]:
+    if claim.untested:
+        return "not tested", claim.untested
+    outcomes = [finding.outcome for finding in findings]
+    if "not run" in outcomes:
+        missing = outcomes.count("not run")
+        return "not tested", f"{missing} of {len(outcomes)} measurements have not been run"
+    if all(outcome == "holds" for outcome in outcomes):
+        return "reproduced", ""
+    if "holds" in outcomes:
+        return "partly", ""
+    if "fails" in outcomes:
+        return "not reproduced", ""
+    return "not tested", "every interval reaches across the edge of what the claim says"
+
+
+def describe(finding: Finding) -> str:
+    """Return a finding in words: what, measured, published, outcome.
+
+    Args:
+        finding: The finding.
+
+    Returns:
+        One line.
+    """
+    label = finding.check.label
+    if finding.measurement is None:
+        return f"{label}: not run"
+    interval = finding.measurement.interval
+    unit = f" {finding.check.unit}" if finding.check.unit else ""
+    parts = [f"{label}: {_number(interval.estimate)}{unit}"]
+    if interval.low != interval.high:
+        parts.append(f"[{_number(interval.low)}, {_number(interval.high)}]")
+    parts.append(f"n={interval.num}")
+    if finding.measurement.missed:
+        parts.append(f"({finding.measurement.missed} never got there)")
+    if finding.measurement.diverged:
+        parts.append(f"({finding.measurement.diverged} diverged)")
+    if finding.check.published is not None:
+        parts.append(f"published {_number(finding.check.published)}{unit}")
+    return " ".join(parts)
+
+
+def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "-∞"}.get(value, "n/a")
+    return f"{value:.4g}"
+
+
+def table(judgements: Iterable[Judgement]) -> Table:
+    """Return the claims table: one row a claim.
+
+    Args:
+        judgements: Verdicts.
+
+    Returns:
+        The table, with what was measured beside what was published.
+    """
+    rows = tuple(
+        (
+            j.study,
+            j.claim.number,
+            j.claim.where,
+            j.claim.text,
+            "; ".join(describe(finding) for finding in j.findings) or None,
+            ", ".join(j.scales) or None,
+            j.verdict + (f" ({j.reason})" if j.reason else ""),
+        )
+        for j in judgements
+    )
+    return Table(
+        name="claims",
+        title="Published claims and what became of them",
+        columns=(
+            Column("study", "Study", align="left"),
+            Column("number", "No."),
+            Column("where", "Where", align="left"),
+            Column("claim", "Claim", align="left"),
+            Column("measured", "Measured [95 % interval], n, published", align="left"),
+            Column("scale", "Scale", align="left"),
+            Column("verdict", "Verdict", align="left"),
+        ),
+        rows=rows,
+        notes=(
+            "A check holds if its whole interval lies within what the claim says. reproduced: all "
+            "checks hold; partly: some; not reproduced: none, and at least one fails.",
+        ),
+    )
+
+
+def to_json(judgements: Iterable[Judgement]) -> str:
+    """Return verdicts as JSON: a list of objects, one a claim, with the keys of the rows behind them.
+
+    Args:
+        judgements: Verdicts.
+
+    Returns:
+        Indented JSON that ends in a newline.
+    """
+    return json.dumps([_plain(j) for j in judgements], indent=1, ensure_ascii=False) + "\n"
+
+
+def _plain(judgement: Judgement) -> dict[str, Any]:
+    return {
+        "study": judgement.study,
+        "number": judgement.claim.number,
+        "where": judgement.claim.where,
+        "claim": judgement.claim.text,
+        "verdict": judgement.verdict,
+        "reason": judgement.reason,
+        "scales": list(judgement.scales),
+        "checks": [
+            {
+                "label": finding.check.label,
+                "measure": finding.check.measure.name,
+                "settings": finding.check.measure.options(),
+                "expected": [_bound(finding.check.expect.low), _bound(finding.check.expect.high)],
+                "published": finding.check.published,
+                "outcome": finding.outcome,
+                **_measured(finding.measurement),
+            }
+            for finding in judgement.findings
+        ],
+    }
+
+
+def _measured(measurement: Measurement | None) -> dict[str, Any]:
+    if measurement is None:
+        return {"estimate": None, "interval": None, "n": 0, "rows": []}
+    interval = measurement.interval
+    return {
+        "estimate": _bound(interval.estimate),
+        "interval": [_bound(interval.low), _bound(interval.high)],
+        "confidence": interval.confidence,
+        "n": interval.num,
+        "scale": measurement.scale,
+        "rows": list(measurement.keys),
+    }
+
+
+def _bound(value: float) -> float | None:
+    return value if math.isfinite(value) else None
