@@ -1,0 +1,158 @@
+"""Figures and tables of the paper, one module each, drawn from the results table and nothing else.
+
+A **figure** module has `TITLE`, `LAYOUT`, `select(results) -> DataFrame` and `draw(table, axes) -> None`; a
+**table** module has `table(results) -> repro.tables.Table`. A module with neither is a part that they share. New
+modules are found by themselves. Everything here runs where no PyTorch is installed, changes none of its inputs,
+and writes the same bytes from the same rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pkgutil
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from figures import style
+from repro import tables
+from repro.results import Results, write_whole
+
+METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+    "png": {"Software": None},
+}
+"""Formats of a figure, and the metadata that would differ between builds or versions."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all figures, sorted."""
+    return _having("draw")
+
+
+def table_names() -> tuple[str, ...]:
+    """Return the names of all tables, sorted."""
+    return _having("table")
+
+
+def build(results: Results, directory: Path, only: Iterable[str] = ()) -> list[Path]:
+    """Draw figures as `<name>.pdf`, `.svg`, `.png`, and write what they show as `<name>.csv`.
+
+    Args:
+        results: The tables; unchanged.
+        directory: Made if missing.
+        only: Names of figures; none means all.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: If there is no figure of a name.
+    """  # noqa: DOC502
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in _chosen(names(), only, "figure"):
+        module = _module(name)
+        rows = module.select(results)
+        contents = {"csv": to_csv(rows), **render(module, rows)}
+        for suffix, content in contents.items():
+            path = directory / f"{name}.{suffix}"
+            write_whole(path, content)
+            written.append(path)
+    return written
+
+
+def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) -> list[Path]:
+    """Write tables as `<name>.csv`, `.md`, `.tex` and `.typ`.
+
+    Args:
+        results: The tables of results; unchanged.
+        directory: Made if missing.
+        only: Names of tables; none means all.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ValueError: If there is no table of a name.
+    """  # noqa: DOC502
+    chosen = _chosen(table_names(), only, "table")
+    return [path for name in chosen for path in tables.write(_module(name).table(results), directory)]
+
+
+def captions() -> dict[str, str]:
+    """Return the caption of every figure by name."""
+    return {name: str(_module(name).TITLE) for name in names()}
+
+
+def render(module: ModuleType, rows: pd.DataFrame) -> dict[str, bytes]:
+    """Return a figure's bytes by format, whatever the user's matplotlib settings are.
+
+    Args:
+        module: The figure's module.
+        rows: What its `select` returned.
+
+    Returns:
+        Content of the pdf, the svg and the png.
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        # one salt a figure: equal ids in two drawings of one page would collide
+        mpl.rcParams.update({**style.STYLE, "svg.hashsalt": module.__name__})
+        figure = draw(module, rows)
+        figure.draw_without_rendering()  # lay out once, for all formats
+        figure.set_layout_engine("none")
+        contents = {}
+        for suffix, metadata in METADATA.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=suffix, metadata=metadata)
+            contents[suffix] = buffer.getvalue()
+    return contents
+
+
+def draw(module: ModuleType, rows: pd.DataFrame) -> Figure:
+    """Return a figure, drawn under the current matplotlib settings.
+
+    Args:
+        module: The figure's module.
+        rows: What its `select` returned.
+
+    Returns:
+        The figure, on no screen.
+    """
+    layout = module.LAYOUT
+    figure = Figure(figsize=(layout.width, layout.height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(layout.rows, layout.cols, squeeze=False)
+    module.draw(rows, axes)
+    return figure
+
+
+def to_csv(rows: pd.DataFrame) -> bytes:
+    """Return a figure's table as CSV: exact floats, line feeds."""
+    return rows.to_csv(index=False, lineterminator="\n").encode()
+
+
+def _having(attribute: str) -> tuple[str, ...]:
+    found = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(name for name in found if hasattr(_module(name), attribute))
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def _chosen(known: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str, ...]:
+    known, asked = tuple(known), tuple(wanted)
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(known)}.")
+    return tuple(name for name in known if not asked or name in asked)

@@ -1,0 +1,158 @@
+"""Baydin et al. 2022, Fig. 6: time and memory of a step as the network grows deeper."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures import style
+from figures.selection import BOTH, STUDY, frame, not_run, published, stack
+from repro import measures
+from repro.results import EmptySelectionError, Results
+
+TITLE = (
+    "Cost of a step of multi-layer networks of width 1,024 by depth. R_f and R_b: time of a step with the forward gradient "
+    "and with backpropagation over that of the function alone; median and quartiles of ratios within a timing round. "
+    "Peak memory is the allocator's over one step. Bottom right: the part of the forward gradient's step that draws tangents."
+)
+LAYOUT = style.Layout(2, 2, style.DOUBLE, 4.9)
+PREFIX = "run-time-depth-"
+FORWARD, BACK = "forward gradient", "backpropagation"
+RATIOS = (  # panel, series, numerator, denominator, published quantity
+    ("step time", "R_f", FORWARD, "function alone"),
+    ("step time", "R_b", BACK, "function alone"),
+    ("relative cost", "R_f/R_b", FORWARD, BACK),
+    ("tangents", "tangents alone", "tangents alone", FORWARD),
+)
+PANELS = {
+    "step time": ("Step time over function alone", "$R_f$, $R_b$"),
+    "relative cost": ("Forward gradient over backpropagation", "$R_f/R_b$"),
+    "memory": ("Peak memory of a step", "peak memory (GB)"),
+    "tangents": ("Share of drawing tangents", "share of forward-gradient step"),
+}
+LABELS = {"R_f": "$R_f$", "R_b": "$R_b$", "R_f/R_b": "$R_f/R_b$", "published": "published (read off)"}
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return ratios of step times, peak memory, and what was published."""
+    ours = _one_machine(results)
+    parts = []
+    for panel, series, numerator, denominator in RATIOS:
+        parts.append(_ratios(ours, panel, series, numerator, denominator))
+        if series.startswith("R"):
+            read = published(results, panel, series, "depth")
+            parts.append(read.assign(series=series))
+    for method in BOTH:
+        parts.append(_memory(ours, method))
+    read = published(results, "memory", "peak bytes", "depth", BACK)
+    parts.append(read.assign(series="published", y=read["y"] / 1e9))
+    return stack(parts)
+
+
+def _one_machine(results: Results) -> Results:
+    """Return the results whose depth timings are of one scale and machine: the one with most rows."""
+    runs = results.runs
+    depths = runs["experiment"].str.startswith(PREFIX) & (runs["role"] == "report")
+    chosen = runs[depths & (runs["study"] == STUDY)]
+    if chosen.empty:
+        return dataclasses.replace(results, runs=chosen)
+    sizes = chosen.groupby(["scale", "device", "num_threads"]).size().reset_index(name="size")
+    sizes["order"] = sizes["scale"].map(measures.SCALES.index)
+    best = sizes.sort_values(["size", "order"], ascending=[False, True], kind="stable").iloc[0]
+    same = np.logical_and.reduce([chosen[c] == best[c] for c in ("scale", "device", "num_threads")])
+    return dataclasses.replace(results, runs=chosen[same])
+
+
+def _depths(results: Results) -> list[int]:
+    names = results.runs["experiment"].unique()
+    return sorted(int(m[1]) for name in names if (m := re.fullmatch(rf"{PREFIX}(\d+)", name)))
+
+
+def _ratios(results: Results, panel: str, series: str, numerator: str, denominator: str) -> pd.DataFrame:
+    rows = []
+    for depth in _depths(results):
+        try:
+            runs, ratios = measures.paired_step_times(
+                results, f"{PREFIX}{depth}", numerator, denominator, study=STUDY
+            )
+        except EmptySelectionError:
+            continue
+        low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75))
+        bounds = {"x": depth, "y": median, "low": low, "high": high, "n": len(ratios)}
+        place = {"scale": runs["scale"].iloc[0], "device": runs["device"].iloc[0]}
+        note = f"{numerator} / {denominator}, median and quartiles of rounds"
+        rows.append({"panel": panel, "kind": "mean", "series": series, "note": note, **bounds, **place})
+    return frame(rows) if rows else not_run(panel, series)
+
+
+def _memory(results: Results, method: str) -> pd.DataFrame:
+    rows = []
+    for depth in _depths(results):
+        try:
+            runs = measures.report_runs(results, f"{PREFIX}{depth}", [method], study=STUDY)
+        except EmptySelectionError:
+            continue
+        peak = runs["peak_bytes"].max() / 1e9
+        if np.isnan(peak):
+            continue
+        place = {"scale": runs["scale"].iloc[0], "device": runs["device"].iloc[0]}
+        note = "allocator's peak over one step"
+        row = {"panel": "memory", "kind": "mean", "series": method, "x": depth, "y": peak, "n": 1}
+        rows.append({**row, **place, "note": note})
+    return frame(rows) if rows else not_run("memory", method)
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw step times, their ratio, memory, and the tangents' share."""
+    for panel, (name, (heading, label)) in zip(axes.flat, PANELS.items(), strict=True):
+        rows = table[table["panel"] == name]
+        panel.set(xlabel="hidden layers", ylabel=label)
+        _heading(panel, heading, rows)
+        style.missing(panel, rows)
+        _points(panel, rows)
+        if name == "relative cost":
+            panel.axhline(1.0, color=style.GREY, lw=0.6)
+        if len(panel.lines) > 1 or len(rows[rows["kind"] == "mean"]):
+            panel.set_ylim(bottom=0)
+            if panel.get_legend_handles_labels()[1]:
+                panel.legend(loc="best", ncols=2)
+
+
+def _heading(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
+    means = rows[rows["kind"] == "mean"]
+    counts = sorted(set(means["n"]))
+    rounds = "" if axes.get_ylabel().startswith("peak") or not counts else (
+        f"n={counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "") + " rounds"
+    )  # fmt: skip
+    style.title(axes, heading, rows.assign(n=0))
+    if rounds:
+        axes.set_title(f"{axes.get_title()}, {rounds}")
+
+
+def _points(axes: Axes, rows: pd.DataFrame) -> None:
+    for series, part in rows[rows["kind"] == "mean"].groupby("series"):
+        look = style.LOOKS[str(series)]
+        error = None if part["low"].isna().all() else np.stack([part["y"] - part["low"], part["high"] - part["y"]])
+        axes.errorbar(
+            part["x"],
+            part["y"],
+            yerr=error,
+            color=look.color,
+            ls=look.dashes,
+            marker=look.marker,
+            elinewidth=0.8,
+            capsize=1.5,
+            label=LABELS.get(str(series), str(series)),
+        )
+    for series, part in rows[rows["kind"] == "published"].groupby("series"):
+        look = style.LOOKS[str(series)]
+        label = "published (read off)" if series == "published" else f"{LABELS[str(series)]} published (read off)"
+        edge = style.GREY if series == "published" else look.color
+        axes.plot(
+            part["x"], part["y"], ls=":", lw=0.9, color=style.GREY, marker=look.marker,
+            mfc="white", mec=edge, mew=0.9, zorder=2.8, label=label,
+        )  # fmt: skip

@@ -1,0 +1,238 @@
+"""Rows of a figure: what `select` of every figure is made of, and nothing that draws.
+
+A figure's table is tidy and complete: `draw` sees nothing else, and it is the CSV beside the figure.
+Columns (`COLUMNS`): the panel, the kind of row, the series, the repetition (-1 for what is over all), x, y with
+bounds, n and how many of those runs diverged, scale, device, a note, and whether the value was published.
+
+Kinds: `mean` (an aggregate with its interval, as the note says), `repetition`, `diverged` (the last recorded
+point of a run that diverged), `published`, `theory`, `guide`, `ratio` (a number written in the panel),
+`not run` (what is missing, in place).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from repro import measures, stats
+from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT, Measurement
+from repro.results import EmptySelectionError, Results
+from repro.stats import Interval
+
+STUDY = "baydin2022"
+BOTH = (BACKPROPAGATION, FORWARD_GRADIENT)
+COLUMNS: Mapping[str, str | int | float | bool] = {
+    "panel": "",
+    "kind": "",
+    "series": "",
+    "repetition": -1,
+    "x": math.nan,
+    "y": math.nan,
+    "low": math.nan,
+    "high": math.nan,
+    "n": 0,
+    "diverged": 0,
+    "scale": "",
+    "device": "",
+    "note": "",
+    "published": False,
+}
+"""Columns of every figure's table, with what stands where a row leaves one out."""
+
+
+def frame(values: Mapping[str, object] | Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
+    """Return rows of a figure's table.
+
+    Args:
+        values: Columns as scalars or vectors of one length, or rows one by one.
+
+    Returns:
+        All of `COLUMNS`, typed.
+    """
+    if isinstance(values, Mapping):
+        size = max((np.size(v) for v in values.values() if not isinstance(v, str)), default=1)
+        rows = pd.DataFrame(dict(values), index=pd.RangeIndex(size))
+    else:
+        rows = pd.DataFrame(list(values))
+    columns = {}
+    for name, default in COLUMNS.items():
+        column = rows[name] if name in rows else pd.Series(default, index=rows.index)
+        kind = {str: "str", bool: "bool", int: "int64", float: "float64"}[type(default)]
+        columns[name] = column.fillna(default).astype(kind)  # type: ignore[call-overload]
+    return pd.DataFrame(columns)
+
+
+def stack(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of several parts, in that order."""
+    kept = [part for part in parts if len(part)]
+    return pd.concat(kept, ignore_index=True) if kept else frame()
+
+
+def not_run(panel: str, series: str = "", note: str = "") -> pd.DataFrame:
+    """Return the row that stands for something missing; without series it is the whole panel."""
+    return frame([{"panel": panel, "kind": "not run", "series": series, "note": note}])
+
+
+def published(
+    results: Results, panel: str, quantity: str, setting: str, series: str = "published"
+) -> pd.DataFrame:
+    """Return published values of a quantity; `series` names a method, or `published` for all.
+
+    Args:
+        results: The tables.
+        panel: Where the values are shown.
+        quantity: Column `quantity` of the facts.
+        setting: Column `setting` of the facts.
+        series: Name of the series; facts of another method than this one are left out.
+
+    Returns:
+        Rows, none where the paper is silent.
+    """
+    facts = results.facts
+    if facts.empty:
+        return frame()
+    wanted = (facts["quantity"] == quantity) & (facts["setting"] == setting)
+    methods = facts["method"].isin(["", series]) if series in BOTH else facts["method"] == ""
+    facts = facts[wanted & methods & (facts["study"] == STUDY) & facts["value"].notna()]
+    shown = {"panel": panel, "kind": "published", "series": series, "published": True}
+    columns = {"x": facts["x"].to_numpy(), "y": facts["value"].to_numpy()}
+    if facts.empty:
+        return frame()
+    return frame({**shown, **columns, "note": (facts["item"] + ", " + facts["source"]).to_numpy()})
+
+
+def published_number(results: Results, quantity: str, setting: str) -> float:
+    """Return one published value without abscissa, NaN where the paper does not give it."""
+    rows = published(results, "", quantity, setting)
+    return float(rows["y"].iloc[0]) if len(rows) else math.nan
+
+
+def curves(
+    results: Results,
+    panel: str,
+    experiment: str,
+    metric: str,
+    *,
+    methods: Iterable[str] = BOTH,
+    run_time: str | None = None,
+    logarithmic: bool = False,
+    with_repetitions: bool = True,
+) -> pd.DataFrame:
+    """Return the curves of an experiment: every repetition, their mean with its interval, who diverged.
+
+    The mean ends where the first run diverges: beyond that it would be one of survivors.
+
+    Args:
+        results: The tables.
+        panel: Where the curves are shown.
+        experiment: Name of the training experiment.
+        metric: Name of the metric.
+        methods: One series each; one without runs becomes a `not run` row.
+        run_time: Timing experiment whose median step makes seconds of iterations; none keeps iterations.
+        logarithmic: Whether the mean is geometric, its interval that of the mean logarithm.
+        with_repetitions: Whether the single runs are rows too.
+
+    Returns:
+        Rows of kinds mean, repetition, diverged and not run.
+    """
+    parts = []
+    for method in methods:
+        try:
+            runs = measures.report_runs(results, experiment, [method], study=STUDY)
+            points = measures.curve_rows(results, runs, metric)
+            step = None
+            if run_time is not None:
+                step = measures.step_seconds(results, run_time, method, study=STUDY)
+        except EmptySelectionError as error:
+            parts.append(not_run(panel, method, str(error)))
+            continue
+        common = {
+            "panel": panel,
+            "series": method,
+            "n": len(runs),
+            "diverged": int((runs["status"] == "diverged").sum()),
+            "scale": min_scale(runs["scale"].iloc[0], step.scale if step else ""),
+            "device": step.device if step else "",
+        }
+        seconds = step.interval.estimate if step else 1.0
+        shown = points.assign(x=points["step"] * seconds)
+        parts.append(_means(shown, common, logarithmic))
+        if with_repetitions:
+            parts.append(_repetitions(shown, common))
+        ended = shown[shown["key"].isin(runs[runs["status"] == "diverged"]["key"])]
+        last = ended.groupby("repetition", as_index=False).last()
+        if len(last):
+            where = {"repetition": last["repetition"], "x": last["x"], "y": last["value"]}
+            parts.append(frame({**common, "kind": "diverged", **where}))
+    found = stack(parts)
+    if len(found) and (found["kind"] == "not run").all():
+        return not_run(panel, note="; ".join(found["note"]))
+    return found
+
+
+def min_scale(*scales: str) -> str:
+    """Return the smallest of some scales, which is what may be said of them together."""
+    return max((s for s in scales if s), key=measures.SCALES.index)
+
+
+def _repetitions(points: pd.DataFrame, common: Mapping[str, object]) -> pd.DataFrame:
+    columns = {"repetition": points["repetition"], "x": points["x"], "y": points["value"]}
+    return frame({**common, "kind": "repetition", **columns})
+
+
+def _means(points: pd.DataFrame, common: Mapping[str, object], logarithmic: bool) -> pd.DataFrame:
+    wide = points.pivot_table(index="step", columns="key", values="value", sort=True, dropna=False)
+    x = points.groupby("step")["x"].first()
+    complete = np.isfinite(wide.to_numpy()).all(axis=1) & (wide.shape[1] == common["n"])
+    if logarithmic:
+        complete &= (wide.to_numpy() > 0).all(axis=1)
+    # up to the first gap: what follows a divergence is of survivors
+    end = int(np.argmin(complete)) if not complete.all() else len(complete)
+    rows = []
+    for step, values in zip(wide.index[:end], wide.to_numpy()[:end], strict=True):
+        interval = stats.mean_interval(np.log(values) if logarithmic else values)
+        bounds = (interval.estimate, interval.low, interval.high)
+        y, low, high = np.exp(bounds) if logarithmic else bounds
+        rows.append({"x": x[step], "y": y, "low": low, "high": high})
+    note = "geometric mean, 95 % t interval of logarithms" if logarithmic else "mean, 95 % t interval"
+    return frame([{**common, "kind": "mean", "note": note, **row} for row in rows])
+
+
+def ratio(panel: str, series: str, measured: Measurement | None, value: float) -> pd.DataFrame:
+    """Return a number of ours and the published one as rows to be written in a panel.
+
+    Args:
+        panel: Where they are written.
+        series: What the number is, e.g. `T_f/T_b`.
+        measured: Ours; none if not run.
+        value: The published one, NaN where the paper does not give it.
+
+    Returns:
+        A row of kind ratio for each that exists.
+    """
+    rows: list[dict[str, object]] = []
+    if measured is not None:
+        interval = measured.interval
+        note = measured.procedure
+        if measured.missed:
+            note += f"; {measured.missed} of {interval.num} never got there"
+        rows.append(
+            {
+                **{"y": interval.estimate, "low": interval.low, "high": interval.high},
+                **{"n": interval.num, "diverged": measured.diverged, "note": note},
+                **{"scale": measured.scale, "device": measured.device},
+            }
+        )
+    if not math.isnan(value):
+        rows.append({"y": value, "published": True, "note": "printed or read off"})
+    return frame([{"panel": panel, "kind": "ratio", "series": series, **row} for row in rows])
+
+
+def text_interval(interval: Interval, digits: str = ".2f") -> str:
+    """Return an interval as text; an unbounded one by its estimate alone."""
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return f"{interval.estimate:{digits}}"
+    return f"{interval.estimate:{digits}} [{interval.low:{digits}}, {interval.high:{digits}}]"

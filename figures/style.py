@@ -1,0 +1,284 @@
+"""The look of all figures: colours, sizes, and the few marks they are made of.
+
+A method has one colour and one dash pattern everywhere (seaborn's colour-blind palette); what was published is
+dark grey and dotted. Sizes are those of a two-column paper: nothing has to be scaled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+SINGLE, DOUBLE = 3.4, 7.0
+"""Width of one and of both columns, in inches."""
+
+AxesGrid: TypeAlias = npt.NDArray[Any]
+"""Axes by row and column."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Panels and size of a figure.
+
+    Attributes:
+        rows: Rows of panels.
+        cols: Columns of panels.
+        width: In inches, `SINGLE` or `DOUBLE`.
+        height: In inches.
+    """
+
+    rows: int
+    cols: int
+    width: float
+    height: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a series is drawn."""
+
+    color: str
+    dashes: tuple[float, tuple[float, ...]] | str = "-"
+    marker: str = "o"
+
+
+PALETTE = tuple(sns.color_palette("colorblind").as_hex())
+GREY = "#404040"
+LOOKS: Mapping[str, Look] = {
+    "backpropagation": Look(PALETTE[0], "-", "o"),
+    "forward gradient": Look(PALETTE[1], (0, (4, 1.2)), "s"),
+    "function alone": Look(PALETTE[2], "-.", "^"),
+    "tangents alone": Look(PALETTE[4], (0, (6, 1.5, 1, 1.5)), "v"),
+    "published": Look(GREY, ":", "D"),
+    "theory": Look(GREY, (0, (1, 1)), ""),
+    "constant": Look(PALETTE[3], "-", "^"),
+    "exponential": Look(PALETTE[9], (0, (4, 1.2)), "s"),
+    "hyperbolic": Look(PALETTE[2], "-.", "o"),
+    "R_f": Look(PALETTE[1], (0, (4, 1.2)), "s"),
+    "R_b": Look(PALETTE[0], "-", "o"),
+    "R_f/R_b": Look(PALETTE[2], "-.", "^"),
+}
+"""Look of every series, by name."""
+
+STYLE: Mapping[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "mathtext.fontset": "dejavusans",
+    "axes.titlesize": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "axes.unicode_minus": True,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "legend.borderaxespad": 0.3,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "figure.constrained_layout.h_pad": 0.05,
+    "figure.constrained_layout.w_pad": 0.05,
+    "savefig.dpi": 220,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "path",
+    "text.usetex": False,
+}
+"""Runtime configuration of matplotlib under which every figure is drawn, on top of its defaults."""
+
+
+def short_device(device: str) -> str:
+    """Return a device's name without trade marks and clock rates.
+
+    Example:
+        >>> short_device("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz")
+        'Intel Xeon Platinum 8481C'
+    """
+    name = re.sub(r"\((?:R|TM|r|tm)\)| CPU| @ .*|\d+-Core Processor|Processor", "", device)
+    return re.sub(r"\s+", " ", name).strip()
+
+
+def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    """Write a panel's title: its name, n, how many diverged, device, and any scale below full.
+
+    Args:
+        axes: The panel.
+        name: What it shows.
+        rows: Rows of the panel.
+    """
+    means = rows[rows["kind"].isin(["mean", "repetition"]) & (rows["n"] > 0)]
+    lines = [name]
+    counts = means.drop_duplicates("series")[["series", "n", "diverged"]]
+    if len(counts):
+        pairs = {(int(n), int(d)) for n, d in zip(counts["n"], counts["diverged"], strict=True)}
+        if len(pairs) == 1:
+            ((n, diverged),) = pairs
+            each = " each" if len(counts) > 1 else ""
+            lines.append(f"n={n}{each}, {diverged} diverged")
+        else:
+            lines += [
+                f"{row.series}: n={row.n}, {row.diverged} diverged"
+                for row in counts.itertuples(index=False)
+            ]
+    lines += [
+        f"{series}: not run"
+        for series in rows[rows["kind"] == "not run"]["series"].unique()
+        if series
+    ]
+    device = next((d for d in rows["device"] if d), "")
+    scales = sorted({s for s in rows["scale"] if s not in ("", "full")})
+    said = [f"{s} scale" + (", no result" if s == "smoke" else "") for s in scales]
+    if tail := ", ".join([*([short_device(device)] if device else []), *said]):
+        lines.append(tail)
+    axes.set_title("\n".join(lines))
+
+
+def missing(axes: Axes, rows: pd.DataFrame) -> bool:
+    """Write `not run` into a panel that has nothing of ours to show.
+
+    Args:
+        axes: The panel.
+        rows: Rows of the panel.
+
+    Returns:
+        Whether it was written.
+    """
+    ours = rows[rows["kind"].isin(["mean", "repetition"])]
+    if len(ours):
+        return False
+    axes.text(
+        0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", color=GREY, size=9
+    )
+    if not len(rows[rows["kind"] == "published"]):
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return True
+
+
+def lines(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw a panel's curves: repetitions thin, means with their bands, divergences as crosses.
+
+    Args:
+        axes: The panel.
+        rows: Rows of the panel; published values become markers.
+    """
+    for (series, _), part in rows[rows["kind"] == "repetition"].groupby(["series", "repetition"]):
+        axes.plot(part["x"], part["y"], color=LOOKS[series].color, lw=0.4, alpha=0.45, zorder=1.5)
+    for series, part in rows[rows["kind"] == "mean"].groupby("series"):
+        look = LOOKS[str(series)]
+        band = part[np.isfinite(part["low"]) & np.isfinite(part["high"])]
+        axes.fill_between(
+            band["x"], band["low"], band["high"], color=look.color, alpha=0.2, lw=0, zorder=1.2
+        )
+        axes.plot(part["x"], part["y"], color=look.color, ls=look.dashes, label=series, zorder=2.5)
+    for series, part in rows[rows["kind"] == "diverged"].groupby("series"):
+        axes.plot(part["x"], part["y"], "x", color=LOOKS[str(series)].color, ms=5, mew=1.2, zorder=3)
+    markers(axes, rows[rows["kind"] == "published"])
+
+
+def markers(axes: Axes, rows: pd.DataFrame) -> None:
+    """Draw published values: open markers, dotted, in the colour of their method or grey."""
+    for series, part in rows.groupby("series"):
+        look = LOOKS[str(series)]
+        axes.plot(
+            part["x"],
+            part["y"],
+            ls=":",
+            lw=0.9,
+            color=GREY,
+            marker=look.marker,
+            mfc="white",
+            mec=look.color if series != "published" else GREY,
+            mew=0.9,
+            zorder=2.8,
+        )
+
+
+def key(axes: AxesGrid, entries: Iterable[tuple[str, Mapping[str, Any]]], columns: int) -> None:
+    """Put one legend for all panels beneath the figure.
+
+    Args:
+        axes: The panels.
+        entries: Label and line properties of each entry.
+        columns: Entries a line.
+    """
+    handles = [Line2D([], [], label=label, **options) for label, options in entries]
+    figure = axes.flat[0].figure
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+
+
+def curve_entries(
+    table: pd.DataFrame, series: Sequence[str], interval: str = "mean, 95 % t band"
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return legend entries of methods, single runs, divergences and published values, as far as shown.
+
+    Args:
+        table: The figure's table.
+        series: Methods in order.
+        interval: What line and band are.
+
+    Returns:
+        Entries for `key`.
+    """
+    entries: list[tuple[str, Mapping[str, Any]]] = [
+        (f"{name} ({interval})", {"color": LOOKS[name].color, "ls": LOOKS[name].dashes})
+        for name in series
+    ]
+    kinds = set(table["kind"])
+    if "repetition" in kinds:
+        entries.append(("single repetitions", {"color": GREY, "lw": 0.4}))
+    if "diverged" in kinds:
+        entries.append(("diverged here", {"color": GREY, "marker": "x", "ls": "", "mew": 1.2}))
+    for name in dict.fromkeys(table[table["kind"] == "published"]["series"]):
+        look = LOOKS[name]
+        edge = GREY if name == "published" else look.color
+        shape = {"marker": look.marker, "mfc": "white", "mec": edge, "mew": 0.9}
+        label = "published (read off)" + ("" if name == "published" else f", {name}")
+        entries.append((label, {"color": GREY, "ls": ":", "lw": 0.9, **shape}))
+    return entries
+
+
+def number(rows: pd.DataFrame, symbol: str) -> str:
+    """Return a `ratio` of ours and the published one as a line or two of text.
+
+    Args:
+        rows: Rows of kind ratio, one series.
+        symbol: How the ratio is written.
+
+    Returns:
+        E.g. `T_f/T_b = 0.31 [0.29, 0.33], n=5` and beneath it `published 0.229`.
+    """
+    texts = []
+    for row in rows.itertuples(index=False):
+        if row.published:
+            texts.append(f"published {row.y:g}")
+        elif math.isnan(row.y):
+            texts.append(f"{symbol} undefined, n={row.n}")
+        elif math.isinf(row.y):
+            texts.append(f"{symbol} > {row.low:.2f}, n={row.n}")
+        elif math.isfinite(row.low) and math.isfinite(row.high):
+            texts.append(f"{symbol} = {row.y:.2f} [{row.low:.2f}, {row.high:.2f}]")
+        elif math.isinf(row.high) and math.isfinite(row.low) and row.low > 0:
+            texts.append(f"{symbol} = {row.y:.2f} [{row.low:.2f}, ∞)")
+        else:
+            texts.append(f"{symbol} = {row.y:.2f}, no interval")
+    return "\n".join(texts)
+
+
+def whole_ticks(axes: Axes, most: int = 5) -> None:
+    """Keep the iteration axis from crowding: at most that many ticks, thousands as `k`."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if abs(x) >= 1000 else f"{x:g}")

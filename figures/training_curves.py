@@ -1,0 +1,150 @@
+"""What Figs. 3 to 5 share: validation curves of both methods by iteration and by time, with T_f and T_b."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures import style
+from figures.selection import (
+    BACKPROPAGATION,
+    BOTH,
+    FORWARD_GRADIENT,
+    STUDY,
+    curves,
+    frame,
+    published,
+    published_number,
+    ratio,
+    stack,
+)
+from repro import measures, stats
+from repro.results import EmptySelectionError, Results
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One row of panels: a training experiment and the timing experiment of the same problem."""
+
+    experiment: str
+    run_time: str
+    label: str
+    accuracy: bool = True
+
+
+def select_comparison(results: Results, comparison: Comparison) -> pd.DataFrame:
+    """Return the rows of one comparison: loss by iteration and time, accuracy, guides and T_f/T_b.
+
+    Args:
+        results: The tables.
+        comparison: What to compare.
+
+    Returns:
+        Panels `<experiment> iteration`, `<experiment> time` and `<experiment> accuracy`.
+    """
+    name = comparison.experiment
+    by_time = curves(results, f"{name} time", name, "loss", run_time=comparison.run_time)
+    parts = [
+        curves(results, f"{name} iteration", name, "loss"),
+        _read_offs(results, name),
+        by_time,
+        _guides(by_time, f"{name} time"),
+        _time_ratio(results, comparison),
+    ]
+    if comparison.accuracy:
+        parts.append(curves(results, f"{name} accuracy", name, "accuracy"))
+    return stack(parts)
+
+
+def _read_offs(results: Results, name: str) -> pd.DataFrame:
+    panel = f"{name} iteration"
+    common = published(results, panel, "validation loss", name)  # those given for both at once
+    own = [published(results, panel, "validation loss", name, series) for series in BOTH]
+    return common if len(common) else stack(own)
+
+
+def _guides(rows: pd.DataFrame, panel: str) -> pd.DataFrame:
+    """Return the paper's guide lines, on the mean curves: T_b, T_f and the loss at which they are read."""
+    means = rows[rows["kind"] == "mean"]
+    ours, base = (means[means["series"] == series] for series in (FORWARD_GRADIENT, BACKPROPAGATION))
+    if ours.empty or base.empty:
+        return frame()
+    lowest = base.loc[base["y"].idxmin()]
+    level = float(lowest["y"])
+    crossing = stats.first_crossing(ours["x"], ours["y"], level)
+    note = "on the mean curves"
+    found = {"T_b": float(lowest["x"]), "T_f": crossing}
+    return frame(
+        [
+            {"panel": panel, "kind": "guide", "series": name, "x": x, "y": level, "note": note}
+            for name, x in found.items()
+            if not math.isnan(x)
+        ]
+    )
+
+
+def _time_ratio(results: Results, comparison: Comparison) -> pd.DataFrame:
+    name = comparison.experiment
+    value = published_number(results, "T_f/T_b", name)
+    try:
+        measured = measures.time_to_loss_ratio(results, name, comparison.run_time, study=STUDY)
+    except EmptySelectionError:
+        return ratio(f"{name} time", "T_f/T_b", None, value)
+    return ratio(f"{name} time", "T_f/T_b", measured, value)
+
+
+def draw_comparisons(
+    table: pd.DataFrame, axes: style.AxesGrid, comparisons: Sequence[Comparison]
+) -> None:
+    """Draw a row of panels for each comparison, and one legend beneath.
+
+    Args:
+        table: Rows of `select_comparison`.
+        axes: A row for each comparison; two or three columns.
+        comparisons: In order of the rows.
+    """
+    for row, comparison in zip(axes, comparisons, strict=True):
+        panels = {
+            "iteration": ("iteration", "validation loss (nats)"),
+            "time": ("time (s)", "validation loss (nats)"),
+            "accuracy": ("iteration", "validation accuracy"),
+        }
+        for panel, (column, labels) in zip(row, panels.items(), strict=False):
+            rows = table[table["panel"] == f"{comparison.experiment} {column}"]
+            what = "accuracy" if column == "accuracy" else f"loss by {column}"
+            style.title(panel, f"{comparison.label}, {what}", rows)
+            panel.set(xlabel=labels[0], ylabel=labels[1])
+            if style.missing(panel, rows):
+                style.markers(panel, rows[rows["kind"] == "published"])
+            else:
+                style.lines(panel, rows)
+            if column == "time":
+                _draw_guides(panel, rows)
+            else:
+                style.whole_ticks(panel)
+    style.key(axes, style.curve_entries(table, BOTH), 3)
+
+
+def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
+    guides = rows[rows["kind"] == "guide"]
+    thin = {"color": style.GREY, "lw": 0.7, "ls": (0, (3, 2)), "zorder": 1.4}
+    bottom = axes.get_ylim()[0]
+    for guide in guides.itertuples(index=False):
+        axes.axhline(guide.y, **thin)
+        axes.vlines(guide.x, bottom, guide.y, **thin)
+        axes.annotate(
+            f"${guide.series}$",
+            (guide.x, bottom),
+            xytext=(-2, 2),
+            textcoords="offset points",
+            ha="right",
+            size=7,
+        )
+    if len(guides):
+        axes.set_ylim(bottom=bottom)
+    if text := style.number(rows[rows["kind"] == "ratio"], "$T_f/T_b$"):
+        axes.text(0.98, 0.97, text, transform=axes.transAxes, ha="right", va="top", size=7)

@@ -1,0 +1,151 @@
+"""Naive versions, written from the papers' formulas: one replica, one tangent, one step at a time.
+
+Nothing here is stacked, batched or in place, and nothing imports the code it is compared with, except to
+read the declared parameters of a network.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+Function = Callable[[Tensor], Tensor]
+
+
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
+    """Return generators with the seeds `seed`, `seed + 1`, ..."""
+    return [torch.Generator().manual_seed(seed + index) for index in range(count)]
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return fixed standard normals."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+# --- Gradients and their estimates -------------------------------------------------------------------------
+
+
+def gradient(function: Function, point: Tensor) -> Tensor:
+    """Return the gradient of a scalar function of one vector, by autograd."""
+    variable = point.clone().requires_grad_()
+    (result,) = torch.autograd.grad(function(variable), variable)
+    return result
+
+
+def directional_derivatives(function: Function, point: Tensor, tangents: Tensor) -> Tensor:
+    """Return `nabla f . v` for each row of `tangents`, one at a time."""
+    slope = gradient(function, point)
+    return torch.stack([torch.dot(slope, tangent) for tangent in tangents])
+
+
+def project(tangents: Tensor, slopes: Tensor) -> Tensor:
+    """Return `V^T (V V^T)^-1 D` by an explicit inverse in float64; tangents must be independent."""
+    wide = tangents.double()
+    return wide.T @ torch.linalg.inv(wide @ wide.T) @ slopes.double()
+
+
+def forward_gradient(
+    function: Function, point: Tensor, tangents: Tensor, aggregation: str, clip: float | None = None
+) -> Tensor:
+    """Return the aggregated forward gradient (Baydin et al. 2022, Alg. 1; Flügel et al. 2024, Section 3)."""
+    slopes = directional_derivatives(function, point, tangents)
+    if clip is not None:
+        slopes = torch.stack([slope.sign() * min(float(slope.abs()), clip) for slope in slopes])
+    if aggregation == "orthogonal_projection":
+        return project(tangents, slopes)
+    total = torch.zeros_like(point)
+    for slope, tangent in zip(slopes, tangents, strict=True):
+        total = total + slope * tangent
+    return total / len(tangents) if aggregation == "mean" else total
+
+
+def beale_gradient(x: float, y: float) -> tuple[float, float]:
+    """Return the gradient of Beale's function, derived by hand."""
+    a, b, c = 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
+    return (
+        2 * a * (y - 1) + 2 * b * (y**2 - 1) + 2 * c * (y**3 - 1),
+        2 * a * x + 4 * b * x * y + 6 * c * x * y**2,
+    )
+
+
+def rosenbrock_gradient(point: Sequence[float]) -> list[float]:
+    """Return the gradient of Rosenbrock's function, derived by hand."""
+    result = [0.0] * len(point)
+    for i, (a, b) in enumerate(pairwise(point)):
+        result[i] += -2 * (1 - a) - 400 * a * (b - a**2)
+        result[i + 1] += 200 * (b - a**2)
+    return result
+
+
+# --- Networks in torch.nn ----------------------------------------------------------------------------------
+
+
+def logistic_regression(features: int, num_classes: int) -> nn.Sequential:
+    """Return the logistic regression of Baydin et al. (2022, Section 5.2)."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, num_classes))
+
+
+def mlp(features: int, num_classes: int, width: int, depth: int) -> nn.Sequential:
+    """Return the multi-layer network of Baydin et al. (2022, Section 5.2) at a width and depth."""
+    sizes = [features, *[width] * depth]
+    hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, num_classes))
+
+
+def cnn(inputs: int, features: int, num_classes: int, channels: int, padding: int) -> nn.Sequential:
+    """Return the convolutional network of Baydin et al. (2022, Section 5.2)."""
+
+    def pair(inputs: int) -> list[nn.Module]:
+        first = nn.Conv2d(inputs, channels, 3, padding=padding)
+        second = nn.Conv2d(channels, channels, 3, padding=padding)
+        return [first, nn.ReLU(), second, nn.ReLU(), nn.MaxPool2d(2)]
+
+    head = [nn.Flatten(), nn.Linear(features, 1024), nn.ReLU(), nn.Linear(1024, num_classes)]
+    return nn.Sequential(*pair(inputs), *pair(channels), *head)
+
+
+def laid_out_like(parameter: Tensor, leaf: Tensor) -> Tensor:
+    """Return one replica's leaf in the layout of `torch.nn`, where linear weights are transposed."""
+    return leaf.T if leaf.ndim == 2 and parameter.ndim == 2 else leaf.reshape(parameter.shape)
+
+
+@torch.no_grad()
+def load_(module: nn.Module, params: dict[str, Tensor], replica: int = 0) -> nn.Module:
+    """Copy one replica's parameters into a module of the same architecture, in order."""
+    for parameter, leaf in zip(module.parameters(), params.values(), strict=True):
+        parameter.copy_(laid_out_like(parameter, leaf[replica]))
+    return module
+
+
+# --- Training loops in torch.optim -------------------------------------------------------------------------
+
+
+def train_classifier(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    rates: Iterable[float],
+) -> list[float]:
+    """Train as any tutorial does; return the loss of every batch before its step."""
+    losses = []
+    for (images, labels), rate in zip(batches, rates, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(module(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def descend(
+    function: Function, start: Tensor, estimate: Callable[[Tensor], Tensor], rate: float
+) -> Iterator[tuple[float, Tensor]]:
+    """Yield the value before each step of gradient descent, and the point after it."""
+    point = start
+    while True:
+        value = float(function(point))
+        point = point - rate * estimate(point)
+        yield value, point

@@ -1,0 +1,194 @@
+"""Aggregation: the projection against an explicit inverse, its theorems, and degenerate tangents."""
+
+import pytest
+import torch
+from asserts import (
+    assert_close,
+    assert_in_span,
+    assert_invariant_to_tangent_scale,
+    assert_projection_closest,
+    assert_projection_idempotent,
+)
+from references import draw, project
+from torch import Tensor
+
+from repro.aggregation import AGGREGATIONS, mean, orthogonal_projection, sum_
+
+every_aggregation = pytest.mark.parametrize("name", AGGREGATIONS)
+# (k, d): singular values where 4 k > d, Cholesky where not
+both_paths = pytest.mark.parametrize(("k", "d"), [(1, 3), (3, 5), (1, 8), (3, 40), (16, 64), (16, 65)])
+
+
+def slopes_of(tangents: Tensor, gradient: Tensor) -> Tensor:
+    return (tangents.double() @ gradient.double()[..., None]).squeeze(-1).to(tangents.dtype)
+
+
+def case(*shape: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+    """Tangents `(R, k, d)`, gradient `(R, d)`, directional derivatives `(R, k)`."""
+    tangents, gradient = draw(*shape, dtype=dtype), draw(shape[0], shape[-1], seed=1, dtype=dtype)
+    return tangents, gradient, slopes_of(tangents, gradient)
+
+
+# Exact special cases
+
+
+@pytest.mark.parametrize("d", [1, 2, 7])
+def test_basis_as_tangents(d: int) -> None:
+    basis, gradient = torch.eye(d, dtype=torch.float64)[None], draw(1, d)
+    assert torch.equal(sum_(basis, gradient), gradient)
+    torch.testing.assert_close(mean(basis, gradient), gradient / d, rtol=1e-15, atol=0.0)
+    torch.testing.assert_close(orthogonal_projection(basis, gradient), gradient, rtol=1e-14, atol=0.0)
+
+
+def test_sum_and_mean_by_hand() -> None:
+    tangents = torch.tensor([[[1.0, 2.0], [3.0, -1.0]]])
+    slopes = torch.tensor([[2.0, -1.0]])
+    assert sum_(tangents, slopes).tolist() == [[-1.0, 5.0]]
+    assert mean(tangents, slopes).tolist() == [[-0.5, 2.5]]
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 20, 50])
+@pytest.mark.parametrize("extra", [0, 1, 30])
+def test_projection_on_everything_is_the_gradient(d: int, extra: int) -> None:
+    tangents, gradient, slopes = case(3, d + extra, d, dtype=torch.float32)
+    found = orthogonal_projection(tangents, slopes)
+    assert found.dtype == torch.float32
+    assert_close(found, gradient, rtol=1e-5)
+
+
+@every_aggregation
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_zero_gradient(name: str, k: int, d: int) -> None:
+    tangents, _, _ = case(2, k, d)
+    estimate = AGGREGATIONS[name](tangents, torch.zeros(2, k, dtype=torch.float64))
+    assert torch.equal(estimate, torch.zeros(2, d, dtype=torch.float64))
+
+
+@every_aggregation
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_tangents_of_length_zero(name: str, k: int, d: int) -> None:
+    zeros = torch.zeros(2, k, d)
+    assert torch.equal(AGGREGATIONS[name](zeros, torch.zeros(2, k)), torch.zeros(2, d))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("d", [6, 40, 1_000])
+def test_dependent_tangents_project_on_what_they_span(d: int, dtype: torch.dtype) -> None:
+    tangents, gradient, _ = case(2, 3, d, dtype=dtype)
+    a, b, c = tangents.unbind(1)
+    dependent = torch.stack([a, b, c, a, a + b, b - 2 * c, torch.zeros_like(a)], dim=1)
+    found = orthogonal_projection(dependent, slopes_of(dependent, gradient))
+    expected = torch.stack(
+        [project(v, slopes_of(v, g)) for v, g in zip(tangents, gradient, strict=True)]
+    )
+    assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+# The naive reference, and the theorems
+
+
+@both_paths
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_projection_is_that_of_the_explicit_inverse(k: int, d: int, dtype: torch.dtype) -> None:
+    tangents, _, slopes = case(4, k, d, dtype=dtype)
+    expected = torch.stack([project(v, s) for v, s in zip(tangents, slopes, strict=True)])
+    found = orthogonal_projection(tangents, slopes)
+    assert found.dtype == dtype
+    assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12)
+
+
+@every_aggregation
+@both_paths
+def test_estimate_lies_in_the_span(name: str, k: int, d: int) -> None:
+    tangents, _, slopes = case(4, k, d)
+    assert_in_span(AGGREGATIONS[name](tangents, slopes), tangents)
+
+
+@both_paths
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_projection_is_idempotent(k: int, d: int, dtype: torch.dtype) -> None:
+    tangents, _, slopes = case(4, k, d, dtype=dtype)
+    rtol = 1e-5 if dtype == torch.float32 else 1e-12
+    assert_projection_idempotent(orthogonal_projection, tangents, slopes, rtol)
+
+
+@both_paths
+def test_projection_is_closest(k: int, d: int) -> None:
+    tangents, gradient, _ = case(4, k, d)
+    assert_projection_closest(orthogonal_projection, tangents, gradient)
+
+
+@pytest.mark.parametrize("name", ["sum", "mean"])
+def test_sum_and_mean_are_not_the_closest(name: str) -> None:
+    tangents, gradient, _ = case(4, 3, 5)
+    with pytest.raises(AssertionError):
+        assert_projection_closest(AGGREGATIONS[name], tangents, gradient)
+
+
+@both_paths
+@pytest.mark.parametrize("spread", [1.0, 1e2, 1e5])
+def test_projection_is_invariant_to_tangent_scale(k: int, d: int, spread: float) -> None:
+    tangents, _, slopes = case(4, k, d)
+    scales = torch.logspace(0.0, 1.0, k, base=spread, dtype=torch.float64) * 3.0
+    assert_invariant_to_tangent_scale(orthogonal_projection, tangents, slopes, scales, rtol=1e-10)
+
+
+@pytest.mark.parametrize("d", [40, 500_000])
+def test_projection_keeps_short_tangents_in_float32(d: int) -> None:
+    tangents, _, slopes = case(1, 3, d, dtype=torch.float32)
+    scales = torch.tensor([1.0, 1e-2, 1e2])
+    assert_invariant_to_tangent_scale(orthogonal_projection, tangents, slopes, scales, rtol=1e-4)
+
+
+@both_paths
+def test_projection_depends_on_the_span_alone(k: int, d: int) -> None:
+    tangents, gradient, slopes = case(4, k, d)
+    mixed = draw(4, k, k, seed=2) @ tangents
+    assert_close(
+        orthogonal_projection(mixed, slopes_of(mixed, gradient)),
+        orthogonal_projection(tangents, slopes),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize(("name", "power"), [("sum", 2), ("mean", 2), ("orthogonal_projection", 0)])
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_degree_in_the_length_of_all_tangents(name: str, power: int, k: int, d: int) -> None:
+    tangents, _, slopes = case(2, k, d)
+    longer = AGGREGATIONS[name](4.0 * tangents, 4.0 * slopes)
+    assert_close(longer, 4.0**power * AGGREGATIONS[name](tangents, slopes), rtol=1e-12)
+
+
+@every_aggregation
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_linear_in_the_gradient(name: str, k: int, d: int) -> None:
+    tangents, _, slopes = case(2, k, d)
+    other = draw(2, k, seed=5)
+    aggregate = AGGREGATIONS[name]
+    assert_close(
+        aggregate(tangents, 2.0 * slopes - other),
+        2.0 * aggregate(tangents, slopes) - aggregate(tangents, other),
+        rtol=1e-10,
+    )
+
+
+@every_aggregation
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_replicas_are_aggregated_apart(name: str, k: int, d: int) -> None:
+    # one replica is degenerate: the others must not feel its fall-back
+    tangents, gradient, _ = case(3, k, d)
+    tangents[1, 1] = tangents[1, 0]
+    slopes = slopes_of(tangents, gradient)
+    together = AGGREGATIONS[name](tangents, slopes)
+    alone = [AGGREGATIONS[name](tangents[r : r + 1], slopes[r : r + 1])[0] for r in range(3)]
+    assert_close(together, torch.stack(alone), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("k", "d"), [(3, 5), (3, 40)])
+def test_a_diverged_replica_spoils_itself_alone(k: int, d: int) -> None:
+    tangents, _, slopes = case(2, k, d)
+    expected = orthogonal_projection(tangents, slopes)[1]
+    slopes[0] = torch.nan
+    found = orthogonal_projection(tangents, slopes)
+    assert found[0].isnan().all()
+    assert_close(found[1], expected, rtol=1e-12)

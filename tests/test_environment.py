@@ -1,0 +1,126 @@
+"""What a row says of where it was made."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import repro
+from repro import environment
+from repro.results import ENVIRONMENT
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    for cached in (environment.commit, environment.device_name):
+        cached.cache_clear()
+    yield
+    for cached in (environment.commit, environment.device_name):
+        cached.cache_clear()
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Someone", "-c", "user.email=someone@example.org")
+    command = ["git", "-C", str(root), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository of its own, of which `repro.environment` takes itself to be a part."""
+    root = tmp_path / "checkout"
+    (root / "repro").mkdir(parents=True)
+    (root / "studies").mkdir()
+    for name in ("repro/code.py", "studies/study.py", "README.md"):
+        (root / name).write_text("1\n")
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(environment, "__file__", str(root / "repro" / "environment.py"))
+    return root
+
+
+def commit_all(root: Path) -> str:
+    git(root, "init", "--quiet")
+    git(root, "add", ".")
+    git(root, "commit", "--quiet", "--message", "one")
+    return git(root, "rev-parse", "--short=12", "HEAD")
+
+
+def test_the_commit_of_the_code_is_named(checkout: Path) -> None:
+    head = commit_all(checkout)
+    assert re.fullmatch(r"[0-9a-f]{12}", head)
+    assert environment.commit() == head
+
+
+@pytest.mark.parametrize("name", ["repro/code.py", "studies/study.py"])
+def test_changed_code_is_marked(checkout: Path, name: str) -> None:
+    head = commit_all(checkout)
+    (checkout / name).write_text("2\n")
+    assert environment.commit() == head + "+"
+
+
+def test_other_changes_are_not_marked(checkout: Path) -> None:
+    head = commit_all(checkout)
+    (checkout / "README.md").write_text("2\n")
+    assert environment.commit() == head
+
+
+def test_without_a_repository_there_is_no_commit(checkout: Path) -> None:
+    assert (checkout / "repro").exists()
+    assert environment.commit() == ""
+
+
+def test_without_a_first_commit_there_is_no_commit(checkout: Path) -> None:
+    git(checkout, "init", "--quiet")
+    assert environment.commit() == ""
+
+
+def test_without_git_there_is_no_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit_all(checkout)
+    monkeypatch.setenv("PATH", str(checkout))
+    assert environment.commit() == ""
+
+
+def test_every_environment_column_is_described() -> None:
+    described = environment.describe(CPU)
+    assert set(described) == set(ENVIRONMENT) - {"group_size", "finished"}
+    kinds = {"str": str, "int64": int, "float64": float}
+    for name, value in described.items():
+        assert type(value) is kinds[ENVIRONMENT[name]], name
+    assert described["torch"] == torch.__version__
+    assert described["python"] == platform.python_version()
+    assert described["repro"] == repro.__version__
+    assert described["num_threads"] == torch.get_num_threads()
+    assert described["device"]
+
+
+def test_threads_are_those_of_the_moment() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        assert environment.describe(CPU)["num_threads"] == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_device_is_named_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    assert environment.device_name(CPU) == (platform.processor() or platform.machine())
+
+
+def test_the_time_is_utc_to_the_second() -> None:
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", environment.now())
+
+
+def test_the_cpu_needs_no_waiting() -> None:
+    environment.synchronize(CPU)

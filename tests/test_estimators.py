@@ -1,0 +1,416 @@
+"""The theorems, on every estimator; exact cases; a naive reference at equal seed; costs; bad input.
+
+Monte Carlo tests draw many estimates in one call, as replicas at the same point with seeds 0, 1, ...
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from asserts import (
+    assert_close,
+    assert_descent_direction,
+    assert_in_span,
+    assert_replicas_independent,
+    assert_unbiased,
+    assert_variance,
+    flatten,
+)
+from references import draw, forward_gradient, generators, gradient
+from torch import Tensor
+
+import repro
+from repro.aggregation import AGGREGATIONS
+from repro.autodiff import Objective, Params, leaves
+from repro.estimators import (
+    ESTIMATORS,
+    Backpropagation,
+    Cost,
+    Estimator,
+    ForwardGradient,
+    build,
+)
+from repro.models import Network
+from repro.models import build as build_network
+from repro.problems.closed_form import beale, rosenbrock
+from repro.tangents import DISTRIBUTIONS
+
+DRAWS = 4_000
+D = 6
+FORWARD = [
+    ForwardGradient(num_tangents=k, aggregation=a, tangents=t, mode=m)  # type: ignore[arg-type]
+    for a, t, m, k in itertools.product(
+        AGGREGATIONS, DISTRIBUTIONS, ("forward", "simulated"), (1, 2, D)
+    )
+]
+EVERY: list[Estimator] = [Backpropagation(), *FORWARD]
+CLIPPED = [ForwardGradient(k, a, clip=0.5) for a in ("mean", "orthogonal_projection") for k in (1, 2)]  # type: ignore[arg-type]
+
+
+def name(estimator: Estimator) -> str:
+    if not isinstance(estimator, ForwardGradient):
+        return type(estimator).__name__
+    parts = (estimator.aggregation, estimator.tangents, estimator.mode, estimator.num_tangents)
+    return "-".join(map(str, parts)) + ("" if estimator.clip is None else "-clipped")
+
+
+every_estimator = pytest.mark.parametrize("estimator", EVERY, ids=name)
+every_forward_gradient = pytest.mark.parametrize("estimator", FORWARD, ids=name)
+forward_or_clipped = pytest.mark.parametrize("estimator", [*FORWARD, *CLIPPED], ids=name)
+
+
+# One objective of a dict of two leaves, d = 6; smooth, no symmetry, not quadratic.
+
+WEIGHT, BIAS = draw(2, 2), draw(2, seed=1)
+POINT = torch.cat([WEIGHT.flatten(), BIAS])
+
+
+def function(point: Tensor) -> Tensor:
+    a, b, c, d, e, f = point.unbind(-1)
+    return (a * b).sin() + (c - d * e).square() + (f / 2.0).exp() * a + 0.5 * e * f
+
+
+def objective(params: Params) -> Tensor:
+    return function(flatten(params))
+
+
+def stacked(count: int) -> Params:
+    return {"weight": WEIGHT.repeat(count, 1, 1), "bias": BIAS.repeat(count, 1)}
+
+
+def estimates(estimator: Estimator, count: int = DRAWS) -> Tensor:
+    return flatten(estimator(objective, stacked(count), generators(count)).gradient)
+
+
+GRADIENT = gradient(function, POINT)
+
+
+def expected_multiple(estimator: Estimator) -> float | None:
+    """Return `c` of `E[estimate] = c nabla f`; the mean of `V^+ V` is `E[rank V] / d` by symmetry."""
+    if not isinstance(estimator, ForwardGradient) or estimator.aggregation == "mean":
+        return 1.0
+    k = estimator.num_tangents
+    if estimator.aggregation == "sum":
+        return float(k)
+    if estimator.tangents != "rademacher" or k == 1:
+        return k / D
+    # two sign vectors may coincide; the mean rank of more has no short formula
+    return (2.0 - 2.0 ** (1 - D)) / D if k == 2 else None
+
+
+# Theorems
+
+
+@pytest.mark.parametrize(
+    "estimator", [e for e in EVERY if expected_multiple(e) is not None], ids=name
+)
+def test_unbiased_up_to_the_known_multiple(estimator: Estimator) -> None:
+    multiple = expected_multiple(estimator)
+    assert multiple is not None
+    assert_unbiased(estimates(estimator), multiple * GRADIENT)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "multiple"),
+    [
+        (ForwardGradient(2, "sum"), 1.0),
+        (ForwardGradient(2, "mean"), 0.8),
+        (ForwardGradient(2, "orthogonal_projection"), 1.0),
+        (ForwardGradient(clip=0.5), 1.0),
+    ],
+)
+def test_bias_is_seen(estimator: Estimator, multiple: float) -> None:
+    with pytest.raises(AssertionError, match="standard errors"):
+        assert_unbiased(estimates(estimator), multiple * GRADIENT)
+
+
+@every_estimator
+def test_descent_direction(estimator: Estimator) -> None:
+    assert_descent_direction(estimates(estimator, 1_000), GRADIENT)
+
+
+@pytest.mark.parametrize("estimator", CLIPPED[::2], ids=name)
+def test_clipping_one_directional_derivative_keeps_the_descent(estimator: Estimator) -> None:
+    assert_descent_direction(estimates(estimator, 1_000), GRADIENT)
+
+
+@forward_or_clipped
+def test_estimate_lies_in_the_span_of_its_tangents(estimator: ForwardGradient) -> None:
+    tangents = estimator.draw(stacked(200), generators(200))
+    assert tangents.shape == (200, estimator.num_tangents, D)
+    assert_in_span(estimates(estimator, 200), tangents)
+
+
+@every_estimator
+def test_replicas_are_independent_of_each_other(estimator: Estimator) -> None:
+    params: Params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
+    assert_replicas_independent(estimator, objective, params, [5, 6, 7], rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize(
+    ("tangents", "formula"),
+    [
+        ("normal", lambda s, g: s + g),
+        ("rademacher", lambda s, g: s - g),
+        ("sphere", lambda s, g: D / (D + 2) * (s + 2 * g) - g),
+    ],
+)
+def test_variance_of_each_component(
+    tangents: str, formula: Callable[[Tensor, Tensor], Tensor], k: int
+) -> None:
+    # normal: |nabla f|^2 + (d_i f)^2; the others from their fourth moments; a mean of k has 1 / k of it
+    draws = estimates(ForwardGradient(k, tangents=tangents), 20_000)  # type: ignore[arg-type]
+    assert_variance(draws, formula(GRADIENT.square().sum(), GRADIENT.square()) / k)
+
+
+def test_rademacher_has_the_least_variance() -> None:
+    total = {
+        t: estimates(ForwardGradient(tangents=t)).var(0).sum() for t in ("normal", "sphere", "rademacher")
+    }
+    # in expectation d + 1, d - 1 and d - 1 times |nabla f|^2
+    assert total["rademacher"] < 0.85 * total["normal"]
+    with pytest.raises(AssertionError, match="standard errors"):
+        assert_variance(
+            estimates(ForwardGradient(tangents="rademacher"), 20_000),
+            GRADIENT.square().sum() + GRADIENT.square(),
+        )
+
+
+def test_squared_cosine_of_the_projection_is_k_over_d() -> None:
+    for k in (1, 2, 4):
+        draws = estimates(ForwardGradient(k, "orthogonal_projection"))
+        cosines = draws @ GRADIENT / (draws.norm(dim=1) * GRADIENT.norm())
+        assert_unbiased(cosines.square()[:, None], torch.tensor([k / D]))
+
+
+# Exact special cases
+
+
+@pytest.mark.parametrize("k", [D, D + 1, 3 * D])
+@pytest.mark.parametrize("mode", ["forward", "simulated"])
+@pytest.mark.parametrize("tangents", ["normal", "sphere"])
+def test_projection_on_d_or_more_tangents_is_the_gradient(k: int, mode: str, tangents: str) -> None:
+    estimator = ForwardGradient(k, "orthogonal_projection", tangents, mode=mode)  # type: ignore[arg-type]
+    assert_close(estimates(estimator, 20), GRADIENT.expand(20, D), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("d", "k"), [(2, 2), (5, 5), (5, 9), (20, 20), (20, 40), (50, 60)])
+def test_projection_is_the_gradient_in_float32(d: int, k: int) -> None:
+    point = draw(1, d, dtype=torch.float32)
+    estimate = ForwardGradient(k, "orthogonal_projection")(on_tensor(rosenbrock), point, generators(1))
+    exact = gradient(rosenbrock, point[0].double())[None]
+    assert_close(flatten(estimate.gradient), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["forward", "simulated"])
+def test_basis_as_tangents(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DISTRIBUTIONS, "normal", lambda out, _: out.copy_(torch.eye(D)))
+    for aggregation, multiple in (("sum", 1.0), ("mean", 1 / D), ("orthogonal_projection", 1.0)):
+        estimator = ForwardGradient(D, aggregation, mode=mode)  # type: ignore[arg-type]
+        assert_close(estimates(estimator, 2), multiple * GRADIENT.expand(2, D), rtol=1e-12)
+
+
+@every_estimator
+def test_zero_gradient(estimator: Estimator) -> None:
+    estimate = estimator(lambda p: (0.0 * flatten(p)).sum(1) + 3.0, stacked(2), generators(2))
+    assert torch.equal(estimate.value, torch.full((2,), 3.0, dtype=torch.float64))
+    assert torch.equal(flatten(estimate.gradient), torch.zeros(2, D, dtype=torch.float64))
+
+
+# The naive reference, and agreement between ways to compute
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    # an explicit inverse of d tangents is the naive version's weakness
+    [
+        e
+        for e in (*FORWARD, *CLIPPED)
+        if (e.aggregation, e.num_tangents) != ("orthogonal_projection", D)
+    ],
+    ids=name,
+)
+def test_naive_reference_at_equal_seed(estimator: ForwardGradient) -> None:
+    generator = torch.Generator().manual_seed(3)
+    tangents = torch.empty(estimator.num_tangents, D, dtype=torch.float64)
+    DISTRIBUTIONS[estimator.tangents](tangents, generator)
+    expected = forward_gradient(function, POINT, tangents, estimator.aggregation, estimator.clip)
+    found = flatten(estimator(objective, stacked(1), generators(1, seed=3)).gradient)
+    assert_close(found, expected[None], rtol=1e-10)
+
+
+@every_estimator
+def test_one_generator_serves_one_set_of_parameters(estimator: Estimator) -> None:
+    single: Params = {"weight": WEIGHT, "bias": BIAS}
+    one = estimator(lambda p: function(torch.cat([x.flatten() for x in leaves(p)])), single, generators(1)[0])
+    many = estimator(objective, stacked(1), generators(1))
+    assert isinstance(one.gradient, dict)
+    assert {n: leaf.shape for n, leaf in one.gradient.items()} == {"weight": (2, 2), "bias": (2,)}
+    assert one.value.shape == ()
+    torch.testing.assert_close(one.value, many.value[0])
+    assert_close(torch.cat([x.flatten() for x in leaves(one.gradient)]), flatten(many.gradient)[0], 1e-12)
+    if isinstance(estimator, ForwardGradient):
+        assert one.directional_derivatives is not None
+        assert one.directional_derivatives.shape == (estimator.num_tangents,)
+
+
+@every_estimator
+def test_parameters_and_value_are_left_as_they_are(estimator: Estimator) -> None:
+    params = stacked(2)
+    before = flatten(params).clone()
+    estimate = estimator(objective, params, generators(2))
+    assert torch.equal(flatten(params), before)
+    torch.testing.assert_close(estimate.value, objective(params))
+    assert not any(leaf.requires_grad for leaf in (estimate.value, *leaves(estimate.gradient)))
+
+
+def on_tensor(stacked_function: Callable[[Tensor], Tensor]) -> Objective:
+    def result(params: Params) -> Tensor:
+        assert isinstance(params, Tensor)
+        return stacked_function(params)
+
+    return result
+
+
+def on_images(network: Network) -> Objective:
+    images, labels = draw(2, 5, 1, 6, 6), torch.tensor([0, 1, 2, 1, 0])
+
+    def loss(params: Params) -> Tensor:
+        assert isinstance(params, dict)
+        return -network(params, images).log_softmax(-1)[:, range(5), labels].mean(1)
+
+    return loss
+
+
+MLP = build_network("mlp", (1, 6, 6), 3, width=7)
+CNN = build_network("cnn", (1, 6, 6), 3, channels=2, padding=1)
+CPU = torch.device("cpu")
+OBJECTIVES: dict[str, tuple[Objective, Params]] = {
+    "beale": (on_tensor(beale), draw(2, 2)),
+    "rosenbrock": (on_tensor(rosenbrock), draw(2, 10)),
+    "mlp": (on_images(MLP), MLP.start(generators(2), torch.float64, CPU)),
+    "cnn": (on_images(CNN), CNN.start(generators(2), torch.float64, CPU)),
+}
+
+
+@pytest.mark.parametrize("problem", OBJECTIVES)
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
+@pytest.mark.parametrize(("k", "chunk_size"), [(1, None), (2, None), (3, 2)])
+def test_forward_and_simulated_agree(
+    problem: str, aggregation: str, k: int, chunk_size: int | None
+) -> None:
+    function_, params = OBJECTIVES[problem]
+    forward = ForwardGradient(k, aggregation, chunk_size=chunk_size)  # type: ignore[arg-type]
+    one = forward(function_, params, generators(2))
+    other = dataclasses.replace(forward, mode="simulated")(function_, params, generators(2))
+    assert_close(flatten(one.gradient), flatten(other.gradient), rtol=1e-9)
+    torch.testing.assert_close(one.value, other.value, rtol=1e-12, atol=0.0)
+    assert one.directional_derivatives is not None
+    assert other.directional_derivatives is not None
+    assert one.directional_derivatives.shape == other.directional_derivatives.shape == (k, 2)
+    assert_close(one.directional_derivatives.mT, other.directional_derivatives.mT, rtol=1e-9)
+
+
+def test_directional_derivatives_are_reported_before_clipping() -> None:
+    plain = ForwardGradient(3)(objective, stacked(50), generators(50))
+    clipped = ForwardGradient(3, clip=0.5)(objective, stacked(50), generators(50))
+    assert plain.directional_derivatives is not None
+    assert clipped.directional_derivatives is not None
+    assert torch.equal(plain.directional_derivatives, clipped.directional_derivatives)
+    assert plain.directional_derivatives.abs().max() > 0.5
+    loose = ForwardGradient(3, clip=1e6)(objective, stacked(50), generators(50))
+    assert torch.equal(flatten(loose.gradient), flatten(plain.gradient))
+
+
+def test_backpropagation_at_the_start_of_beale() -> None:
+    # by hand at x = 0, y = 1/2: 2 (1.5 (y - 1) + 2.25 (y^2 - 1) + 2.625 (y^3 - 1)), and 0
+    found = Backpropagation()(on_tensor(beale), torch.tensor([[0.0, 0.5]])).gradient
+    assert_close(flatten(found), torch.tensor([[-9.46875, 0.0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (Backpropagation(), (-3.433947, -0.807885)),
+        (ForwardGradient(), (-7.7891839, 1.4831781)),
+        (ForwardGradient(3), (-9.4514567, -0.4379540)),
+        (ForwardGradient(2, "sum", "rademacher"), (-6.867894, -1.61577)),
+        (ForwardGradient(1, "orthogonal_projection", "sphere"), (-3.1653447, 0.6027294)),
+        (ForwardGradient(2, tangents="sphere", clip=1.0), (-1.3788309, 0.3107716)),
+    ],
+)
+def test_frozen_values(estimator: Estimator, expected: tuple[float, ...]) -> None:
+    start = torch.tensor([[1.5, -0.1]], dtype=torch.float64)
+    found = flatten(estimator(on_tensor(beale), start, generators(1)).gradient)
+    torch.testing.assert_close(found[0], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0.0)
+
+
+# What it costs, and what it is called
+
+
+def test_costs() -> None:
+    assert Backpropagation().cost == Cost(forward_passes=3.0, tangents=0)
+    assert ForwardGradient().cost == Cost(forward_passes=3.0, tangents=1)
+    assert ForwardGradient(16).cost == Cost(forward_passes=33.0, tangents=16)
+    assert ForwardGradient(16, mode="simulated").cost == Cost(forward_passes=3.0, tangents=16)
+
+
+@every_estimator
+def test_estimates_state_their_cost(estimator: Estimator) -> None:
+    assert estimator(objective, stacked(2), generators(2)).cost == estimator.cost
+
+
+def test_public_names() -> None:
+    assert repro.Backpropagation is Backpropagation
+    assert repro.ForwardGradient is ForwardGradient
+    assert build("forward_gradient", num_tangents=4) == ForwardGradient(4)
+    assert build("backpropagation") == Backpropagation()
+    assert list(ESTIMATORS) == ["backpropagation", "forward_gradient"]
+    with pytest.raises(AttributeError, match="no attribute 'Backprop'"):
+        repro.Backprop  # noqa: B018
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_tangents": 0}, r"`num_tangents` must be at least 1. Found 0."),
+        ({"num_tangents": -3}, r"`num_tangents` must be at least 1. Found -3."),
+        ({"chunk_size": 0}, r"`chunk_size` must be at least 1, or None. Found 0."),
+        ({"clip": 0.0}, r"`clip` must be positive and finite, or None. Found 0.0."),
+        ({"clip": -1.0}, r"`clip` must be positive and finite, or None. Found -1.0."),
+        ({"clip": float("inf")}, r"`clip` must be positive and finite, or None. Found inf."),
+        ({"clip": float("nan")}, r"`clip` must be positive and finite, or None. Found nan."),
+        ({"aggregation": "median"}, r"`aggregation` must be one of: sum, mean, orth.*Found 'median'."),
+        ({"tangents": "cauchy"}, r"`tangents` must be one of: normal, rademacher, sph.*Found 'cauchy'."),
+        ({"perturb": "inputs"}, r"`perturb` must be one of: .*Found 'inputs'."),
+        ({"mode": "reverse"}, r"`mode` must be one of: forward, simulated. Found 'reverse'."),
+    ],
+)
+def test_settings_are_checked(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build("forward_gradient", **options)
+
+
+def test_unknown_estimator() -> None:
+    with pytest.raises(
+        ValueError, match=r"Unknown estimator 'adam'. Choose from: backpropagation, forward_gradient."
+    ):
+        build("adam")
+
+
+@pytest.mark.parametrize("mode", ["forward", "simulated"])
+@pytest.mark.parametrize("k", [1, 2])
+def test_generators_parameters_and_objective_must_agree(mode: str, k: int) -> None:
+    estimator = ForwardGradient(k, mode=mode)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"one leading entry per generator, \(3, ...\).*\(2, 2, 2\)"):
+        estimator(objective, stacked(2), generators(3))
+    with pytest.raises(ValueError, match=r"one value a replica, \(2,\). Found \(2, 6\)"):
+        estimator(flatten, stacked(2), generators(2))
+    with pytest.raises(ValueError, match=r"the objective must return a scalar. Found shape \(1,\)"):
+        estimator(lambda p: leaves(p)[0].sum()[None], torch.ones(3), generators(1)[0])

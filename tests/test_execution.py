@@ -1,0 +1,514 @@
+"""Interrupted, killed, resumed or spread over processes, a run gives the same rows."""
+
+import contextlib
+import dataclasses
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+import torch
+
+import studies
+from repro import execution
+from repro.datasets import DataError
+from repro.execution import (
+    STACKED_REPLICAS,
+    Event,
+    Group,
+    Outcome,
+    check_device,
+    execute,
+    form_groups,
+    num_steps,
+    run_group,
+)
+from repro.protocol import RunSpec, Sampling, Timing, Training, expand
+from repro.results import ENVIRONMENT, Record, RejectedFileError, Store, read_record, read_store
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+PATIENCE = 120.0  # seconds; a busy machine may take most of a minute to start two workers
+STUDY = studies.get("baydin2022")
+
+
+def small() -> tuple[RunSpec, ...]:
+    """Ten smoke runs in five groups: sampling, closed form, digits."""
+    return expand(STUDY, "smoke", only=["estimates", "beale", "logistic"])
+
+
+def endless() -> tuple[RunSpec, ...]:
+    """Two groups that end only when told to."""
+    task = Training(10**9, evaluate_every=10**9)
+    return tuple(dataclasses.replace(spec, task=task) for spec in expand(STUDY, "smoke", only=["beale"]))
+
+
+def comparable(record: Record) -> tuple[Any, ...]:
+    """What must not depend on where and when a run happened, to the last bit."""
+    kept = {k: v for k, v in record.measured.items() if k not in (*ENVIRONMENT, "seconds")}
+    return (record.status, sorted(kept.items()), repr(record.curves), repr(record.steps_per_epoch))
+
+
+def rows(store: Store) -> dict[str, tuple[Any, ...]]:
+    records, problems = read_store(store.directory)
+    assert problems == ()
+    return {record.spec.key: comparable(record) for record in records}
+
+
+def stamps(store: Store) -> dict[str, tuple[bytes, int]]:
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in store.files()}
+
+
+def counts(outcome: Outcome) -> tuple[int, int, int, int]:
+    assert outcome.seconds >= 0
+    return outcome.done, outcome.diverged, outcome.cached, outcome.left
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="module")
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> Store:
+    """The small runs, one process, nothing in between."""
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    assert counts(execute(small(), store, on_event=events.append)) == (10, 0, 0, 0)
+    return store
+
+
+# Groups
+
+
+@pytest.mark.parametrize("scale", ["smoke", "reduced", "full"])
+def test_every_run_is_in_one_group(scale: Any) -> None:
+    runs = expand(STUDY, scale)
+    groups = form_groups(runs)
+    assert sorted(spec.key for group in groups for spec in group) == sorted(r.key for r in runs)
+    for group in groups:
+        assert len({(type(s.task), s.experiment, s.problem.name) for s in group}) == 1
+        if isinstance(group[0].task, Timing):
+            assert len({spec.repetition for spec in group}) == 1
+        else:
+            assert len({spec.method for spec in group}) == 1
+            assert len(group) <= STACKED_REPLICAS
+
+
+def test_all_methods_of_a_comparison_are_timed_together() -> None:
+    runs = expand(STUDY, "smoke", only=["run-time-beale", "run-time-mlp"])
+    groups = form_groups(runs)
+    assert [len(group) for group in groups] == [4, 4]
+    for group in groups:
+        declared = next(e for e in STUDY.experiments if e.name == group[0].experiment)
+        assert [spec.method for spec in group] == list(declared.methods)
+
+
+def test_only_small_networks_are_stacked() -> None:
+    sizes = {
+        name: {len(group) for group in form_groups(expand(STUDY, "full", only=[name]))}
+        for name in ("beale", "estimates", "logistic", "mlp-2e-4", "cnn")
+    }
+    assert sizes == {"beale": {10}, "estimates": {10}, "logistic": {5}, "mlp-2e-4": {1}, "cnn": {1}}
+
+
+def test_more_replicas_than_fit_are_divided() -> None:
+    (first, *_) = expand(STUDY, "smoke", only=["beale"])
+    runs = [dataclasses.replace(first, repetition=n) for n in range(2 * STACKED_REPLICAS + 1)]
+    assert [len(group) for group in form_groups(runs)] == [STACKED_REPLICAS, STACKED_REPLICAS, 1]
+
+
+def test_timing_comes_last_wherever_it_is_declared(store: Store) -> None:
+    seen: list[Group] = []
+    runs = expand(STUDY, "smoke")
+    timing_first = sorted(runs, key=lambda spec: not isinstance(spec.task, Timing))
+    outcome = execute(timing_first, store, time_limit=0.0, on_start=seen.extend)
+    kinds = [isinstance(group[0].task, Timing) for group in seen]
+    assert kinds == sorted(kinds)
+    assert kinds.count(True) == 17
+    assert counts(outcome) == (0, 0, 0, len(runs))
+    assert not store.directory.exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [(Training(30, 10), 30), (Timing(3, 2, "cpu", 1), 5), (Sampling(16), 32)],
+)
+def test_steps_of_a_group(task: Any, expected: int) -> None:
+    pair = expand(STUDY, "smoke", only=["beale"], methods=["forward gradient"])
+    assert num_steps(tuple(dataclasses.replace(spec, task=task) for spec in pair)) == expected
+
+
+# The same rows wherever
+
+
+def test_progress_adds_up(undisturbed: Store, events: list[Event]) -> None:
+    del undisturbed
+    for index, group in enumerate(form_groups(small())):
+        mine = [event for event in events if event.group == index]
+        assert sum(event.steps for event in mine) == num_steps(group)
+        assert [event.statuses for event in mine if event.statuses] == [("done",) * len(group)]
+        assert mine[-1].statuses
+
+
+def test_two_workers_give_the_rows_of_one_process(undisturbed: Store, store: Store) -> None:
+    seen: list[Event] = []
+    outcome = execute(small(), store, workers=2, on_event=seen.append)
+    assert counts(outcome) == (10, 0, 0, 0)
+    assert rows(store) == rows(undisturbed)
+    assert sorted(event.group for event in seen if event.statuses) == list(range(5))
+    before = stamps(store)
+    assert counts(execute(small(), store, workers=2, on_event=pytest.fail)) == (0, 0, 10, 0)
+    assert stamps(store) == before
+
+
+def test_order_and_company_do_not_change_a_run(undisturbed: Store, store: Store) -> None:
+    execute(small()[::-1], store)
+    # replicas change places in their stack: equal up to the rounding of stacked products
+    for spec in small():
+        here, there = (read_record(s.path(spec.key)) for s in (store, undisturbed))
+        assert here.status == there.status
+        for one, two in zip(here.curves, there.curves, strict=True):
+            assert (one.split, one.metric, one.steps) == (two.split, two.metric, two.steps)
+            assert one.values == pytest.approx(two.values, rel=1e-4, abs=1e-6, nan_ok=True)
+
+
+def test_only_what_is_missing_of_a_group_is_written(undisturbed: Store, store: Store) -> None:
+    shutil.copytree(undisturbed.directory, store.directory)
+    lost = [small()[-1], small()[0]]  # one of two replicas, in each of two groups
+    for spec in lost:
+        store.path(spec.key).unlink()
+    before = stamps(store)
+    seen: list[Group] = []
+    assert counts(execute(small(), store, on_start=seen.extend)) == (2, 0, 8, 0)
+    assert [len(group) for group in seen] == [2, 2]  # the whole group runs: the arithmetic is the same
+    assert before.items() < stamps(store).items()
+    assert rows(store) == rows(undisturbed)
+
+
+def test_run_group_returns_only_what_it_wrote(undisturbed: Store, store: Store) -> None:
+    shutil.copytree(undisturbed.directory, store.directory)
+    group = next(g for g in form_groups(small()) if len(g) == 2)
+    store.path(group[0].key).unlink()
+    arguments = (group, store, "cpu", lambda steps: None)
+    assert run_group(*arguments, lambda: True) == ()
+    assert run_group(*arguments, lambda: False) == ("done",)
+    assert run_group(*arguments, lambda: False) == ()
+
+
+def test_diverged_runs_are_counted_and_kept(store: Store) -> None:
+    runs = tuple(
+        dataclasses.replace(spec, hyperparameters=(("learning_rate", 1e6),))
+        for spec in expand(STUDY, "smoke", only=["beale"])
+    )
+    assert counts(execute(runs, store)) == (4, 4, 0, 0)
+    assert {record.status for record in read_store(store.directory)[0]} == {"diverged"}
+    assert counts(execute(runs, store)) == (0, 0, 4, 0)
+
+
+def test_runs_that_another_machine_finished_are_not_left(undisturbed: Store, store: Store) -> None:
+    def meanwhile(groups: Sequence[Group]) -> None:
+        assert len(groups) == 5
+        shutil.copytree(undisturbed.directory, store.directory)
+
+    before = stamps(undisturbed)
+    assert counts(execute(small(), store, on_start=meanwhile)) == (0, 0, 0, 0)
+    assert {k: v[0] for k, v in stamps(store).items()} == {k: v[0] for k, v in before.items()}
+
+
+def test_timing_runs_are_measured(store: Store) -> None:
+    runs = expand(STUDY, "smoke", only=["run-time-beale"])
+    assert counts(execute(runs, store)) == (4, 0, 0, 0)
+    for record in read_store(store.directory)[0]:
+        low, median, high = (
+            record.measured[f"step_seconds{suffix}"] for suffix in ("_low", "", "_high")
+        )
+        assert isinstance(low, float)
+        assert isinstance(median, float)
+        assert isinstance(high, float)
+        assert 0 < low <= median <= high
+        assert record.measured["group_size"] == 4
+
+
+# Killed and resumed
+
+
+CHILD = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from test_execution import Store, endless, execute, small
+
+    def tell(text):
+        print(text, flush=True)
+
+    if __name__ == "__main__":
+        store, which, workers = Store(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+        runs = {"small": small, "endless": endless}[which]()
+        outcome = execute(
+            runs,
+            store,
+            workers=workers,
+            on_start=lambda groups: tell("started"),
+            on_event=lambda event: tell("event"),
+        )
+        tell(f"{outcome.done} done, {outcome.left} left")
+    """
+)
+
+
+@contextlib.contextmanager
+def child(tmp_path: Path, store: Store, which: str, workers: int) -> Iterator[subprocess.Popen[str]]:
+    """A coordinator of its own, in a process group of its own, that tells what it does."""
+    script = tmp_path / "coordinator.py"  # a file: spawned workers import it
+    script.write_text(CHILD)
+    environment = {**os.environ, "PYTHONPATH": f"{TESTS}:{ROOT}", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, str(script), str(store.directory), which, str(workers)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def read_lines(process: subprocess.Popen[str], count: int) -> None:
+    assert process.stdout is not None
+    for _ in range(count):
+        if not process.stdout.readline():
+            return
+
+
+def test_killed_at_random_and_resumed_gives_the_undisturbed_rows(
+    undisturbed: Store, events: list[Event], store: Store, tmp_path: Path
+) -> None:
+    generator = random.Random(2022)  # noqa: S311
+    for _ in range(4):
+        with child(tmp_path, store, "small", workers=1) as process:
+            read_lines(process, 1 + generator.randrange(len(events)))
+            time.sleep(generator.uniform(0.0, 0.01))
+            process.kill()
+            process.wait(PATIENCE)
+        found = rows(store)  # whatever is there is whole
+        assert found.items() <= rows(undisturbed).items()
+    already = len(rows(store))
+    assert counts(execute(small(), store)) == (10 - already, 0, already, 0)
+    assert rows(store) == rows(undisturbed)
+
+
+def descendants(pid: int) -> set[int]:
+    """Processes of the session that `pid` leads, itself left out."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == pid and int(path.parent.name) != pid and fields[0] != "Z":
+                found.add(int(path.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_no_worker_outlives_a_killed_coordinator(store: Store, tmp_path: Path) -> None:
+    with child(tmp_path, store, "endless", workers=2) as process:
+        read_lines(process, 2)  # started, and the first steps of a worker
+        workers = descendants(process.pid)
+        assert len(workers) >= 2
+        process.kill()
+        process.wait(PATIENCE)
+        deadline = time.monotonic() + PATIENCE
+        while descendants(process.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert descendants(process.pid) == set()
+
+
+# Stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_process_group_stops_cleanly(
+    store: Store, tmp_path: Path, number: signal.Signals
+) -> None:
+    # what Ctrl-C in a terminal and a cluster's end of time do: workers get it too, even as they start
+    with child(tmp_path, store, "endless", workers=2) as process:
+        read_lines(process, 1)
+        time.sleep(0.3)
+        os.killpg(process.pid, number)
+        shown, errors = process.communicate(timeout=PATIENCE)
+    assert shown.splitlines()[-1] == "0 done, 4 left"
+    assert process.returncode == 0
+    assert "Traceback" not in errors
+
+
+class Clock:
+    """Stands for the module `time` in `repro.execution`; moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(execution, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def test_a_time_limit_keeps_what_is_finished(undisturbed: Store, store: Store, clock: Clock) -> None:
+    def pass_time(event: Event) -> None:
+        clock.now += 10.0 * bool(event.statuses)
+
+    outcome = execute(small(), store, time_limit=15.0, on_event=pass_time)
+    assert counts(outcome) == (4, 0, 0, 6)  # two groups of two
+    assert outcome.seconds == 20.0
+    assert rows(store).items() < rows(undisturbed).items()
+    assert counts(execute(small(), store)) == (6, 0, 4, 0)
+    assert rows(store) == rows(undisturbed)
+
+
+def test_a_time_limit_stops_within_a_run(store: Store, clock: Clock) -> None:
+    def pass_time(event: Event) -> None:
+        clock.now += event.steps
+
+    assert counts(execute(endless(), store, time_limit=500, on_event=pass_time)) == (0, 0, 0, 4)
+    assert clock.now == 500
+    assert not store.directory.exists()
+
+
+def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
+    def pass_time(event: Event) -> None:
+        clock.now += event.steps
+
+    outcome = execute(endless(), store, workers=2, time_limit=1.0, on_event=pass_time)
+    assert counts(outcome) == (0, 0, 0, 4)
+    assert not store.directory.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_is_finished(
+    undisturbed: Store, store: Store, number: signal.Signals
+) -> None:
+    def interrupt(event: Event) -> None:
+        if event.statuses:
+            os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    assert counts(execute(small(), store, on_event=interrupt)) == (2, 0, 0, 8)
+    assert signal.getsignal(number) is before
+    assert rows(store).items() < rows(undisturbed).items()
+    execute(small(), store)
+    assert rows(store) == rows(undisturbed)
+
+
+def test_a_second_interrupt_is_not_caught(store: Store) -> None:
+    def interrupt(event: Event) -> None:
+        del event
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        execute(endless(), store, on_event=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# Errors
+
+
+@pytest.fixture
+def mnist() -> tuple[RunSpec, ...]:
+    return expand(STUDY, "full", only=["logistic"])
+
+
+def test_missing_data_is_one_error(
+    mnist: tuple[RunSpec, ...], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(url: str, **_: object) -> requests.Response:
+        raise requests.ConnectionError(f"no route to {url}")
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("REPRO_DATA_DIR", str(tmp_path / "empty"))
+    monkeypatch.setattr("requests.get", refuse)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(DataError, match="mnist"):
+        execute(mnist, store)
+    assert not store.directory.exists()
+
+
+def test_an_error_in_a_worker_is_one_error(
+    mnist: tuple[RunSpec, ...], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (tmp_path / f"{part}-ubyte").write_bytes(b"not MNIST")
+    monkeypatch.setenv("REPRO_DATA_DIR", str(tmp_path))
+    before = signal.getsignal(signal.SIGINT)
+    runs = (*mnist, *endless())  # the others are told to stop, or nobody would ever return
+    with pytest.raises(DataError, match="mnist: .*Not used, and left as found"):
+        execute(runs, store, workers=2)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not store.directory.exists()
+
+
+def test_an_unusable_file_is_named_before_any_work(undisturbed: Store, store: Store) -> None:
+    shutil.copytree(undisturbed.directory, store.directory)
+    path = store.path(small()[3].key)
+    path.write_bytes(path.read_bytes()[:50])
+    store.path(small()[7].key).unlink()
+    before = stamps(store)
+    with pytest.raises(RejectedFileError, match="truncated or foreign.*Move it away to run it again"):
+        execute(small(), store, on_event=pytest.fail)
+    assert stamps(store) == before
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_there_is_at_least_one_worker(store: Store, workers: int) -> None:
+    with pytest.raises(ValueError, match=rf"^`workers` must be at least 1\. Found {workers}\.$"):
+        execute(small(), store, workers=workers)
+
+
+def test_unknown_devices_name_the_choices(store: Store) -> None:
+    with pytest.raises(ValueError, match=r"^Unknown device 'tpu'\. Choose from: cpu, cuda\.$"):
+        execute(small(), store, device="tpu")
+    assert not store.directory.exists()
+
+
+def test_an_absent_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"^Device 'cuda' was asked for.* Use `--device cpu`\.$"):
+        check_device("cuda")
+    check_device("cpu")
+
+
+def test_timing_for_another_device_says_so(store: Store) -> None:
+    runs = expand(STUDY, "smoke", only=["run-time-beale"], device="cuda")
+    with pytest.raises(ValueError, match=r"These runs time the device 'cuda'\. Found 'cpu'\."):
+        execute(runs, store)

@@ -1,0 +1,158 @@
+"""Update rules in lockstep with `torch.optim`: three rates in one stack against three separate runs."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from references import draw
+from torch import Tensor
+
+from repro.autodiff import Params
+from repro.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd, build
+
+RATES = (0.003, 0.05, 0.2)
+STEPS = 50
+MakeReference = Callable[[list[Tensor], float], torch.optim.Optimizer]
+
+LOCKSTEP: dict[str, tuple[Optimizer, MakeReference]] = {
+    "sgd": (Sgd(), lambda p, lr: torch.optim.SGD(p, lr)),
+    "weight decay": (
+        Sgd(weight_decay=0.1),
+        lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.1),
+    ),
+    "momentum": (Sgd(momentum=0.9), lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9)),
+    "momentum and weight decay": (
+        Sgd(momentum=0.5, weight_decay=0.01),
+        lambda p, lr: torch.optim.SGD(p, lr, momentum=0.5, weight_decay=0.01),
+    ),
+    "nesterov": (
+        Sgd(momentum=0.9, nesterov=True),
+        lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True),
+    ),
+    "nesterov and weight decay": (
+        Sgd(momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True, weight_decay=0.01),
+    ),
+    "adam": (Adam(), lambda p, lr: torch.optim.Adam(p, lr)),
+    "adam and weight decay": (
+        Adam(beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.1),
+        lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
+    ),
+}
+
+
+def slope(leaf: Tensor, step: int) -> Tensor:
+    """A gradient that depends on where the optimizer is, so that errors would feed back."""
+    return (leaf + step).sin() + 0.1 * leaf
+
+
+def starts(dtype: torch.dtype) -> dict[str, Tensor]:
+    return {"weight": draw(3, 4, 2, dtype=dtype), "bias": draw(3, 2, seed=1, dtype=dtype)}
+
+
+@pytest.mark.parametrize("name", LOCKSTEP)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_lockstep_with_torch(name: str, dtype: torch.dtype, rtol: float) -> None:
+    optimizer, make_reference = LOCKSTEP[name]
+    params = starts(dtype)
+    separate = [[leaf[r].clone().requires_grad_() for leaf in params.values()] for r in range(3)]
+    references = [make_reference(p, lr) for p, lr in zip(separate, RATES, strict=True)]
+    state = optimizer.init(params)
+    for step in range(STEPS):
+        gradient: Params = {n: slope(leaf, step) for n, leaf in params.items()}
+        optimizer.update(gradient, state, params, torch.tensor(RATES, dtype=dtype))
+        for reference, alone in zip(references, separate, strict=True):
+            for leaf in alone:
+                leaf.grad = slope(leaf.detach(), step)
+            reference.step()
+        for index, leaf in enumerate(params.values()):
+            expected = torch.stack([alone[index].detach() for alone in separate])
+            torch.testing.assert_close(leaf, expected, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("name", LOCKSTEP)
+def test_rates_may_change_from_step_to_step(name: str) -> None:
+    optimizer, make_reference = LOCKSTEP[name]
+    params = starts(torch.float64)
+    alone = [leaf[1].clone().requires_grad_() for leaf in params.values()]
+    reference, state = make_reference(alone, RATES[1]), optimizer.init(params)
+    for step in range(5):
+        rates = torch.tensor(RATES, dtype=torch.float64) / (1 + step)
+        optimizer.update({n: slope(p, step) for n, p in params.items()}, state, params, rates)
+        for group in reference.param_groups:
+            group["lr"] = RATES[1] / (1 + step)
+        for leaf in alone:
+            leaf.grad = slope(leaf.detach(), step)
+        reference.step()
+    for index, leaf in enumerate(params.values()):
+        torch.testing.assert_close(leaf[1], alone[index].detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOCKSTEP)
+def test_a_tensor_is_updated_in_place_and_the_gradient_left_alone(name: str) -> None:
+    optimizer, _ = LOCKSTEP[name]
+    params = draw(2, 3)
+    where, before = params.data_ptr(), params.clone()
+    gradient = draw(2, 3, seed=1)
+    kept = gradient.clone()
+    state = optimizer.init(params)
+    assert torch.equal(params, before)
+    for _ in range(3):
+        optimizer.update(gradient, state, params, torch.full((2,), 0.1, dtype=torch.float64))
+    assert params.data_ptr() == where
+    assert not torch.equal(params, before)
+    assert torch.equal(gradient, kept)
+
+
+@pytest.mark.parametrize("name", LOCKSTEP)
+def test_a_diverged_replica_spoils_itself_alone(name: str) -> None:
+    optimizer, _ = LOCKSTEP[name]
+    rates = torch.tensor(RATES, dtype=torch.float64)
+    well, spoilt = starts(torch.float64), starts(torch.float64)
+    for params in (well, spoilt):
+        state = optimizer.init(params)
+        for step in range(3):
+            gradient = {n: slope(leaf, step) for n, leaf in params.items()}
+            if params is spoilt:
+                gradient["weight"][0] = torch.nan
+            optimizer.update(gradient, state, params, rates)
+    assert spoilt["weight"][0].isnan().all()
+    assert torch.equal(well["weight"][1:], spoilt["weight"][1:])
+    assert torch.equal(well["bias"], spoilt["bias"])
+
+
+def test_one_step_of_each_by_hand() -> None:
+    def stepped(optimizer: Optimizer) -> float:
+        params = torch.tensor([[1.0]], dtype=torch.float64)
+        half = torch.tensor([[0.5]], dtype=torch.float64)
+        optimizer.update(half, optimizer.init(params), params, torch.tensor([0.1], dtype=torch.float64))
+        return params.item()
+
+    assert stepped(Sgd()) == pytest.approx(1.0 - 0.1 * 0.5)
+    assert stepped(Sgd(weight_decay=0.2)) == pytest.approx(1.0 - 0.1 * (0.5 + 0.2))
+    assert stepped(Sgd(momentum=0.9)) == pytest.approx(1.0 - 0.1 * 0.5)
+    assert stepped(Sgd(momentum=0.9, nesterov=True)) == pytest.approx(1.0 - 0.1 * 0.5 * 1.9)
+    assert stepped(Adam()) == pytest.approx(1.0 - 0.1, rel=1e-6)  # the first step is the rate
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("sgd", {"momentum": 1.0}, r"`momentum` must be in \[0, 1\). Found 1.0."),
+        ("sgd", {"momentum": -0.1}, r"`momentum` must be in \[0, 1\). Found -0.1."),
+        ("sgd", {"momentum": float("nan")}, r"`momentum` must be in \[0, 1\). Found nan."),
+        ("sgd", {"nesterov": True}, r"Nesterov's method needs `momentum` above 0. Found 0.0."),
+        ("adam", {"beta1": 1.0}, r"`beta1` must be in \[0, 1\). Found 1.0."),
+        ("adam", {"beta2": -1.0}, r"`beta2` must be in \[0, 1\). Found -1.0."),
+        ("lion", {}, r"Unknown optimizer 'lion'. Choose from: sgd, adam."),
+    ],
+)
+def test_bad_settings(name: str, options: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, **options)
+
+
+def test_names() -> None:
+    assert list(OPTIMIZERS) == ["sgd", "adam"]
+    assert build("sgd", momentum=0.9) == Sgd(momentum=0.9)
+    assert build("adam") == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8)

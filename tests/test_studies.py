@@ -1,0 +1,209 @@
+"""One contract for every study."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+
+import studies
+from repro import datasets, estimators, models, optimizers, timing
+from repro.protocol import (
+    SCALES,
+    Classification,
+    ClosedForm,
+    Fact,
+    Method,
+    Problem,
+    Study,
+    Timing,
+    expand,
+)
+from repro.problems.closed_form import FUNCTIONS
+from repro.training import Schedule
+
+NAMES = studies.names()
+every_study = pytest.mark.parametrize("study", [studies.get(name) for name in NAMES], ids=NAMES)
+
+
+def methods(study: Study) -> set[Method]:
+    return {method for experiment in study.experiments for method in experiment.methods}
+
+
+def problems(study: Study) -> set[Problem]:
+    return {e.plan(scale).problem for e in study.experiments for scale in SCALES}
+
+
+def test_studies_are_found() -> None:
+    assert "baydin2022" in NAMES
+    assert sorted(NAMES) == list(NAMES)
+    files = {path.stem for path in Path(studies.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(NAMES) == files
+
+
+def test_unknown_studies_name_the_choices() -> None:
+    with pytest.raises(ValueError, match=rf"^Unknown study 'x'\. Choose from: {', '.join(NAMES)}\.$"):
+        studies.get("x")
+
+
+@every_study
+def test_a_study_is_named_as_its_module_and_cited(study: Study) -> None:
+    assert studies.get(study.name) is study
+    assert study.name[-4:].isdigit()
+    assert study.name[-4:] in study.citation
+    assert "\n" not in study.citation
+
+
+@every_study
+def test_a_study_is_a_value(study: Study) -> None:
+    assert hash(study) == hash(dataclasses.replace(study))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@every_study
+def test_keys_are_unique(study: Study, scale: str) -> None:
+    runs = expand(study, scale)  # type: ignore[arg-type]
+    keys = {spec.key for spec in runs}
+    assert len(keys) == len(runs)
+    assert keys == {spec.key for spec in expand(study, scale)}  # type: ignore[arg-type]
+    assert {spec.study for spec in runs} == {study.name}
+
+
+@every_study
+def test_a_smaller_scale_is_part_of_the_full_one_or_apart_from_it(study: Study) -> None:
+    full = {spec.key for spec in expand(study, "full")}
+    for scale in ("smoke", "reduced"):
+        for spec in expand(study, scale):  # type: ignore[arg-type]
+            assert (spec.key in full) == (spec.scale == "full")
+            assert spec.scale in (scale, "full")
+
+
+@every_study
+def test_experiments_are_named_once(study: Study) -> None:
+    names = [experiment.name for experiment in study.experiments]
+    assert len(set(names)) == len(names)
+    for experiment in study.experiments:
+        assert len({method.name for method in experiment.methods}) == len(experiment.methods)
+        assert len(set(experiment.hyperparameters)) == len(experiment.hyperparameters) >= 1
+
+
+@every_study
+def test_scales_grow(study: Study) -> None:
+    for experiment in study.experiments:
+        smoke, reduced, full = (experiment.plan(scale) for scale in SCALES)
+        assert smoke.repetitions <= reduced.repetitions <= full.repetitions
+        assert type(smoke.task) is type(reduced.task) is type(full.task)
+
+
+@every_study
+def test_smoke_needs_no_download(study: Study) -> None:
+    for experiment in study.experiments:
+        problem = experiment.smoke.problem
+        assert isinstance(problem, ClosedForm) or problem.dataset == "digits"
+
+
+@every_study
+def test_components_exist(study: Study) -> None:
+    timed = {
+        method
+        for experiment in study.experiments
+        if isinstance(experiment.full.task, Timing)
+        for method in experiment.methods
+    }
+    for method in methods(study):
+        parts = timing.PARTS if method in timed else ()
+        assert method.estimator.name in (*estimators.ESTIMATORS, *parts)
+        if method.estimator.name in estimators.ESTIMATORS:
+            estimators.build(method.estimator.name, **method.estimator.options())
+        assert method.optimizer.name in optimizers.OPTIMIZERS
+        optimizers.build(method.optimizer.name, **method.optimizer.options())
+        assert method.schedule in Schedule.KINDS
+
+
+@every_study
+def test_problems_exist(study: Study) -> None:
+    images = {"mnist": (1, 28, 28), "cifar10": (3, 32, 32), "digits": (1, 8, 8)}
+    assert set(images) == set(datasets.NAMES)
+    for problem in problems(study):
+        if isinstance(problem, ClosedForm):
+            assert problem.function in FUNCTIONS
+            assert all(math.isfinite(x) for x in problem.start)
+            continue
+        assert isinstance(problem, Classification)
+        assert problem.network.name in models.NETWORKS
+        models.build(problem.network.name, images[problem.dataset], 10, **problem.network.options())
+        assert problem.input_scaling in ("unit", "standardised")
+        assert problem.loss == "cross_entropy"
+        assert problem.validation_size > 0
+
+
+@every_study
+def test_problems_that_share_a_name_share_their_data(study: Study) -> None:
+    # seeds derive from the name: two problems of one name and scale are paired
+    for scale in SCALES:
+        by_name: dict[str, set[str]] = {}
+        for experiment in study.experiments:
+            problem = experiment.plan(scale).problem
+            kind = problem.function if isinstance(problem, ClosedForm) else problem.dataset
+            by_name.setdefault(problem.name, set()).add(kind)
+        assert all(len(kinds) == 1 for kinds in by_name.values()), by_name
+
+
+@every_study
+def test_schedules_have_their_hyperparameters(study: Study) -> None:
+    for experiment in study.experiments:
+        if type(experiment.full.task).__name__ == "Sampling":
+            continue
+        for method in experiment.methods:
+            for hyperparameters in experiment.hyperparameters:
+                needed = {"learning_rate", *({"decay"} - {"decay" * (method.schedule == "constant")})}
+                assert needed <= set(dict(hyperparameters)), experiment.name
+
+
+@every_study
+def test_facts_say_where_they_were_read(study: Study) -> None:
+    assert study.facts
+    for fact in study.facts:
+        assert fact.item, fact
+        assert fact.quantity, fact
+        # of a missing value, the source is the reason why it is missing
+        assert fact.source.strip(), fact
+        if fact.value is None:
+            assert "not" in fact.source, fact
+        else:
+            assert math.isfinite(fact.value), fact
+
+
+@every_study
+def test_facts_are_stated_once(study: Study) -> None:
+    def identity(fact: Fact) -> tuple[object, ...]:
+        return (fact.item, fact.quantity, fact.method, fact.setting, fact.x)
+
+    identities = [identity(fact) for fact in study.facts]
+    assert len(set(identities)) == len(identities)
+
+
+@every_study
+def test_facts_belong_to_methods_and_experiments(study: Study) -> None:
+    known = {method.name for method in methods(study)}
+    for fact in study.facts:
+        assert fact.method in ("", *known), fact
+
+
+@every_study
+def test_claims_are_numbered(study: Study) -> None:
+    assert [claim.number for claim in study.claims] == list(range(1, len(study.claims) + 1))
+    for claim in study.claims:
+        assert claim.text.strip()
+        assert claim.where.strip()
+        assert claim.checks or claim.untested.strip()
+
+
+@pytest.mark.parametrize("what", ["experiment", "experiments"])
+@every_study
+def test_checks_name_experiments_that_exist(study: Study, what: str) -> None:
+    known = {experiment.name for experiment in study.experiments}
+    for claim in study.claims:
+        for check in claim.checks:
+            named = check.measure.options().get(what)
+            assert named is None or set(str(named).split(",")) <= known, claim.number

@@ -1,0 +1,94 @@
+"""Tangents: `E[v] = 0`, `E[v v^T] = I`, and the same numbers for the same seed for good."""
+
+import math
+
+import pytest
+import torch
+from asserts import assert_unbiased
+from torch import Tensor
+
+from repro.tangents import DISTRIBUTIONS
+
+every_distribution = pytest.mark.parametrize("name", DISTRIBUTIONS)
+DRAWS = 20_000
+
+
+def filled(name: str, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    out = torch.full(shape, math.nan, dtype=dtype)
+    result = DISTRIBUTIONS[name](out, torch.Generator().manual_seed(seed))
+    assert result is out  # in place: the caller's buffer is the result
+    return out
+
+
+@every_distribution
+@pytest.mark.parametrize("dimension", [1, 5])
+def test_mean_is_zero(name: str, dimension: int) -> None:
+    assert_unbiased(filled(name, DRAWS, dimension), torch.zeros(dimension))
+
+
+@every_distribution
+@pytest.mark.parametrize("dimension", [1, 5])
+def test_second_moment_is_the_identity(name: str, dimension: int) -> None:
+    tangents = filled(name, DRAWS, dimension, seed=1)
+    products = (tangents[:, :, None] * tangents[:, None]).flatten(1)
+    assert_unbiased(products, torch.eye(dimension, dtype=torch.float64).flatten())
+
+
+def test_second_moment_check_can_fail() -> None:
+    halves = filled("normal", DRAWS, 2) / 2
+    with pytest.raises(AssertionError, match="standard errors"):
+        assert_unbiased(halves.square(), torch.ones(2))
+
+
+def test_rademacher_are_signs() -> None:
+    assert filled("rademacher", 50, 7).abs().eq(1.0).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sphere_has_radius_root_d(dtype: torch.dtype) -> None:
+    lengths = filled("sphere", 50, 7, dtype=dtype).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.full((50,), math.sqrt(7.0), dtype=dtype))
+
+
+@every_distribution
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_seed_decides(name: str, dtype: torch.dtype) -> None:
+    one, again, other = (filled(name, 3, 40, seed=seed, dtype=dtype) for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    assert one.dtype == dtype
+
+
+@every_distribution
+def test_the_generator_moves_on(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, second = (DISTRIBUTIONS[name](torch.empty(2, 20), generator) for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("normal", [[1.5409961, -0.2934289, -2.1787894], [0.5684313, -1.0845223, -1.3985955]]),
+        ("rademacher", [[-1.0, -1.0, 1.0], [-1.0, -1.0, -1.0]]),
+        ("sphere", [[0.9941640, -0.1893038, -1.4056323], [0.5296527, -1.0105359, -1.3031827]]),
+    ],
+)
+def test_frozen_values(name: str, expected: list[list[float]]) -> None:
+    torch.testing.assert_close(
+        filled(name, 2, 3), torch.tensor(expected, dtype=torch.float64), rtol=0.0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("normal", [-1.1258398, -1.1523602, -0.2505783]),
+        ("rademacher", [-1.0, -1.0, 1.0]),
+        ("sphere", [-1.0255523, -1.0497103, -0.2282576]),
+    ],
+)
+def test_frozen_values_of_longer_float32_tangents(name: str, expected: list[float]) -> None:
+    # 16 entries or more take another path through PyTorch's normal_
+    found = filled(name, 1, 20, dtype=torch.float32)[0, :3]
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=0.0, atol=1e-5)
