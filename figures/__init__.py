@@ -85,7 +85,9 @@ def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) ->
         ValueError: If there is no table of a name.
     """  # noqa: DOC502
     chosen = _chosen(table_names(), only, "table")
-    return [path for name in chosen for path in tables.write(_module(name).table(results), directory)]
+    return [
+        path for name in chosen for path in tables.write(_module(name).table(results), directory)
+    ]
 
 
 def captions() -> dict[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 
 from figures import landscapes, style
 from figures.selection import FORWARD_GRADIENT, STUDY, frame, not_run, stack
@@ -11,15 +15,17 @@ from repro import measures, stats
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "Forward gradients at (1.5, -0.1) of Beale's function. Left: the gradient, 500 estimates (dots) and six of "
+    "Forward gradients at (1.5, -0.1) of Beale's function. Left: the gradient, 500 estimates (dots) and twelve of "
     "them (arrows), drawn at a tenth of their length. Right: relative error of the mean of N draws, every "
-    "repetition, their root mean square with its 95 % t interval, and what theory says, sqrt((d+1)/N) with d=2."
+    "repetition, their root mean square with its 95 % bootstrap band, and what theory says, sqrt((d+1)/N) with d=2."
 )
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 3.0)
 POINT = (1.5, -0.1)
 DIMENSION = 2
 SCALE = 0.1
-NUM_ARROWS = 6
+NUM_ARROWS = 12
+MIN_BOOTSTRAP = 10
+"""Below that many repetitions the bootstrap covers too rarely, and there is no band."""
 
 
 def select(results: Results) -> pd.DataFrame:
@@ -45,10 +51,30 @@ def _estimates(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
     draws = _components(results, runs, "estimate")
     return stack(
         [
-            frame({**common, "kind": "theory", "series": "backpropagation", "note": "gradient", **gradient}),
-            frame({**common, "kind": "repetition", "series": FORWARD_GRADIENT, "note": "estimate", **draws}),
+            frame(
+                {
+                    **common,
+                    "kind": "theory",
+                    "series": "backpropagation",
+                    "note": "gradient",
+                    **gradient,
+                }
+            ),
+            frame(
+                {
+                    **common,
+                    "kind": "repetition",
+                    "series": FORWARD_GRADIENT,
+                    "note": "estimate",
+                    **draws,
+                }
+            ),
         ]
     )
+
+
+def _root_mean_square(values: npt.ArrayLike, axis: int = -1) -> Any:
+    return np.sqrt(np.square(values).mean(axis=axis))
 
 
 def _errors(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
@@ -58,10 +84,14 @@ def _errors(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
     single = {"repetition": points["repetition"], "x": points["step"], "y": points["value"]}
     means = []
     for step, part in points.groupby("step"):
-        square = stats.mean_interval(part["value"] ** 2)
-        bounds = np.sqrt(np.clip([square.estimate, square.low, square.high], 0, None))
-        means.append(dict(zip(("x", "y", "low", "high"), (step, *bounds), strict=True)))
-    note = "root mean square, 95 % t interval of the mean square"
+        rows = {"x": step, "y": _root_mean_square(part["value"])}
+        if len(part) >= MIN_BOOTSTRAP:
+            interval = stats.bootstrap_interval(
+                part["value"], _root_mean_square, 0.95, np.random.default_rng(0), 2_000
+            )
+            rows |= {"low": interval.low, "high": interval.high}
+        means.append(rows)
+    note = "root mean square, 95 % bootstrap interval (BCa) from ten repetitions on"
     steps = np.array(sorted(set(points["step"])), dtype=float)
     theory = {"x": steps, "y": np.sqrt((DIMENSION + 1) / steps)}
     return stack(
@@ -87,21 +117,21 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     look = style.LOOKS["theory"]
     right.plot(theory["x"], theory["y"], color=look.color, ls=look.dashes, zorder=3)
     right.set(xscale="log", yscale="log")
-    ours, law = style.LOOKS[FORWARD_GRADIENT], style.LOOKS["theory"]
+    fg, law = style.LOOKS[FORWARD_GRADIENT], style.LOOKS["theory"]
     style.key(
         axes,
         [
             ("gradient", {"color": style.LOOKS["backpropagation"].color}),
-            ("forward gradient", {"color": ours.color, "marker": ".", "ls": "-"}),
-            ("root mean square, 95 % t band", {"color": ours.color, "ls": ours.dashes}),
-            ("single repetitions", {"color": ours.color, "lw": 0.4}),
+            ("forward gradient", {"color": fg.color, "marker": ".", "ls": "-"}),
+            ("root mean square, 95 % band", {"color": fg.color, "ls": fg.dashes}),
+            ("single repetitions", {"color": fg.color, "lw": 0.4}),
             ("theory √((d+1)/N)", {"color": law.color, "ls": law.dashes}),
         ],
         5,
     )
 
 
-def _draw_estimates(axes: style.Axes, rows: pd.DataFrame) -> None:
+def _draw_estimates(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(xlabel="x", ylabel="y")
     if len(rows[rows["kind"] == "not run"]):
         axes.set_title("Beale's function")
@@ -127,6 +157,7 @@ def _draw_estimates(axes: style.Axes, rows: pd.DataFrame) -> None:
             scale_units="xy",
             scale=1 / SCALE,
             width=width,
+            minlength=0,
             zorder=4,
         )
     axes.plot(x, y, "o", color="black", ms=3, zorder=5)

@@ -34,7 +34,12 @@ PANELS = {
     "memory": ("Peak memory of a step", "peak memory (GB)"),
     "tangents": ("Share of drawing tangents", "share of forward-gradient step"),
 }
-LABELS = {"R_f": "$R_f$", "R_b": "$R_b$", "R_f/R_b": "$R_f/R_b$", "published": "published (read off)"}
+LABELS = {
+    "R_f": "$R_f$",
+    "R_b": "$R_b$",
+    "R_f/R_b": "$R_f/R_b$",
+    "published": "published (read off)",
+}
 
 
 def select(results: Results) -> pd.DataFrame:
@@ -72,7 +77,9 @@ def _depths(results: Results) -> list[int]:
     return sorted(int(m[1]) for name in names if (m := re.fullmatch(rf"{PREFIX}(\d+)", name)))
 
 
-def _ratios(results: Results, panel: str, series: str, numerator: str, denominator: str) -> pd.DataFrame:
+def _ratios(
+    results: Results, panel: str, series: str, numerator: str, denominator: str
+) -> pd.DataFrame:
     rows = []
     for depth in _depths(results):
         try:
@@ -85,7 +92,9 @@ def _ratios(results: Results, panel: str, series: str, numerator: str, denominat
         bounds = {"x": depth, "y": median, "low": low, "high": high, "n": len(ratios)}
         place = {"scale": runs["scale"].iloc[0], "device": runs["device"].iloc[0]}
         note = f"{numerator} / {denominator}, median and quartiles of rounds"
-        rows.append({"panel": panel, "kind": "mean", "series": series, "note": note, **bounds, **place})
+        rows.append(
+            {"panel": panel, "kind": "mean", "series": series, "note": note, **bounds, **place}
+        )
     return frame(rows) if rows else not_run(panel, series)
 
 
@@ -116,10 +125,10 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         _points(panel, rows)
         if name == "relative cost":
             panel.axhline(1.0, color=style.GREY, lw=0.6)
-        if len(panel.lines) > 1 or len(rows[rows["kind"] == "mean"]):
-            panel.set_ylim(bottom=0)
-            if panel.get_legend_handles_labels()[1]:
-                panel.legend(loc="best", ncols=2)
+        if panel.get_legend_handles_labels()[1]:
+            top = np.nanmax(rows[["y", "high"]].to_numpy())
+            panel.set_ylim(0, 1.35 * top)  # room for the legend
+            panel.legend(loc="upper left", ncols=2)
 
 
 def _heading(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
@@ -136,7 +145,11 @@ def _heading(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
 def _points(axes: Axes, rows: pd.DataFrame) -> None:
     for series, part in rows[rows["kind"] == "mean"].groupby("series"):
         look = style.LOOKS[str(series)]
-        error = None if part["low"].isna().all() else np.stack([part["y"] - part["low"], part["high"] - part["y"]])
+        error = (
+            None
+            if part["low"].isna().all()
+            else np.stack([part["y"] - part["low"], part["high"] - part["y"]])
+        )
         axes.errorbar(
             part["x"],
             part["y"],
@@ -150,7 +163,11 @@ def _points(axes: Axes, rows: pd.DataFrame) -> None:
         )
     for series, part in rows[rows["kind"] == "published"].groupby("series"):
         look = style.LOOKS[str(series)]
-        label = "published (read off)" if series == "published" else f"{LABELS[str(series)]} published (read off)"
+        label = (
+            "published (read off)"
+            if series == "published"
+            else f"{LABELS[str(series)]} published (read off)"
+        )
         edge = style.GREY if series == "published" else look.color
         axes.plot(
             part["x"], part["y"], ls=":", lw=0.9, color=style.GREY, marker=look.marker,

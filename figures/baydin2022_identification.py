@@ -40,7 +40,9 @@ def _deviation(rows: pd.DataFrame, read: pd.DataFrame) -> pd.DataFrame:
     if both.empty:
         return frame()
     largest = float(np.abs(both["y"] - both["y_read"]).max())
-    note = f"largest absolute deviation from the published curve at {len(both)} of {len(read)} values"
+    note = (
+        f"largest absolute deviation from the published curve at {len(both)} of {len(read)} values"
+    )
     first = means.iloc[0]
     common = {name: first[name] for name in ("panel", "n", "diverged", "scale")}
     return frame([{**common, "kind": "ratio", "y": largest, "note": note}])
@@ -52,11 +54,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == scaling]
         style.title(panel, heading, rows)
         panel.set(xlabel="iteration", ylabel="validation loss (nats)")
+        style.whole_ticks(panel)
         if style.missing(panel, rows):
             style.markers(panel, rows[rows["kind"] == "published"])
         else:
             style.lines(panel, rows)
-        style.whole_ticks(panel)
         labels = {
             schedule: f"{schedule}: off by ≤ {_largest(rows, schedule):.3f}"
             for schedule in SCHEDULES
@@ -64,8 +66,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         }
         handles = [line for line in panel.lines if line.get_label() in labels]
         if handles:
-            panel.legend(handles, [labels[str(line.get_label())] for line in handles], loc="upper right")
-    style.key(axes, style.curve_entries(table, SCHEDULES, "mean, 95 % t band"), 3)
+            panel.legend(
+                handles, [labels[str(line.get_label())] for line in handles], loc="upper right"
+            )
+    mean = ("mean, 95 % t band", {"color": style.GREY})
+    style.key(axes, [mean, *style.curve_entries(table, ())], 4)
 
 
 def _largest(rows: pd.DataFrame, schedule: str) -> float:

@@ -61,7 +61,9 @@ def table(results: Results) -> Table:
         for name, measurement in ours.items():
             cells += [_interval(measurement), _published(results, name, experiment)]
         rows.append((*cells, ", ".join(sorted({m.scale for m in measured})) or None))
-    return Table("baydin2022_run_time", TITLE, tuple(columns), tuple(rows), (*NOTES, *_remarks(found)))
+    return Table(
+        "baydin2022_run_time", TITLE, tuple(columns), tuple(rows), (*NOTES, *_remarks(found))
+    )
 
 
 def _step(results: Results, experiment: str, a: str, b: str) -> Measurement | None:
@@ -73,7 +75,9 @@ def _step(results: Results, experiment: str, a: str, b: str) -> Measurement | No
 
 def _time(results: Results, experiment: str, run_time: str, metric: str) -> Measurement | None:
     try:
-        return measures.time_to_loss_ratio(results, experiment, run_time, metric=metric, study=STUDY)
+        return measures.time_to_loss_ratio(
+            results, experiment, run_time, metric=metric, study=STUDY
+        )
     except EmptySelectionError:
         return None
 

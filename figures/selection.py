@@ -197,7 +197,9 @@ def _means(points: pd.DataFrame, common: Mapping[str, object], logarithmic: bool
         bounds = (interval.estimate, interval.low, interval.high)
         y, low, high = np.exp(bounds) if logarithmic else bounds
         rows.append({"x": x[step], "y": y, "low": low, "high": high})
-    note = "geometric mean, 95 % t interval of logarithms" if logarithmic else "mean, 95 % t interval"
+    note = (
+        "geometric mean, 95 % t interval of logarithms" if logarithmic else "mean, 95 % t interval"
+    )
     return frame([{**common, "kind": "mean", "note": note, **row} for row in rows])
 
 

@@ -185,7 +185,9 @@ def lines(axes: Axes, rows: pd.DataFrame) -> None:
         )
         axes.plot(part["x"], part["y"], color=look.color, ls=look.dashes, label=series, zorder=2.5)
     for series, part in rows[rows["kind"] == "diverged"].groupby("series"):
-        axes.plot(part["x"], part["y"], "x", color=LOOKS[str(series)].color, ms=5, mew=1.2, zorder=3)
+        axes.plot(
+            part["x"], part["y"], "x", color=LOOKS[str(series)].color, ms=5, mew=1.2, zorder=3
+        )
     markers(axes, rows[rows["kind"] == "published"])
 
 
@@ -264,11 +266,12 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
     texts = []
     for row in rows.itertuples(index=False):
         if row.published:
-            texts.append(f"published {row.y:g}")
+            texts.append(f"published {row.y:g}" if texts else f"{symbol} published {row.y:g}")
         elif math.isnan(row.y):
             texts.append(f"{symbol} undefined, n={row.n}")
         elif math.isinf(row.y):
-            texts.append(f"{symbol} > {row.low:.2f}, n={row.n}")
+            bound = f"{symbol} > {row.low:.2f}\n" if row.low > 0 else f"{symbol}: "
+            texts.append(f"{bound}not reached by half or more")
         elif math.isfinite(row.low) and math.isfinite(row.high):
             texts.append(f"{symbol} = {row.y:.2f} [{row.low:.2f}, {row.high:.2f}]")
         elif math.isinf(row.high) and math.isfinite(row.low) and row.low > 0:
@@ -278,7 +281,29 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
     return "\n".join(texts)
 
 
+def write_number(axes: Axes, rows: pd.DataFrame, symbol: str) -> None:
+    """Write the panel's `ratio` rows at the upper right, where falling curves leave room.
+
+    Args:
+        axes: The panel.
+        rows: Rows of the panel.
+        symbol: How the ratio is written.
+    """
+    if text := number(rows[rows["kind"] == "ratio"], symbol):
+        axes.text(
+            0.98,
+            0.98,
+            text,
+            transform=axes.transAxes,
+            ha="right",
+            va="top",
+            size=7,
+            zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0},
+        )
+
+
 def whole_ticks(axes: Axes, most: int = 5) -> None:
     """Keep the iteration axis from crowding: at most that many ticks, thousands as `k`."""
-    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if abs(x) >= 1000 else f"{x:g}")

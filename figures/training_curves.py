@@ -70,7 +70,9 @@ def _read_offs(results: Results, name: str) -> pd.DataFrame:
 def _guides(rows: pd.DataFrame, panel: str) -> pd.DataFrame:
     """Return the paper's guide lines, on the mean curves: T_b, T_f and the loss at which they are read."""
     means = rows[rows["kind"] == "mean"]
-    ours, base = (means[means["series"] == series] for series in (FORWARD_GRADIENT, BACKPROPAGATION))
+    ours, base = (
+        means[means["series"] == series] for series in (FORWARD_GRADIENT, BACKPROPAGATION)
+    )
     if ours.empty or base.empty:
         return frame()
     lowest = base.loc[base["y"].idxmin()]
@@ -118,14 +120,14 @@ def draw_comparisons(
             what = "accuracy" if column == "accuracy" else f"loss by {column}"
             style.title(panel, f"{comparison.label}, {what}", rows)
             panel.set(xlabel=labels[0], ylabel=labels[1])
+            if column != "time":
+                style.whole_ticks(panel)
             if style.missing(panel, rows):
                 style.markers(panel, rows[rows["kind"] == "published"])
             else:
                 style.lines(panel, rows)
             if column == "time":
                 _draw_guides(panel, rows)
-            else:
-                style.whole_ticks(panel)
     style.key(axes, style.curve_entries(table, BOTH), 3)
 
 
@@ -146,5 +148,4 @@ def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
         )
     if len(guides):
         axes.set_ylim(bottom=bottom)
-    if text := style.number(rows[rows["kind"] == "ratio"], "$T_f/T_b$"):
-        axes.text(0.98, 0.97, text, transform=axes.transAxes, ha="right", va="top", size=7)
+    style.write_number(axes, rows, "$T_f/T_b$")

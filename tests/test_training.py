@@ -281,10 +281,10 @@ def test_frozen_run() -> None:
 def steps_within_limit(learning_rate: float, limit: float) -> int:
     start = torch.tensor(BEALE.start)
     path = descend(FUNCTIONS["beale"], start, lambda p: gradient(FUNCTIONS["beale"], p), learning_rate)
-    return len(list(itertools.takewhile(lambda step: step[0] <= limit, path)))
+    return len(list(itertools.takewhile(lambda step: step[0] <= limit, itertools.islice(path, 150))))
 
 
-@pytest.mark.parametrize("huge", [0.05, 0.3, 1e30])
+@pytest.mark.parametrize("huge", [0.2, 0.3, 1e30])
 @pytest.mark.parametrize("limit", [1e3, 15.0])
 def test_a_diverging_run_ends_as_a_row_and_leaves_its_mates_alone(huge: float, limit: float) -> None:
     task = Training(150, 10, loss_limit=limit)
