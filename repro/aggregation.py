@@ -77,7 +77,8 @@ def _project_exactly(tangents: Tensor, directional_derivatives: Tensor) -> Tenso
     kept = singular > precision * singular[..., :1]
     inverse = torch.where(kept, 1.0 / torch.where(kept, singular, 1.0), 0.0)
     weights = inverse[..., None] * (left.mT @ directional_derivatives.double()[..., None])
-    return (weights.mT @ right).squeeze(-2).to(tangents.dtype)
+    estimate: Tensor = (weights.mT @ right).squeeze(-2).to(tangents.dtype)
+    return estimate
 
 
 AGGREGATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table as Grid
@@ -22,7 +22,15 @@ from rich.table import Table as Grid
 import studies
 from repro import __version__
 from repro.protocol import SCALES, Classification, RunSpec, Study, expand
-from repro.results import RejectedFileError, Results, Store, load, publish, tabulate_facts, write_whole
+from repro.results import (
+    RejectedFileError,
+    Results,
+    Store,
+    load,
+    publish,
+    tabulate_facts,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from repro.claims import Judgement
@@ -52,7 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     options = _parser().parse_args(arguments)
-    console = Console()
+    # into a file or a pipe, tables get room; a terminal has its own width
+    console = Console(width=None if sys.stdout.isatty() else 140)
     verb: Callable[[argparse.Namespace, Console], int] = options.verb
     try:
         return verb(options, console)
@@ -98,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def verb(
-        name: str, function: Callable[[argparse.Namespace, Console], int], text: str, **more: str
+        name: str, function: Callable[[argparse.Namespace, Console], int], text: str, **more: Any
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
             name, help=text, description=text, formatter_class=parser.formatter_class, **more
@@ -138,7 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("list", _list, "List studies, experiments, methods and scales.")
     verb("publish", _publish, "Merge finished runs into the published rows (studies/results).")
     data = verb("data", _data, "Find or download data sets and verify their content.")
-    data.add_argument("names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)")
+    data.add_argument(
+        "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
+    )
     return parser
 
 
@@ -158,7 +169,9 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
 def _duration(text: str) -> float:
     match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
     if not text or match is None:
-        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 9m or 1h30m, found {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a time such as 90s, 9m or 1h30m, found {text!r}"
+        )
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
 
@@ -215,7 +228,8 @@ def _reproduce(options: argparse.Namespace, console: Console) -> int:
     _show(judgements, console)
     console.print(
         f"figures: figures/build  tables: paper/build/tables  verdicts: paper/build/claims.json\n"
-        f"{len(results.runs)} runs, {time.monotonic() - started:.1f} s"
+        f"{len(results.runs)} runs, {time.monotonic() - started:.1f} s",
+        soft_wrap=True,
     )
     return FAILED if results.problems else DONE
 
@@ -346,11 +360,13 @@ def _status(options: argparse.Namespace, console: Console) -> int:
     results = _results(options, console)
     done = set(results.runs["key"])
     grid = Grid(title=f"{options.study} at {options.scale} scale")
-    for header in ("Study", "Experiment", "Method", "Scale", "Done", "Missing", "Cost of the missing"):
-        grid.add_column(header, justify="right" if header in ("Done", "Missing") else "left")
+    for header in ("Study", "Experiment", "Method", "Scale"):
+        grid.add_column(header, no_wrap=header == "Experiment")
+    for header in ("Done", "Missing", "Cost of the missing"):
+        grid.add_column(header, justify="right")
     rows: dict[tuple[str, str, str, str], list[RunSpec]] = {}
     for spec in specs:
-        identity = (spec.study, spec.experiment, spec.method.name, spec.scale)
+        identity = (spec.study, spec.experiment, spec.method.name, str(spec.scale))
         rows.setdefault(identity, []).append(spec)
     total, unpriced = 0.0, 0
     for identity, members in rows.items():

@@ -22,7 +22,9 @@ def commit() -> str:
         return ""
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", "repro", "studies")
+        changed = _git(
+            root, "status", "--porcelain", "--untracked-files=no", "--", "repro", "studies"
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return head + ("+" if changed else "")

@@ -248,7 +248,7 @@ def _stack(objective: Objective, params: Params) -> Objective:
 def _unflatten(flat: Tensor, params: Params) -> Params:
     # views (R, ..., *leaf) of a flat (R, ..., d), without copying
     points = leaves(params)
-    pieces = flat.split([point[0].numel() for point in points], dim=-1)
+    pieces = torch.split(flat, [point[0].numel() for point in points], dim=-1)
     shaped = [
         piece.view(*piece.shape[:-1], *point.shape[1:])
         for piece, point in zip(pieces, points, strict=True)

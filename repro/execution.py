@@ -86,9 +86,7 @@ def form_groups(specs: Sequence[RunSpec]) -> list[Group]:
             identity = index
         groups.setdefault(identity, []).append(spec)
     return [
-        chunk
-        for members in groups.values()
-        for chunk in _chunks(members, _group_size(members[0]))
+        chunk for members in groups.values() for chunk in _chunks(members, _group_size(members[0]))
     ]
 
 
@@ -302,7 +300,7 @@ _stop_event: Any = None
 
 
 def _initialise(messages: Any, stop_event: Any) -> None:
-    global _messages, _stop_event  # noqa: PLW0603 - a worker process has one queue and one flag
+    global _messages, _stop_event
     _messages, _stop_event = messages, stop_event
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
     import torch
@@ -319,7 +317,9 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _in_worker(index: int, group: Group, directory: Path, device: str) -> tuple[int, tuple[str, ...]]:
+def _in_worker(
+    index: int, group: Group, directory: Path, device: str
+) -> tuple[int, tuple[str, ...]]:
     def advance(steps: int) -> None:
         _messages.put(Event(index, steps))
 

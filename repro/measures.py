@@ -71,7 +71,7 @@ def best_scale(runs: pd.DataFrame, experiment: str, study: str | None = None) ->
     Raises:
         EmptySelectionError: If the experiment was not run.
         ValueError: If the name is that of experiments of several studies.
-    """  # noqa: DOC502
+    """
     scales = set(_of_experiment(runs, experiment, study)["scale"])
     return next(scale for scale in SCALES if scale in scales)
 
@@ -165,7 +165,7 @@ def final_metric(
 
     Raises:
         EmptySelectionError: If the method was not run.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method], study=study)
     return _measurement(rows, _mean(_column(rows, metric)), "mean, 95 % t interval")
 
@@ -188,7 +188,7 @@ def paired_difference(
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
-    """  # noqa: DOC502
+    """
     rows, first, second = _pairs(results, experiment, metric, a, b, study)
     return _measurement(rows, _mean(first - second), "mean difference, 95 % paired-t interval")
 
@@ -212,7 +212,7 @@ def paired_ratio(
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
-    """  # noqa: DOC502
+    """
     rows, first, second = _pairs(results, experiment, metric, a, b, study)
     known = np.isfinite(first).all() and np.isfinite(second).all()
     interval = stats.ratio_interval(first, second) if known else _unknown(first.size, low=0.0)
@@ -274,7 +274,7 @@ def diverged_share(
 
     Raises:
         EmptySelectionError: If the method was not run.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method], study=study)
     interval = stats.binomial_interval(int((rows["status"] == "diverged").sum()), len(rows))
     return _measurement(rows, interval, "fraction, 95 % Clopper-Pearson interval")
@@ -341,7 +341,7 @@ def step_time_ratio(
 
     Raises:
         EmptySelectionError: If a method was not timed.
-    """  # noqa: DOC502
+    """
     rows, ratios = paired_step_times(results, experiment, numerator, denominator, study=study)
     interval = stats.median_interval(ratios, confidence)
     positive = dataclasses.replace(interval, low=max(interval.low, 0.0))
@@ -364,7 +364,7 @@ def step_seconds(
 
     Raises:
         EmptySelectionError: If the method was not timed.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method], study=study)
     seconds = curve_rows(results, rows, "step_seconds", "none")["value"].to_numpy(np.float64)
     interval = stats.median_interval(seconds)
@@ -414,7 +414,7 @@ def steps_to_loss_ratio(
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method, baseline], study=study)
     rows = _shared_repetitions(rows, experiment)
     points = curve_rows(results, rows, metric, split)
@@ -495,7 +495,7 @@ def time_to_loss_ratio(
 
     Raises:
         EmptySelectionError: If either experiment was not run.
-    """  # noqa: DOC502
+    """
     each = 0.975
     iterations = steps_to_loss_ratio(
         results,
@@ -616,7 +616,7 @@ def mean_square_error(
 
     Raises:
         EmptySelectionError: If nothing was drawn.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method], study=study)
     points = curve_rows(results, rows, "relative_error", "none")
     last = points[points["step"] == points["step"].max()]
@@ -649,7 +649,7 @@ def estimate_ratio(
 
     Raises:
         EmptySelectionError: If nothing was drawn.
-    """  # noqa: DOC502
+    """
     rows = report_runs(results, experiment, [method], study=study)
     points = curve_rows(results, rows, f"{moment}_{component}", "none")
     last = points[points["step"] == points["step"].max()]["value"].to_numpy(np.float64)

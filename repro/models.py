@@ -11,6 +11,7 @@ The papers' networks are in `NETWORKS`; a new one is one function there.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -165,11 +166,23 @@ def mlp(image: Shape, num_classes: int, width: int = 1024, depth: int = 2) -> Ne
 
     The multi-layer network of Baydin et al. (2022, Section 5.2) has depth 2 and width 1024; their
     scaling experiment (Section 5.3) has depths 1 to 100.
+
+    Args:
+        image: Channels, height, width.
+        num_classes: Logits.
+        width: Units of a hidden layer.
+        depth: Hidden layers.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If width or depth is below 1.
     """
     if depth < 1 or width < 1:
         raise ValueError(f"`depth` and `width` must be at least 1. Found {depth} and {width}.")
     sizes = [math.prod(image), *[width] * depth]
-    hidden = [Linear(a, b, relu=True) for a, b in zip(sizes[:-1], sizes[1:], strict=True)]
+    hidden = [Linear(a, b, relu=True) for a, b in itertools.pairwise(sizes)]
     return Network((*hidden, Linear(width, num_classes, relu=False)))
 
 
@@ -177,6 +190,18 @@ def cnn(image: Shape, num_classes: int, channels: int = 64, padding: int = 0) ->
     """Return four 3 x 3 convolutions, max-pooling after the 2nd and 4th, and two linear layers.
 
     The convolutional network of Baydin et al. (2022, Section 5.2); the padding is not stated there.
+
+    Args:
+        image: Channels, height, width.
+        num_classes: Logits.
+        channels: Channels of every convolution.
+        padding: Zeros added on every side before a convolution.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If nothing is left of the images after the poolings.
     """
     inputs, height, width = image
     side = [(size + 4 * (padding - 1)) // 2 for size in (height, width)]

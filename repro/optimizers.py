@@ -25,9 +25,7 @@ class Optimizer(Protocol):
     def init(self, params: Params) -> State:
         """Return the state before the first step."""
 
-    def update(
-        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
-    ) -> None:
+    def update(self, gradient: Params, state: State, params: Params, learning_rate: Tensor) -> None:
         """Change `params` and `state` in place; `learning_rate` has shape `(R,)`."""
 
 
@@ -63,9 +61,7 @@ class Sgd:
         return {"velocity": [torch.zeros_like(leaf) for leaf in leaves(params)]}
 
     @torch.no_grad()
-    def update(
-        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
-    ) -> None:
+    def update(self, gradient: Params, state: State, params: Params, learning_rate: Tensor) -> None:
         """Take one step.
 
         Args:
@@ -112,9 +108,7 @@ class Adam:
         }
 
     @torch.no_grad()
-    def update(
-        self, gradient: Params, state: State, params: Params, learning_rate: Tensor
-    ) -> None:
+    def update(self, gradient: Params, state: State, params: Params, learning_rate: Tensor) -> None:
         """Take one step.
 
         Args:

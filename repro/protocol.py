@@ -58,7 +58,9 @@ def settings(values: Mapping[str, Scalar] | None = None, /, **more: Scalar) -> S
     merged = {**(values or {}), **more}
     for name, value in merged.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"Setting `{name}` must be finite. Found {value}. Leave it out instead.")
+            raise ValueError(
+                f"Setting `{name}` must be finite. Found {value}. Leave it out instead."
+            )
     return tuple(sorted(merged.items()))
 
 
@@ -328,7 +330,9 @@ def parse_run(text: str) -> RunSpec:
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"Expected the canonical JSON of a run. Found {text[:60]!r}.") from error
     if version != PROTOCOL_VERSION or not isinstance(run, RunSpec):
-        raise ValueError(f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}.")
+        raise ValueError(
+            f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}."
+        )
     return run
 
 

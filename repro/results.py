@@ -298,9 +298,9 @@ def read_record(path: Path) -> Record:
         )
     except (KeyError, TypeError) as error:
         raise RejectedFileError(f"{path}: not a finished run ({error}). Move it away.") from error
+    except RejectedFileError:
+        raise
     except ValueError as error:
-        if isinstance(error, RejectedFileError):
-            raise
         raise RejectedFileError(f"{path}: {error}") from error
 
 

@@ -69,12 +69,17 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     draws = torch.stack(
         [
             torch.cat(
-                [leaf.flatten() for leaf in leaves(estimator(objective, params, generators).gradient)]
+                [
+                    leaf.flatten()
+                    for leaf in leaves(estimator(objective, params, generators).gradient)
+                ]
             )
             for _ in range(task.num_draws)
         ]
     )
-    counts = [2**power for power in range(1, task.num_draws.bit_length()) if 2**power <= task.num_draws]
+    counts = [
+        2**power for power in range(1, task.num_draws.bit_length()) if 2**power <= task.num_draws
+    ]
     heads = [draws[:count] for count in counts]
     series = {
         "relative_error": [(head.mean(0) - gradient).norm() / gradient.norm() for head in heads]
@@ -82,14 +87,16 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     for index in range(min(2, gradient.numel())):
         series[f"mean_{index}"] = [head[:, index].mean() for head in heads]
         series[f"variance_{index}"] = [head[:, index].var() for head in heads]
-    curves = [Curve("none", name, tuple(counts), _floats(values)) for name, values in series.items()]
+    curves = [
+        Curve("none", name, tuple(counts), _floats(values)) for name, values in series.items()
+    ]
     kept = min(KEPT_ESTIMATES, task.num_draws)
     for index in range(min(2, gradient.numel())):
         curves.append(
             Curve("none", f"estimate_{index}", tuple(range(kept)), _floats(draws[:kept, index]))
         )
         curves.append(Curve("none", f"gradient_{index}", (0,), (float(gradient[index]),)))
-    measured = {
+    measured: dict[str, float | int | str | None] = {
         "value": float(value[0]),
         "num_parameters": gradient.numel(),
         "num_steps": task.num_draws,

@@ -123,7 +123,7 @@ class _Step:
             return torch.cuda.max_memory_allocated(device) - before + self.resident_bytes
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
             self.run()
-        events = recorded.profiler.kineto_results.events()  # type: ignore[union-attr]
+        events = recorded.profiler.kineto_results.events()
         changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
         running = np.cumsum([nbytes for _, nbytes in changes])
         return self.resident_bytes + int(max(0, running.max(initial=0)))
@@ -153,9 +153,7 @@ def _step(spec: RunSpec, device: torch.device) -> _Step:
 
     else:
         estimator = estimators.build(name, **options)
-        optimizer = optimizers.build(
-            spec.method.optimizer.name, **spec.method.optimizer.options()
-        )
+        optimizer = optimizers.build(spec.method.optimizer.name, **spec.method.optimizer.options())
         state = optimizer.init(params)
         rates = Schedule("constant", [spec], device)(0)
 

@@ -27,7 +27,7 @@ CHECK_EVERY = 100
 Progress = Callable[[int], None]
 
 
-class Interrupted(Exception):  # noqa: N818 - a request, not an error
+class Interrupted(Exception):
     """Raised inside training when the caller asked to stop."""
 
 
@@ -134,9 +134,7 @@ def train(
 
 def tangent_generator(spec: RunSpec, device: torch.device) -> torch.Generator:
     """Return the generator of a run's tangents, from (problem, method, role, repetition)."""
-    seed = derive_seed(
-        "tangents", spec.problem.name, spec.method.name, spec.role, spec.repetition
-    )
+    seed = derive_seed("tangents", spec.problem.name, spec.method.name, spec.role, spec.repetition)
     return torch.Generator(device).manual_seed(seed)
 
 

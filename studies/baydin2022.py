@@ -112,7 +112,9 @@ def decaying(schedule: str) -> tuple[Method, ...]:
 
 
 DECAY = 1e-4  # per step; secondary sources only, consistent with Fig. 3
-SCHEDULE = "hyperbolic"  # eta_0 / (1 + k i); the exponential of secondary sources ends 0.05 above Fig. 3
+SCHEDULE = (
+    "hyperbolic"  # eta_0 / (1 + k i); the exponential of secondary sources ends 0.05 above Fig. 3
+)
 
 
 def rate(learning_rate: float, decay: float | None = None) -> tuple[tuple[tuple[str, float], ...]]:
@@ -148,7 +150,10 @@ def on_digits(problem: Classification) -> Classification:
 LOGISTIC = mnist("mnist logistic regression", network="logistic_regression")
 MLP = mnist("mnist mlp", network="mlp", width=1024, depth=2)
 CNN = mnist("mnist cnn", network="cnn", channels=64, padding=0)
-DEPTH = {depth: mnist(f"mnist mlp depth {depth}", network="mlp", width=1024, depth=depth) for depth in DEPTHS}
+DEPTH = {
+    depth: mnist(f"mnist mlp depth {depth}", network="mlp", width=1024, depth=depth)
+    for depth in DEPTHS
+}
 
 # --- Experiments -------------------------------------------------------------------------------------------
 
@@ -216,7 +221,9 @@ EXPERIMENTS = (
         CNN,
         rate(2e-4, DECAY),
         Training(20_000, evaluate_every=500),
-        reduced=Plan(CNN, Training(2_000, evaluate_every=250), 2),  # an hour, not a day, on a laptop
+        reduced=Plan(
+            CNN, Training(2_000, evaluate_every=250), 2
+        ),  # an hour, not a day, on a laptop
     ),
     run_time("run-time-beale", BEALE, steps=1_000),
     run_time("run-time-rosenbrock", ROSENBROCK, steps=1_000),

@@ -67,9 +67,7 @@ class ClassificationProblem:
         self.steps_per_epoch = whole + (0 if declared.drop_last else rest > 0)
 
     def _generator(self, purpose: str, replica: Replica) -> torch.Generator:
-        seed = protocol.derive_seed(
-            purpose, self.declared.name, replica.role, replica.repetition
-        )
+        seed = protocol.derive_seed(purpose, self.declared.name, replica.role, replica.repetition)
         return torch.Generator().manual_seed(seed)
 
     def _draw_split(self, replica: Replica) -> datasets.Split:
@@ -126,7 +124,9 @@ class ClassificationProblem:
         return loss
 
     @torch.no_grad()
-    def evaluate(self, params: Params, replicas: Sequence[Replica], split: str) -> dict[str, Tensor]:
+    def evaluate(
+        self, params: Params, replicas: Sequence[Replica], split: str
+    ) -> dict[str, Tensor]:
         """Return loss and accuracy over all examples of a split, each `(R,)`.
 
         Args:
@@ -146,7 +146,7 @@ class ClassificationProblem:
             images, labels = self.train_images, self.train_labels
         loss = torch.zeros(len(replicas), device=self.device, dtype=torch.float64)
         correct = torch.zeros_like(loss)
-        for chunk in rows.to(self.device).split(EVALUATION_BATCH, dim=1):
+        for chunk in torch.split(rows.to(self.device), EVALUATION_BATCH, dim=1):
             logits = self.network(params, images[chunk])
             wanted = labels[chunk]
             losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")

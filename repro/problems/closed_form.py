@@ -72,7 +72,9 @@ class ClosedFormProblem:
         return self.function(params)
 
     @torch.no_grad()
-    def evaluate(self, params: Params, replicas: Sequence[Replica], split: str) -> dict[str, Tensor]:
+    def evaluate(
+        self, params: Params, replicas: Sequence[Replica], split: str
+    ) -> dict[str, Tensor]:
         """Return the function's value and the coordinates, each `(R,)`.
 
         Args:
