@@ -48,7 +48,7 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
     inputs = [leaf.detach().requires_grad_() for leaf in leaves(params)]
     with torch.enable_grad():
         value = objective(like(params, inputs))
-        gradients = torch.autograd.grad(value.sum(), inputs)
+        gradients = torch.autograd.grad(value.sum(), inputs, materialize_grads=True)
     return value.detach(), like(params, gradients)
 
 

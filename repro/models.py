@@ -143,10 +143,19 @@ class Network:
             }
             for generator in generators
         ]
-        return {
-            name: torch.stack([replica[name] for replica in replicas]).to(device, dtype)
-            for name in self.shapes
+        # leaves are views of one buffer, laid out as one flat tangent is: only then does forward mode
+        # take a tangent as it is, without copying it
+        flat = torch.empty(len(replicas), self.num_parameters, device=device, dtype=dtype)
+        sizes = [math.prod(shape) for shape in self.shapes.values()]
+        params = {
+            name: piece.view(len(replicas), *shape)
+            for (name, shape), piece in zip(
+                self.shapes.items(), torch.split(flat, sizes, dim=1), strict=True
+            )
         }
+        for name, leaf in params.items():
+            leaf.copy_(torch.stack([replica[name] for replica in replicas]))
+        return params
 
     def __call__(self, params: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Map inputs `(R, n, ...)` to logits `(R, n, classes)`."""

@@ -194,8 +194,11 @@ class Timing:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1:
-            raise ValueError(f"`num_steps` must be at least 1. Found {self.num_steps}.")
+        for name, least in (("num_steps", 1), ("num_warmup", 0), ("num_threads", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"`{name}` must be at least {least}. Found {getattr(self, name)}."
+                )
 
 
 @dataclasses.dataclass(frozen=True)

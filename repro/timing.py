@@ -8,9 +8,9 @@ them; every time is taken with the device synchronised on both sides, after warm
 A timed step is a whole one: draw the tangents, differentiate, update. Two methods are parts, not steps:
 `function` evaluates the objective without any derivative (the base of the ratios), `tangents` only draws.
 
-Peak memory is the allocator's, over one step that starts with parameters, optimizer state and mini-batch
-allocated: on CUDA `torch.cuda.max_memory_allocated`, on the CPU the highest running sum of the allocations
-and frees that `torch.profiler` records, on top of the bytes that were allocated before.
+Peak memory is the allocator's, over one step, counting the parameters but not the mini-batch: on CUDA
+`torch.cuda.max_memory_allocated`, on the CPU the highest running sum of the allocations and frees that
+`torch.profiler` records.
 """
 
 from __future__ import annotations

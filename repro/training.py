@@ -111,20 +111,29 @@ def train(
         if should_stop():
             raise Interrupted
 
+    log.close()
     final = _final(problem, params, replicas, log)
-    cost = {
+    shared = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
-        "num_steps": step,
-        "forward_passes": estimator.cost.forward_passes * step,
-        "tangents": float(estimator.cost.tangents * step),
         "seconds": seconds,
         "group_size": len(specs),
+        "finished": now(),
     }
+
+    def cost(index: int) -> dict[str, float | int]:
+        # a diverged run is charged for what it did, not for what its stack did after it
+        steps = log.diverged_at(index) or step
+        return {
+            "num_steps": steps,
+            "forward_passes": estimator.cost.forward_passes * steps,
+            "tangents": float(estimator.cost.tangents * steps),
+        }
+
     return [
         Record(
             spec=spec,
             status="diverged" if log.diverged_at(index) else "done",
-            measured={**final[index], **cost, **environment, "finished": now()},
+            measured={**final[index], **cost(index), **shared, **environment},
             curves=log.curves(index),
             steps_per_epoch=problem.steps_per_epoch,
         )
@@ -172,6 +181,7 @@ class Schedule:
                         f"The {kind} schedule needs the hyperparameter `{name}`. Found {given}."
                     )
                 columns[name].append(float(value))
+        self.dtype = getattr(torch, specs[0].task.precision)
         self.rates = torch.tensor(columns["learning_rate"], device=device, dtype=torch.float64)
         self.decays = torch.tensor(
             columns.get("decay", [0.0] * len(specs)), device=device, dtype=torch.float64
@@ -185,7 +195,7 @@ class Schedule:
             rates = self.rates / (1.0 + self.decays * step)
         else:
             rates = self.rates
-        return rates.float()
+        return rates.to(self.dtype)
 
 
 class _Log:
@@ -208,6 +218,13 @@ class _Log:
             if not self._diverged[replica] and bool(bad[:, replica].any()):
                 self._diverged[replica] = self._steps + int(bad[:, replica].int().argmax()) + 1
         self._steps += losses.shape[0]
+
+    def close(self) -> None:
+        """Take a replica whose last update left it without a finite evaluation as diverged there."""
+        for values in self.metrics.values():
+            for replica in range(len(self._diverged)):
+                if not self._diverged[replica] and not math.isfinite(float(values[-1][replica])):
+                    self._diverged[replica] = self._steps
 
     def diverged_at(self, replica: int) -> int:
         """Return the step, counted from 1, whose loss was out of range, or 0."""
@@ -265,8 +282,7 @@ def _final(
             rows.append({"score": limit, "diverged_step": float(step)})
         else:
             row = {name: float(values[index]) for name, values in finals.items()}
-            worst = float(score[index])
-            rows.append({**row, "score": min(worst, limit) if math.isfinite(worst) else limit})
+            rows.append({**row, "score": min(float(score[index]), limit)})
     return rows
 
 

@@ -36,7 +36,9 @@ def assert_unbiased(draws: Tensor, expected: Tensor, atol: float = 1e-8) -> None
     """
     error = (draws.mean(0) - expected).abs()
     bound = STANDARD_ERRORS * draws.std(0) / len(draws) ** 0.5 + atol
-    assert bool((error <= bound).all()), f"{error.tolist()} exceeds 4 standard errors, {bound.tolist()}"
+    assert bool((error <= bound).all()), (
+        f"{error.tolist()} exceeds 4 standard errors, {bound.tolist()}"
+    )
 
 
 def assert_variance(draws: Tensor, expected: Tensor) -> None:
@@ -48,7 +50,9 @@ def assert_variance(draws: Tensor, expected: Tensor) -> None:
     variance = draws.var(0)
     error = (variance - expected).abs()
     bound = STANDARD_ERRORS * ((centred**4).mean(0) - variance**2).div(len(draws)).sqrt()
-    assert bool((error <= bound).all()), f"{error.tolist()} exceeds 4 standard errors, {bound.tolist()}"
+    assert bool((error <= bound).all()), (
+        f"{error.tolist()} exceeds 4 standard errors, {bound.tolist()}"
+    )
 
 
 def assert_descent_direction(estimates: Tensor, gradient: Tensor) -> None:
@@ -60,7 +64,7 @@ def assert_descent_direction(estimates: Tensor, gradient: Tensor) -> None:
 def assert_in_span(estimates: Tensor, tangents: Tensor, rtol: float = 1e-9) -> None:
     """Assert that estimates `(N, d)` are combinations of their tangents `(N, k, d)`."""
     basis = torch.linalg.svd(tangents.double(), full_matrices=False)
-    kept = basis.S > 1e-9 * basis.S[:, :1]
+    kept = 1e-9 * basis.S[:, :1] < basis.S
     span = basis.Vh * kept[..., None]
     wide = estimates.double()[..., None]
     assert_close((span.mT @ (span @ wide)).squeeze(-1), estimates, rtol)

@@ -42,7 +42,8 @@ def directional_derivatives(function: Function, point: Tensor, tangents: Tensor)
 def project(tangents: Tensor, slopes: Tensor) -> Tensor:
     """Return `V^T (V V^T)^-1 D` by an explicit inverse in float64; tangents must be independent."""
     wide = tangents.double()
-    return wide.T @ torch.linalg.inv(wide @ wide.T) @ slopes.double()
+    inverse: Tensor = torch.linalg.inv(wide @ wide.T)
+    return wide.T @ inverse @ slopes.double()
 
 
 def forward_gradient(

@@ -16,7 +16,9 @@ from repro.aggregation import AGGREGATIONS, mean, orthogonal_projection, sum_
 
 every_aggregation = pytest.mark.parametrize("name", AGGREGATIONS)
 # (k, d): singular values where 4 k > d, Cholesky where not
-both_paths = pytest.mark.parametrize(("k", "d"), [(1, 3), (3, 5), (1, 8), (3, 40), (16, 64), (16, 65)])
+both_paths = pytest.mark.parametrize(
+    ("k", "d"), [(1, 3), (3, 5), (1, 8), (3, 40), (16, 64), (16, 65)]
+)
 
 
 def slopes_of(tangents: Tensor, gradient: Tensor) -> Tensor:
@@ -37,7 +39,9 @@ def test_basis_as_tangents(d: int) -> None:
     basis, gradient = torch.eye(d, dtype=torch.float64)[None], draw(1, d)
     assert torch.equal(sum_(basis, gradient), gradient)
     torch.testing.assert_close(mean(basis, gradient), gradient / d, rtol=1e-15, atol=0.0)
-    torch.testing.assert_close(orthogonal_projection(basis, gradient), gradient, rtol=1e-14, atol=0.0)
+    torch.testing.assert_close(
+        orthogonal_projection(basis, gradient), gradient, rtol=1e-14, atol=0.0
+    )
 
 
 def test_sum_and_mean_by_hand() -> None:

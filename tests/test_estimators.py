@@ -46,7 +46,9 @@ FORWARD = [
     )
 ]
 EVERY: list[Estimator] = [Backpropagation(), *FORWARD]
-CLIPPED = [ForwardGradient(k, a, clip=0.5) for a in ("mean", "orthogonal_projection") for k in (1, 2)]  # type: ignore[arg-type]
+CLIPPED = [
+    ForwardGradient(k, a, clip=0.5) for a in ("mean", "orthogonal_projection") for k in (1, 2)
+]
 
 
 def name(estimator: Estimator) -> str:
@@ -168,7 +170,8 @@ def test_variance_of_each_component(
 
 def test_rademacher_has_the_least_variance() -> None:
     total = {
-        t: estimates(ForwardGradient(tangents=t)).var(0).sum() for t in ("normal", "sphere", "rademacher")
+        t: estimates(ForwardGradient(tangents=t)).var(0).sum()
+        for t in ("normal", "sphere", "rademacher")
     }
     # in expectation d + 1, d - 1 and d - 1 times |nabla f|^2
     assert total["rademacher"] < 0.85 * total["normal"]
@@ -200,7 +203,9 @@ def test_projection_on_d_or_more_tangents_is_the_gradient(k: int, mode: str, tan
 @pytest.mark.parametrize(("d", "k"), [(2, 2), (5, 5), (5, 9), (20, 20), (20, 40), (50, 60)])
 def test_projection_is_the_gradient_in_float32(d: int, k: int) -> None:
     point = draw(1, d, dtype=torch.float32)
-    estimate = ForwardGradient(k, "orthogonal_projection")(on_tensor(rosenbrock), point, generators(1))
+    estimate = ForwardGradient(k, "orthogonal_projection")(
+        on_tensor(rosenbrock), point, generators(1)
+    )
     exact = gradient(rosenbrock, point[0].double())[None]
     assert_close(flatten(estimate.gradient), exact, rtol=1e-5)
 
@@ -245,13 +250,17 @@ def test_naive_reference_at_equal_seed(estimator: ForwardGradient) -> None:
 @every_estimator
 def test_one_generator_serves_one_set_of_parameters(estimator: Estimator) -> None:
     single: Params = {"weight": WEIGHT, "bias": BIAS}
-    one = estimator(lambda p: function(torch.cat([x.flatten() for x in leaves(p)])), single, generators(1)[0])
+    one = estimator(
+        lambda p: function(torch.cat([x.flatten() for x in leaves(p)])), single, generators(1)[0]
+    )
     many = estimator(objective, stacked(1), generators(1))
     assert isinstance(one.gradient, dict)
     assert {n: leaf.shape for n, leaf in one.gradient.items()} == {"weight": (2, 2), "bias": (2,)}
     assert one.value.shape == ()
     torch.testing.assert_close(one.value, many.value[0])
-    assert_close(torch.cat([x.flatten() for x in leaves(one.gradient)]), flatten(many.gradient)[0], 1e-12)
+    assert_close(
+        torch.cat([x.flatten() for x in leaves(one.gradient)]), flatten(many.gradient)[0], 1e-12
+    )
     if isinstance(estimator, ForwardGradient):
         assert one.directional_derivatives is not None
         assert one.directional_derivatives.shape == (estimator.num_tangents,)
@@ -345,7 +354,9 @@ def test_backpropagation_at_the_start_of_beale() -> None:
 def test_frozen_values(estimator: Estimator, expected: tuple[float, ...]) -> None:
     start = torch.tensor([[1.5, -0.1]], dtype=torch.float64)
     found = flatten(estimator(on_tensor(beale), start, generators(1)).gradient)
-    torch.testing.assert_close(found[0], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0.0)
+    torch.testing.assert_close(
+        found[0], torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0.0
+    )
 
 
 # What it costs, and what it is called
@@ -386,8 +397,14 @@ def test_public_names() -> None:
         ({"clip": -1.0}, r"`clip` must be positive and finite, or None. Found -1.0."),
         ({"clip": float("inf")}, r"`clip` must be positive and finite, or None. Found inf."),
         ({"clip": float("nan")}, r"`clip` must be positive and finite, or None. Found nan."),
-        ({"aggregation": "median"}, r"`aggregation` must be one of: sum, mean, orth.*Found 'median'."),
-        ({"tangents": "cauchy"}, r"`tangents` must be one of: normal, rademacher, sph.*Found 'cauchy'."),
+        (
+            {"aggregation": "median"},
+            r"`aggregation` must be one of: sum, mean, orth.*Found 'median'.",
+        ),
+        (
+            {"tangents": "cauchy"},
+            r"`tangents` must be one of: normal, rademacher, sph.*Found 'cauchy'.",
+        ),
         ({"perturb": "inputs"}, r"`perturb` must be one of: .*Found 'inputs'."),
         ({"mode": "reverse"}, r"`mode` must be one of: forward, simulated. Found 'reverse'."),
     ],
@@ -399,7 +416,8 @@ def test_settings_are_checked(options: dict[str, object], message: str) -> None:
 
 def test_unknown_estimator() -> None:
     with pytest.raises(
-        ValueError, match=r"Unknown estimator 'adam'. Choose from: backpropagation, forward_gradient."
+        ValueError,
+        match=r"Unknown estimator 'adam'. Choose from: backpropagation, forward_gradient.",
     ):
         build("adam")
 
@@ -408,7 +426,9 @@ def test_unknown_estimator() -> None:
 @pytest.mark.parametrize("k", [1, 2])
 def test_generators_parameters_and_objective_must_agree(mode: str, k: int) -> None:
     estimator = ForwardGradient(k, mode=mode)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"one leading entry per generator, \(3, ...\).*\(2, 2, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"one leading entry per generator, \(3, ...\).*\(2, 2, 2\)"
+    ):
         estimator(objective, stacked(2), generators(3))
     with pytest.raises(ValueError, match=r"one value a replica, \(2,\). Found \(2, 6\)"):
         estimator(flatten, stacked(2), generators(2))

@@ -129,7 +129,9 @@ def test_start_depends_on_a_replicas_own_generator_alone(case: str) -> None:
 
 def test_start_is_the_same_in_every_precision() -> None:
     network, _, _ = equivalent("mlp")
-    narrow, wide = (network.start(generators(2), dtype, CPU) for dtype in (torch.float32, torch.float64))
+    narrow, wide = (
+        network.start(generators(2), dtype, CPU) for dtype in (torch.float32, torch.float64)
+    )
     for name, leaf in wide.items():
         assert leaf.dtype == torch.float64
         assert torch.equal(leaf, narrow[name].double())
@@ -139,20 +141,37 @@ def test_frozen_start() -> None:
     start = build("mlp", (1, 2, 2), 3, width=2, depth=1).start(generators(1), torch.float32, CPU)
     assert list(start) == ["0.weight", "0.bias", "1.weight", "1.bias"]
     frozen = {
-        "0.weight": [-0.0037434, 0.2682218, -0.4115226, -0.3679695, -0.1925772, 0.1340787, -0.0099066, 0.3964447],
+        "0.weight": [
+            -0.0037434,
+            0.2682218,
+            -0.4115226,
+            -0.3679695,
+            -0.1925772,
+            0.1340787,
+            -0.0099066,
+            0.3964447,
+        ],
         "1.bias": [0.2795442, 0.4242802, -0.4793767],
     }
     for name, expected in frozen.items():
-        torch.testing.assert_close(start[name].flatten(), torch.tensor(expected), rtol=0.0, atol=1e-6)
+        torch.testing.assert_close(
+            start[name].flatten(), torch.tensor(expected), rtol=0.0, atol=1e-6
+        )
 
 
 def test_bad_networks() -> None:
     assert list(NETWORKS) == ["logistic_regression", "mlp", "cnn"]
-    with pytest.raises(ValueError, match=r"Unknown network 'vgg'. Choose from: logistic_regression, mlp, cnn."):
+    with pytest.raises(
+        ValueError, match=r"Unknown network 'vgg'. Choose from: logistic_regression, mlp, cnn."
+    ):
         build("vgg", MNIST, 10)
-    with pytest.raises(ValueError, match=r"`depth` and `width` must be at least 1. Found 0 and 1024."):
+    with pytest.raises(
+        ValueError, match=r"`depth` and `width` must be at least 1. Found 0 and 1024."
+    ):
         build("mlp", MNIST, 10, depth=0)
     with pytest.raises(ValueError, match=r"must be at least 1. Found 2 and 0."):
         build("mlp", MNIST, 10, width=0)
-    with pytest.raises(ValueError, match=r"Images of 8 x 8 are too small .* with padding 0. Use `padding=1`."):
+    with pytest.raises(
+        ValueError, match=r"Images of 8 x 8 are too small .* with padding 0. Use `padding=1`."
+    ):
         build("cnn", (1, 8, 8), 10)

@@ -15,7 +15,7 @@ STEPS = 50
 MakeReference = Callable[[list[Tensor], float], torch.optim.Optimizer]
 
 LOCKSTEP: dict[str, tuple[Optimizer, MakeReference]] = {
-    "sgd": (Sgd(), lambda p, lr: torch.optim.SGD(p, lr)),
+    "sgd": (Sgd(), torch.optim.SGD),
     "weight decay": (
         Sgd(weight_decay=0.1),
         lambda p, lr: torch.optim.SGD(p, lr, weight_decay=0.1),
@@ -33,7 +33,7 @@ LOCKSTEP: dict[str, tuple[Optimizer, MakeReference]] = {
         Sgd(momentum=0.9, nesterov=True, weight_decay=0.01),
         lambda p, lr: torch.optim.SGD(p, lr, momentum=0.9, nesterov=True, weight_decay=0.01),
     ),
-    "adam": (Adam(), lambda p, lr: torch.optim.Adam(p, lr)),
+    "adam": (Adam(), torch.optim.Adam),
     "adam and weight decay": (
         Adam(beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.1),
         lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
@@ -125,7 +125,9 @@ def test_one_step_of_each_by_hand() -> None:
     def stepped(optimizer: Optimizer) -> float:
         params = torch.tensor([[1.0]], dtype=torch.float64)
         half = torch.tensor([[0.5]], dtype=torch.float64)
-        optimizer.update(half, optimizer.init(params), params, torch.tensor([0.1], dtype=torch.float64))
+        optimizer.update(
+            half, optimizer.init(params), params, torch.tensor([0.1], dtype=torch.float64)
+        )
         return params.item()
 
     assert stepped(Sgd()) == pytest.approx(1.0 - 0.1 * 0.5)

@@ -78,7 +78,9 @@ def test_coordinates_are_metrics_in_two_dimensions_only() -> None:
 
 
 def test_unknown_function() -> None:
-    with pytest.raises(ValueError, match=r"Unknown function 'ackley'. Choose from: beale, rosenbrock."):
+    with pytest.raises(
+        ValueError, match=r"Unknown function 'ackley'. Choose from: beale, rosenbrock."
+    ):
         build(ClosedForm("test", "ackley", (0.0, 0.0)))
 
 
@@ -92,7 +94,10 @@ def digits(problem: Classification = DIGITS) -> ClassificationProblem:
 
 
 def batches(
-    problem: ClassificationProblem, replicas: list[Replica], count: int, monkeypatch: pytest.MonkeyPatch
+    problem: ClassificationProblem,
+    replicas: list[Replica],
+    count: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> list[tuple[Tensor, Tensor]]:
     """Images `(R, n, ...)` and labels of the first batches."""
     seen: list[tuple[Tensor, Tensor]] = []
@@ -116,7 +121,14 @@ def rows_of(problem: ClassificationProblem, images: Tensor) -> list[int]:
 
 @pytest.mark.parametrize(
     ("drop_last", "batch_size", "steps"),
-    [(True, 64, 15), (False, 64, 16), (True, 1_000, 1), (False, 1_000, 1), (True, 501, 1), (False, 501, 2)],
+    [
+        (True, 64, 15),
+        (False, 64, 16),
+        (True, 1_000, 1),
+        (False, 1_000, 1),
+        (True, 501, 1),
+        (False, 501, 2),
+    ],
 )
 def test_steps_per_epoch(drop_last: bool, batch_size: int, steps: int) -> None:
     problem = digits(dataclasses.replace(DIGITS, drop_last=drop_last, batch_size=batch_size))
@@ -129,7 +141,7 @@ def test_an_epoch_visits_every_training_example_once(monkeypatch: pytest.MonkeyP
     assert [len(labels[0]) for _, labels in two_epochs] == ([64] * 15 + [40]) * 2
     for replica in range(2):
         rows = [rows_of(problem, images[replica]) for images, _ in two_epochs]
-        one, other = sum(rows[:16], []), sum(rows[16:], [])
+        one, other = ([row for batch in epoch for row in batch] for epoch in (rows[:16], rows[16:]))
         assert len(one) == len(set(one)) == 1_000
         assert set(one) == set(other)
         assert one != other  # each epoch has its own order
@@ -157,7 +169,9 @@ def test_repetitions_and_roles_share_neither_order_nor_split_nor_start(
     for one, other in itertools.combinations(range(3), 2):
         assert not torch.equal(images[one], images[other])
         assert not torch.equal(start["0.weight"][one], start["0.weight"][other])
-        assert metrics["loss"][one] != metrics["loss"][other]  # the same parameters on other examples
+        assert (
+            metrics["loss"][one] != metrics["loss"][other]
+        )  # the same parameters on other examples
 
 
 def test_a_replica_sees_the_same_alone_and_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,12 +7,23 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from repro.protocol import Classification, ClosedForm, Method, Problem, RunSpec, Timing, Training, settings, use
+from repro.protocol import (
+    Classification,
+    ClosedForm,
+    Method,
+    Problem,
+    RunSpec,
+    Timing,
+    Training,
+    settings,
+    use,
+)
 from repro.results import Record
 from repro.timing import measure, timing_group
 from repro.training import Interrupted
 
 CPU = torch.device("cpu")
+FIVE = Timing(5, 2, "cpu", 1)
 BEALE = ClosedForm("test beale", "beale", (0.0, 0.5))
 MLP = Classification(
     "digits mlp", "digits", use("mlp", width=128, depth=2), 32, "unit", validation_size=297
@@ -34,7 +45,7 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def runs(problem: Problem = BEALE, task: Timing | Training = Timing(5, 2, "cpu", 1)) -> list[RunSpec]:
+def runs(problem: Problem = BEALE, task: Timing | Training = FIVE) -> list[RunSpec]:
     rate = settings(learning_rate=1e-4)
     return [
         RunSpec("test", "published", "smoke", "test", "report", problem, method, rate, 0, task)
@@ -78,8 +89,8 @@ def test_memory_of_a_step_is_at_least_what_it_must_hold() -> None:
     assert memory["backpropagation"] >= 2 * leaf  # parameters and gradient
     assert memory["forward gradient"] >= 2 * leaf  # parameters and tangent
     assert memory["function alone"] < memory["backpropagation"]
-    # nothing of the size of the parameters beyond that: one gradient or tangent, and activations
-    assert max(memory.values()) < 4 * leaf
+    # parameters, tangent, the copy of it that a dual tensor of a view makes, and activations
+    assert max(memory.values()) < 5 * leaf
 
 
 def test_memory_grows_with_the_tangents() -> None:

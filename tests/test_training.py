@@ -33,12 +33,15 @@ from repro.training import Interrupted, Schedule, replica_group, tangent_generat
 from studies import baydin2022
 
 CPU = torch.device("cpu")
+SHORT = Training(20, 10)
 BEALE = ClosedForm("test beale", "beale", (0.0, 0.5))
 ROSENBROCK = ClosedForm("test rosenbrock", "rosenbrock", (-1.0, 0.0))
 BACKPROPAGATION = Method("backpropagation", use("backpropagation"), use("sgd"))
 FORWARD = Method("forward gradient", use("forward_gradient"), use("sgd"))
 PROJECTED = Method(
-    "projected", use("forward_gradient", num_tangents=3, aggregation="orthogonal_projection"), use("sgd")
+    "projected",
+    use("forward_gradient", num_tangents=3, aggregation="orthogonal_projection"),
+    use("sgd"),
 )
 
 
@@ -58,7 +61,7 @@ def run(
     method: Method = BACKPROPAGATION,
     learning_rate: float = 0.01,
     repetition: int = 0,
-    task: Training | Sampling = Training(20, 10),
+    task: Training | Sampling = SHORT,
     **more: float,
 ) -> RunSpec:
     return RunSpec(
@@ -136,7 +139,9 @@ def test_lockstep_with_a_plain_loop_on_a_function(method: Method, precision: str
     assert list(curve(record, "loss").values()) == pytest.approx([v for v, _ in steps], rel=rel)
     for name, axis in (("x0", 0), ("x1", 1)):
         path = {0: start, **{i: p for i, (_, p) in enumerate(steps, 1) if i % 50 == 0}}
-        assert curve(record, name) == pytest.approx({i: float(p[axis]) for i, p in path.items()}, rel=rel)
+        assert curve(record, name) == pytest.approx(
+            {i: float(p[axis]) for i, p in path.items()}, rel=rel
+        )
     last = steps[-1][1]
     assert measured(record, "value") == pytest.approx(float(FUNCTIONS["beale"](last)), rel=rel)
     assert measured(record, "parameter_norm") == pytest.approx(float(last.norm()), rel=rel)
@@ -208,13 +213,20 @@ def test_replicas_train_together_as_they_do_alone(problem: Problem, method: Meth
         assert record.status == alone.status == "done"
         assert record.measured["group_size"] == 4
         for ours, theirs in zip(record.curves, alone.curves, strict=True):
-            assert (ours.split, ours.metric, ours.steps) == (theirs.split, theirs.metric, theirs.steps)
+            assert (ours.split, ours.metric, ours.steps) == (
+                theirs.split,
+                theirs.metric,
+                theirs.steps,
+            )
             assert ours.values == pytest.approx(theirs.values, rel=1e-4, abs=1e-6)
         for name in ("score", "num_steps", "forward_passes", "tangents", "num_parameters"):
             assert measured(record, name) == pytest.approx(measured(alone, name), rel=1e-4)
     finals = {measured(record, "score") for record in together}
     # a function's start and gradient are the same in every repetition
-    assert len(finals) == (3 if (problem, method) == (BEALE, BACKPROPAGATION) else 4) or problem == BEALE
+    assert (
+        len(finals) == (3 if (problem, method) == (BEALE, BACKPROPAGATION) else 4)
+        or problem == BEALE
+    )
 
 
 @pytest.mark.parametrize("problem", [LOGISTIC, MLP, CNN], ids=lambda p: p.name)
@@ -272,7 +284,9 @@ def test_keys_of_committed_rows() -> None:
 
 def test_frozen_run() -> None:
     losses = curve(one(run(method=FORWARD)), "loss")
-    assert [losses[step] for step in (0, 1, 10, 19)] == pytest.approx(FROZEN_LOSSES, rel=1e-4)
+    assert [losses[step] for step in (0, 1, 10, 19)] == pytest.approx(
+        [14.203125, 14.200016, 5.2609453, 1.3014665], rel=1e-4
+    )
 
 
 # Divergence
@@ -280,13 +294,19 @@ def test_frozen_run() -> None:
 
 def steps_within_limit(learning_rate: float, limit: float) -> int:
     start = torch.tensor(BEALE.start)
-    path = descend(FUNCTIONS["beale"], start, lambda p: gradient(FUNCTIONS["beale"], p), learning_rate)
-    return len(list(itertools.takewhile(lambda step: step[0] <= limit, itertools.islice(path, 150))))
+    path = descend(
+        FUNCTIONS["beale"], start, lambda p: gradient(FUNCTIONS["beale"], p), learning_rate
+    )
+    return len(
+        list(itertools.takewhile(lambda step: step[0] <= limit, itertools.islice(path, 150)))
+    )
 
 
 @pytest.mark.parametrize("huge", [0.2, 0.3, 1e30])
 @pytest.mark.parametrize("limit", [1e3, 15.0])
-def test_a_diverging_run_ends_as_a_row_and_leaves_its_mates_alone(huge: float, limit: float) -> None:
+def test_a_diverging_run_ends_as_a_row_and_leaves_its_mates_alone(
+    huge: float, limit: float
+) -> None:
     task = Training(150, 10, loss_limit=limit)
     rates = (0.01, huge, 0.002)
     records = train([run(learning_rate=rate, task=task) for rate in rates], CPU)
@@ -349,10 +369,13 @@ def test_schedules(kind: str, formula: Callable[[float, float, int], float]) -> 
 
 def test_bad_schedules() -> None:
     with pytest.raises(
-        ValueError, match=r"Unknown schedule 'cosine'. Choose from: constant, exponential, hyperbolic."
+        ValueError,
+        match=r"Unknown schedule 'cosine'. Choose from: constant, exponential, hyperbolic.",
     ):
         Schedule("cosine", [run()], CPU)
-    with pytest.raises(ValueError, match=r"The hyperbolic schedule needs the hyperparameter `decay`."):
+    with pytest.raises(
+        ValueError, match=r"The hyperbolic schedule needs the hyperparameter `decay`."
+    ):
         Schedule("hyperbolic", [run()], CPU)
     nothing = dataclasses.replace(run(), hyperparameters=())
     with pytest.raises(ValueError, match=r"needs the hyperparameter `learning_rate`. Found {}."):
@@ -394,7 +417,9 @@ def test_stopping_keeps_nothing() -> None:
 
 def test_a_record_states_cost_and_environment() -> None:
     (record, _) = train([run(MLP, FORWARD), run(MLP, FORWARD, repetition=1)], CPU)
-    assert {name: record.measured[name] for name in ("num_parameters", "num_steps", "group_size")} == {
+    assert {
+        name: record.measured[name] for name in ("num_parameters", "num_steps", "group_size")
+    } == {
         "num_parameters": 64 * 16 + 16 + 16 * 16 + 16 + 16 * 10 + 10,
         "num_steps": 20,
         "group_size": 2,
@@ -435,7 +460,10 @@ def test_only_replicas_train_together(specs: list[RunSpec]) -> None:
         (Method("m", use("evolution"), use("sgd")), "Unknown estimator 'evolution'"),
         (Method("m", use("backpropagation"), use("lion")), "Unknown optimizer 'lion'"),
         (Method("m", use("backpropagation"), use("sgd"), "cosine"), "Unknown schedule 'cosine'"),
-        (Method("m", use("forward_gradient", num_tangents=0), use("sgd")), "`num_tangents` must be"),
+        (
+            Method("m", use("forward_gradient", num_tangents=0), use("sgd")),
+            "`num_tangents` must be",
+        ),
         (Method("m", use("backpropagation"), use("sgd", momentum=2.0)), "`momentum` must be in"),
     ],
 )
@@ -446,7 +474,7 @@ def test_bad_methods(method: Method, message: str) -> None:
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("inf"), float("nan"), 1])
 def test_bad_learning_rates(rate: float) -> None:
-    with pytest.raises(ValueError, match="`learning_rate` must be|must be finite"):
+    with pytest.raises(ValueError, match=r"`learning_rate` must be|must be finite"):
         run(learning_rate=rate)
 
 
