@@ -56,7 +56,7 @@ def build(results: Results, directory: Path, only: Iterable[str] = ()) -> list[P
 
     Raises:
         ValueError: If there is no figure of a name.
-    """  # noqa: DOC502
+    """
     directory.mkdir(parents=True, exist_ok=True)
     written = []
     for name in _chosen(names(), only, "figure"):
@@ -83,7 +83,7 @@ def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) ->
 
     Raises:
         ValueError: If there is no table of a name.
-    """  # noqa: DOC502
+    """
     chosen = _chosen(table_names(), only, "table")
     return [
         path for name in chosen for path in tables.write(_module(name).table(results), directory)
@@ -107,11 +107,12 @@ def render(module: ModuleType, rows: pd.DataFrame) -> dict[str, bytes]:
     """
     with mpl.rc_context():
         mpl.rcdefaults()
+        mpl.rcParams.update(style.STYLE)  # type: ignore[arg-type]
         # one salt a figure: equal ids in two drawings of one page would collide
-        mpl.rcParams.update({**style.STYLE, "svg.hashsalt": module.__name__})
+        mpl.rcParams["svg.hashsalt"] = module.__name__
         figure = draw(module, rows)
         figure.draw_without_rendering()  # lay out once, for all formats
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
         contents = {}
         for suffix, metadata in METADATA.items():
             buffer = io.BytesIO()

@@ -74,7 +74,7 @@ def _estimates(results: Results, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _root_mean_square(values: npt.ArrayLike, axis: int = -1) -> Any:
-    return np.sqrt(np.square(values).mean(axis=axis))
+    return np.sqrt(np.square(np.asarray(values)).mean(axis=axis))
 
 
 def _errors(results: Results, runs: pd.DataFrame) -> pd.DataFrame:

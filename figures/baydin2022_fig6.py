@@ -38,7 +38,6 @@ LABELS = {
     "R_f": "$R_f$",
     "R_b": "$R_b$",
     "R_f/R_b": "$R_f/R_b$",
-    "published": "published (read off)",
 }
 
 
@@ -51,8 +50,7 @@ def select(results: Results) -> pd.DataFrame:
         if series.startswith("R"):
             read = published(results, panel, series, "depth")
             parts.append(read.assign(series=series))
-    for method in BOTH:
-        parts.append(_memory(ours, method))
+    parts += [_memory(ours, method) for method in BOTH]
     read = published(results, "memory", "peak bytes", "depth", BACK)
     parts.append(read.assign(series="published", y=read["y"] / 1e9))
     return stack(parts)
@@ -121,14 +119,18 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == name]
         panel.set(xlabel="hidden layers", ylabel=label)
         _heading(panel, heading, rows)
-        style.missing(panel, rows)
+        style.missing(panel, rows, 0.15 if len(rows[rows["published"]]) else 0.5)
         _points(panel, rows)
         if name == "relative cost":
             panel.axhline(1.0, color=style.GREY, lw=0.6)
         if panel.get_legend_handles_labels()[1]:
             top = np.nanmax(rows[["y", "high"]].to_numpy())
+            panel.set_xlim(left=0)
             panel.set_ylim(0, 1.35 * top)  # room for the legend
             panel.legend(loc="upper left", ncols=2)
+    ours = ("ours, median and quartiles of rounds", {"color": style.GREY, "marker": "o"})
+    shape = {"marker": "o", "mfc": "white", "ls": ":", "lw": 0.9}
+    style.key(axes, [ours, ("published (read off)", {"color": style.GREY, **shape})], 2)
 
 
 def _heading(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
@@ -163,11 +165,7 @@ def _points(axes: Axes, rows: pd.DataFrame) -> None:
         )
     for series, part in rows[rows["kind"] == "published"].groupby("series"):
         look = style.LOOKS[str(series)]
-        label = (
-            "published (read off)"
-            if series == "published"
-            else f"{LABELS[str(series)]} published (read off)"
-        )
+        label = "published" if series == "published" else f"{LABELS[str(series)]} published"
         edge = style.GREY if series == "published" else look.color
         axes.plot(
             part["x"], part["y"], ls=":", lw=0.9, color=style.GREY, marker=look.marker,

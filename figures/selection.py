@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 
 from repro import measures, stats
-from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT, Measurement
+from repro.measures import BACKPROPAGATION as BACKPROPAGATION
+from repro.measures import FORWARD_GRADIENT as FORWARD_GRADIENT
+from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
@@ -53,7 +55,9 @@ def frame(values: Mapping[str, object] | Iterable[Mapping[str, object]] = ()) ->
         All of `COLUMNS`, typed.
     """
     if isinstance(values, Mapping):
-        size = max((np.size(v) for v in values.values() if not isinstance(v, str)), default=1)
+        size = max(
+            (len(v) for v in values.values() if isinstance(v, (pd.Series, np.ndarray))), default=1
+        )
         rows = pd.DataFrame(dict(values), index=pd.RangeIndex(size))
     else:
         rows = pd.DataFrame(list(values))
@@ -223,9 +227,14 @@ def ratio(panel: str, series: str, measured: Measurement | None, value: float) -
             note += f"; {measured.missed} of {interval.num} never got there"
         rows.append(
             {
-                **{"y": interval.estimate, "low": interval.low, "high": interval.high},
-                **{"n": interval.num, "diverged": measured.diverged, "note": note},
-                **{"scale": measured.scale, "device": measured.device},
+                "y": interval.estimate,
+                "low": interval.low,
+                "high": interval.high,
+                "n": interval.num,
+                "diverged": measured.diverged,
+                "note": note,
+                "scale": measured.scale,
+                "device": measured.device,
             }
         )
     if not math.isnan(value):

@@ -126,18 +126,13 @@ def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
         pairs = {(int(n), int(d)) for n, d in zip(counts["n"], counts["diverged"], strict=True)}
         if len(pairs) == 1:
             ((n, diverged),) = pairs
-            each = " each" if len(counts) > 1 else ""
-            lines.append(f"n={n}{each}, {diverged} diverged")
+            apiece = " each" if len(counts) > 1 else ""
+            lines.append(f"n={n}{apiece}, {diverged} diverged")
         else:
-            lines += [
-                f"{row.series}: n={row.n}, {row.diverged} diverged"
-                for row in counts.itertuples(index=False)
-            ]
-    lines += [
-        f"{series}: not run"
-        for series in rows[rows["kind"] == "not run"]["series"].unique()
-        if series
-    ]
+            lines += [f"{row.series}: n={row.n}, {row.diverged} diverged" for row in each(counts)]
+    if rows["kind"].isin(["mean", "repetition"]).any():  # else the panel itself says so
+        absent = rows[rows["kind"] == "not run"]["series"]
+        lines += [f"{series}: not run" for series in absent.unique() if series]
     device = next((d for d in rows["device"] if d), "")
     scales = sorted({s for s in rows["scale"] if s not in ("", "full")})
     said = [f"{s} scale" + (", no result" if s == "smoke" else "") for s in scales]
@@ -146,12 +141,13 @@ def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     axes.set_title("\n".join(lines))
 
 
-def missing(axes: Axes, rows: pd.DataFrame) -> bool:
+def missing(axes: Axes, rows: pd.DataFrame, height: float = 0.5) -> bool:
     """Write `not run` into a panel that has nothing of ours to show.
 
     Args:
         axes: The panel.
         rows: Rows of the panel.
+        height: Where, as a fraction of the panel's height.
 
     Returns:
         Whether it was written.
@@ -160,7 +156,15 @@ def missing(axes: Axes, rows: pd.DataFrame) -> bool:
     if len(ours):
         return False
     axes.text(
-        0.5, 0.5, "not run", transform=axes.transAxes, ha="center", va="center", color=GREY, size=9
+        0.5,
+        height,
+        "not run",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color=GREY,
+        size=9,
+        zorder=5,
     )
     if not len(rows[rows["kind"] == "published"]):
         axes.set_xticks([])
@@ -176,7 +180,9 @@ def lines(axes: Axes, rows: pd.DataFrame) -> None:
         rows: Rows of the panel; published values become markers.
     """
     for (series, _), part in rows[rows["kind"] == "repetition"].groupby(["series", "repetition"]):
-        axes.plot(part["x"], part["y"], color=LOOKS[series].color, lw=0.4, alpha=0.45, zorder=1.5)
+        axes.plot(
+            part["x"], part["y"], color=LOOKS[str(series)].color, lw=0.4, alpha=0.45, zorder=1.5
+        )
     for series, part in rows[rows["kind"] == "mean"].groupby("series"):
         look = LOOKS[str(series)]
         band = part[np.isfinite(part["low"]) & np.isfinite(part["high"])]
@@ -263,8 +269,8 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
     Returns:
         E.g. `T_f/T_b = 0.31 [0.29, 0.33], n=5` and beneath it `published 0.229`.
     """
-    texts = []
-    for row in rows.itertuples(index=False):
+    texts: list[str] = []
+    for row in each(rows):
         if row.published:
             texts.append(f"published {row.y:g}" if texts else f"{symbol} published {row.y:g}")
         elif math.isnan(row.y):
@@ -303,7 +309,12 @@ def write_number(axes: Axes, rows: pd.DataFrame, symbol: str) -> None:
         )
 
 
-def whole_ticks(axes: Axes, most: int = 5) -> None:
+def whole_ticks(axes: Axes, most: int = 6) -> None:
     """Keep the iteration axis from crowding: at most that many ticks, thousands as `k`."""
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if abs(x) >= 1000 else f"{x:g}")
+
+
+def each(rows: pd.DataFrame) -> Iterable[Any]:
+    """Return the rows as named tuples, for attribute access."""
+    return rows.itertuples(index=False)

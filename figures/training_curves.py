@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -75,11 +77,11 @@ def _guides(rows: pd.DataFrame, panel: str) -> pd.DataFrame:
     )
     if ours.empty or base.empty:
         return frame()
-    lowest = base.loc[base["y"].idxmin()]
-    level = float(lowest["y"])
+    lowest = int(np.argmin(base["y"]))
+    level = float(base["y"].iloc[lowest])
     crossing = stats.first_crossing(ours["x"], ours["y"], level)
     note = "on the mean curves"
-    found = {"T_b": float(lowest["x"]), "T_f": crossing}
+    found = {"T_b": float(base["x"].iloc[lowest]), "T_f": crossing}
     return frame(
         [
             {"panel": panel, "kind": "guide", "series": name, "x": x, "y": level, "note": note}
@@ -133,11 +135,11 @@ def draw_comparisons(
 
 def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
     guides = rows[rows["kind"] == "guide"]
-    thin = {"color": style.GREY, "lw": 0.7, "ls": (0, (3, 2)), "zorder": 1.4}
+    thin: dict[str, Any] = {"color": style.GREY, "lw": 0.7, "ls": (0, (3, 2)), "zorder": 1.4}
     bottom = axes.get_ylim()[0]
-    for guide in guides.itertuples(index=False):
+    for guide in style.each(guides):
         axes.axhline(guide.y, **thin)
-        axes.vlines(guide.x, bottom, guide.y, **thin)
+        axes.plot([guide.x, guide.x], [bottom, guide.y], **thin)
         axes.annotate(
             f"${guide.series}$",
             (guide.x, bottom),

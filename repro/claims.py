@@ -20,7 +20,7 @@ from repro.measures import Measurement
 from repro.protocol import Check, Claim, Expectation, Study
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
-from repro.tables import Column, Table
+from repro.tables import Column, Table, to_markdown
 
 MEASURES: dict[str, Callable[..., Measurement]] = {
     measure.__name__: measure
@@ -219,6 +219,49 @@ def table(judgements: Iterable[Judgement]) -> Table:
             "checks hold; partly: some; not reproduced: none, and at least one fails.",
         ),
     )
+
+
+MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
+"""What encloses the verdicts in the README."""
+
+
+def embed(text: str, judgements: Iterable[Judgement]) -> str:
+    """Return a README with the verdicts between its markers brought up to date.
+
+    Args:
+        text: The README.
+        judgements: Verdicts.
+
+    Returns:
+        The text with one table row a claim: number, claim, first measurement, verdict.
+
+    Raises:
+        ValueError: If a marker is missing.
+    """
+    begin, end = MARKERS
+    if begin not in text or end not in text:
+        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
+    rows = tuple(
+        (
+            j.study,
+            j.claim.number,
+            f"{j.claim.text} ({j.claim.where})",
+            describe(j.findings[0]) if j.findings else j.reason,
+            j.verdict + "".join(f", {scale} scale" for scale in j.scales if scale != "full"),
+        )
+        for j in judgements
+    )
+    columns = (
+        Column("study", "Paper", align="left"),
+        Column("number", "No."),
+        Column("claim", "Claim", align="left"),
+        Column("measured", "First measurement [95 % interval]", align="left"),
+        Column("verdict", "Verdict", align="left"),
+    )
+    block = to_markdown(Table("verdicts", "Verdicts", columns, rows))
+    head, rest = text.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    return f"{head}{begin}\n\n{block}\n{end}{tail}"
 
 
 def to_json(judgements: Iterable[Judgement]) -> str:

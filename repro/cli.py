@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import re
 import sys
@@ -212,26 +213,36 @@ def _results(options: argparse.Namespace, console: Console) -> Results:
 
 def _reproduce(options: argparse.Namespace, console: Console) -> int:
     started = time.monotonic()
-    results = _results(options, console)
     fingerprint = _fingerprint(options.store)
-    stamp = Path("figures/build/.fingerprint")
-    unchanged = stamp.exists() and stamp.read_text() == fingerprint and not options.force
-    if unchanged:
-        console.print("figures and tables are up to date (--force redraws them)")
+    stamp, verdicts = Path("figures/build/.fingerprint"), Path("paper/build/verdicts.txt")
+    made = (stamp, verdicts, Path("paper/build/claims.json"))
+    if not options.force and all(map(Path.exists, made)) and stamp.read_text() == fingerprint:
+        console.out(verdicts.read_text(), highlight=False)
+        console.print("nothing changed since the last redraw (--force redraws)")
+        status = DONE
     else:
+        results = _results(options, console)
         _draw(results, console)
         _write_tables(results, console)
-    judgements = _judge(results)
-    _write_claims(judgements)
-    if not unchanged:
-        write_whole(stamp, fingerprint.encode())
-    _show(judgements, console)
+        judgements = _judge(results)
+        _write_claims(judgements)
+        with io.StringIO() as text:
+            _show(judgements, Console(file=text, width=140))
+            write_whole(verdicts, text.getvalue().encode())
+        _show(judgements, console)
+        console.print(f"{len(results.runs)} runs")
+        if results.problems:
+            stamp.unlink(missing_ok=True)  # a skipped file is said again until it is mended
+            status = FAILED
+        else:
+            write_whole(stamp, fingerprint.encode())
+            status = DONE
     console.print(
-        f"figures: figures/build  tables: paper/build/tables  verdicts: paper/build/claims.json\n"
-        f"{len(results.runs)} runs, {time.monotonic() - started:.1f} s",
+        "figures: figures/build  tables: paper/build/tables  verdicts: paper/build/claims.json\n"
+        f"{time.monotonic() - started:.1f} s",
         soft_wrap=True,
     )
-    return FAILED if results.problems else DONE
+    return status
 
 
 def _fingerprint(store: Path) -> str:
@@ -242,7 +253,8 @@ def _fingerprint(store: Path) -> str:
     for path in [*sources, *sorted(studies.RESULTS.glob("*.parquet"))]:
         digest.update(str(path.relative_to(root)).encode() + path.read_bytes())
     for path in Store(store).files():
-        digest.update(path.stem.encode())
+        facts = path.stat()
+        digest.update(f"{path.stem} {facts.st_size} {facts.st_mtime_ns}".encode())
     for library in ("matplotlib", "seaborn", "numpy", "pandas", "scipy"):
         digest.update(f"{library} {metadata.version(library)}".encode())
     return digest.hexdigest()
@@ -408,6 +420,13 @@ def _publish(options: argparse.Namespace, console: Console) -> int:
         console.print(f"{study}: {count} new rows in {studies.RESULTS.name}")
     if not added:
         console.print("nothing new to publish")
+    readme = Path("README.md")
+    if readme.exists():
+        from repro import claims
+
+        published = load(studies.RESULTS, None, tabulate_facts(_all_studies()))
+        text = readme.read_text(encoding="utf-8")
+        write_whole(readme, claims.embed(text, _judge(published)).encode())
     return FAILED if skipped else DONE
 
 

@@ -23,7 +23,13 @@ def commit() -> str:
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
         changed = _git(
-            root, "status", "--porcelain", "--untracked-files=no", "--", "repro", "studies"
+            root,
+            "status",
+            "--porcelain",
+            "--untracked-files=all",
+            "--",
+            "repro/*.py",
+            "studies/*.py",
         )
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -369,7 +369,10 @@ def _in_pool(
                     except BrokenProcessPool:
                         if stop():  # the signal that stops us reached the workers as well
                             continue
-                        raise
+                        raise OSError(
+                            "A worker was ended from outside, most likely for lack of memory. "
+                            "Finished runs are kept; carry on with fewer `--workers`."
+                        ) from None
                     note(Event(index, statuses=statuses))
                     submit()
                 if stop():

@@ -196,9 +196,7 @@ class Timing:
     def __post_init__(self) -> None:
         for name, least in (("num_steps", 1), ("num_warmup", 0), ("num_threads", 1)):
             if getattr(self, name) < least:
-                raise ValueError(
-                    f"`{name}` must be at least {least}. Found {getattr(self, name)}."
-                )
+                raise ValueError(f"`{name}` must be at least {least}. Found {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -201,15 +201,16 @@ def write_whole(path: Path, content: bytes) -> None:
         path: The file; its folder must exist.
         content: The bytes.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:16]}-")
+    # not `tempfile`, whose files nobody else on a shared store could read
+    temporary = path.parent / f".{path.name[:16]}-{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -93,7 +93,7 @@ def test_every_environment_column_is_described() -> None:
     assert set(described) == set(ENVIRONMENT) - {"group_size", "finished"}
     kinds = {"str": str, "int64": int, "float64": float}
     for name, value in described.items():
-        assert type(value) is kinds[ENVIRONMENT[name]], name
+        assert isinstance(value, kinds[ENVIRONMENT[name]]), name
     assert described["torch"] == torch.__version__
     assert described["python"] == platform.python_version()
     assert described["repro"] == repro.__version__

@@ -38,7 +38,7 @@ from repro.results import ENVIRONMENT, Record, RejectedFileError, Store, read_re
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-PATIENCE = 120.0  # seconds; a busy machine may take most of a minute to start two workers
+PATIENCE = 300.0  # seconds; a busy machine may take a minute to start two workers
 STUDY = studies.get("baydin2022")
 
 
@@ -50,7 +50,9 @@ def small() -> tuple[RunSpec, ...]:
 def endless() -> tuple[RunSpec, ...]:
     """Two groups that end only when told to."""
     task = Training(10**9, evaluate_every=10**9)
-    return tuple(dataclasses.replace(spec, task=task) for spec in expand(STUDY, "smoke", only=["beale"]))
+    return tuple(
+        dataclasses.replace(spec, task=task) for spec in expand(STUDY, "smoke", only=["beale"])
+    )
 
 
 def comparable(record: Record) -> tuple[Any, ...]:
@@ -72,6 +74,10 @@ def stamps(store: Store) -> dict[str, tuple[bytes, int]]:
 def counts(outcome: Outcome) -> tuple[int, int, int, int]:
     assert outcome.seconds >= 0
     return outcome.done, outcome.diverged, outcome.cached, outcome.left
+
+
+def no_event(event: Event) -> None:
+    raise AssertionError(f"Nothing was to run. Found {event}.")
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +185,7 @@ def test_two_workers_give_the_rows_of_one_process(undisturbed: Store, store: Sto
     assert rows(store) == rows(undisturbed)
     assert sorted(event.group for event in seen if event.statuses) == list(range(5))
     before = stamps(store)
-    assert counts(execute(small(), store, workers=2, on_event=pytest.fail)) == (0, 0, 10, 0)
+    assert counts(execute(small(), store, workers=2, on_event=no_event)) == (0, 0, 10, 0)
     assert stamps(store) == before
 
 
@@ -202,7 +208,10 @@ def test_only_what_is_missing_of_a_group_is_written(undisturbed: Store, store: S
     before = stamps(store)
     seen: list[Group] = []
     assert counts(execute(small(), store, on_start=seen.extend)) == (2, 0, 8, 0)
-    assert [len(group) for group in seen] == [2, 2]  # the whole group runs: the arithmetic is the same
+    assert [len(group) for group in seen] == [
+        2,
+        2,
+    ]  # the whole group runs: the arithmetic is the same
     assert before.items() < stamps(store).items()
     assert rows(store) == rows(undisturbed)
 
@@ -279,7 +288,9 @@ CHILD = textwrap.dedent(
 
 
 @contextlib.contextmanager
-def child(tmp_path: Path, store: Store, which: str, workers: int) -> Iterator[subprocess.Popen[str]]:
+def child(
+    tmp_path: Path, store: Store, which: str, workers: int
+) -> Iterator[subprocess.Popen[str]]:
     """A coordinator of its own, in a process group of its own, that tells what it does."""
     script = tmp_path / "coordinator.py"  # a file: spawned workers import it
     script.write_text(CHILD)
@@ -309,8 +320,8 @@ def read_lines(process: subprocess.Popen[str], count: int) -> None:
 def test_killed_at_random_and_resumed_gives_the_undisturbed_rows(
     undisturbed: Store, events: list[Event], store: Store, tmp_path: Path
 ) -> None:
-    generator = random.Random(2022)  # noqa: S311
-    for _ in range(4):
+    generator = random.Random(2022)
+    for _ in range(3):
         with child(tmp_path, store, "small", workers=1) as process:
             read_lines(process, 1 + generator.randrange(len(events)))
             time.sleep(generator.uniform(0.0, 0.01))
@@ -383,7 +394,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_a_time_limit_keeps_what_is_finished(undisturbed: Store, store: Store, clock: Clock) -> None:
+def test_a_time_limit_keeps_what_is_finished(
+    undisturbed: Store, store: Store, clock: Clock
+) -> None:
     def pass_time(event: Event) -> None:
         clock.now += 10.0 * bool(event.statuses)
 
@@ -472,7 +485,7 @@ def test_an_error_in_a_worker_is_one_error(
     monkeypatch.setenv("REPRO_DATA_DIR", str(tmp_path))
     before = signal.getsignal(signal.SIGINT)
     runs = (*mnist, *endless())  # the others are told to stop, or nobody would ever return
-    with pytest.raises(DataError, match="mnist: .*Not used, and left as found"):
+    with pytest.raises(DataError, match=r"mnist: .*Not used, and left as found"):
         execute(runs, store, workers=2)
     assert signal.getsignal(signal.SIGINT) is before
     assert not store.directory.exists()
@@ -484,8 +497,10 @@ def test_an_unusable_file_is_named_before_any_work(undisturbed: Store, store: St
     path.write_bytes(path.read_bytes()[:50])
     store.path(small()[7].key).unlink()
     before = stamps(store)
-    with pytest.raises(RejectedFileError, match="truncated or foreign.*Move it away to run it again"):
-        execute(small(), store, on_event=pytest.fail)
+    with pytest.raises(
+        RejectedFileError, match=r"truncated or foreign.*Move it away to run it again"
+    ):
+        execute(small(), store, on_event=no_event)
     assert stamps(store) == before
 
 

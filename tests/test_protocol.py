@@ -27,7 +27,6 @@ from repro.protocol import (
     RunSpec,
     Sampling,
     Scale,
-    Settings,
     Study,
     Timing,
     Training,
@@ -215,7 +214,9 @@ def variants(value: Any) -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("original", RUNS, ids=lambda spec: type(spec.task).__name__)
 def test_every_field_is_in_the_key(original: RunSpec) -> None:
     changed = dict(variants(original))
-    assert {"repetition", "role", "method.name", "method.schedule", "task.precision"} <= set(changed)
+    assert {"repetition", "role", "method.name", "method.schedule", "task.precision"} <= set(
+        changed
+    )
     keys = {original.key, *(variant.key for variant in changed.values())}
     assert len(keys) == len(changed) + 1
 
@@ -237,7 +238,9 @@ def test_kinds_of_task_differ_in_key() -> None:
 
 @pytest.mark.parametrize("rate", [math.inf, math.nan, 0.0, -0.1, 1, "0.1", True])
 def test_rates_are_positive_finite_floats(rate: Any) -> None:
-    with pytest.raises(ValueError, match="`learning_rate` must be a positive finite float. Found"):
+    with pytest.raises(
+        ValueError, match=r"`learning_rate` must be a positive finite float\. Found"
+    ):
         dataclasses.replace(run(), hyperparameters=(("learning_rate", rate),))
 
 
@@ -279,6 +282,8 @@ def test_parts_of_an_identity_do_not_run_together() -> None:
 
 # Values that cannot be
 
+CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
+
 
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -308,9 +313,6 @@ def test_parts_of_an_identity_do_not_run_together() -> None:
 def test_what_cannot_be_says_so(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
 
 
 def test_what_can_be() -> None:
@@ -398,12 +400,18 @@ def test_only_timing_runs_name_the_device() -> None:
 @pytest.mark.parametrize(
     ("filters", "message"),
     [
-        ({"arms": ["best"]}, r"^Unknown arm of someone2022 'best'\. Choose from: published, tuned\.$"),
+        (
+            {"arms": ["best"]},
+            r"^Unknown arm of someone2022 'best'\. Choose from: published, tuned\.$",
+        ),
         (
             {"only": ["first", "third"]},
             r"^Unknown experiment of someone2022 'third'\. Choose from: first, second, cost\.$",
         ),
-        ({"methods": ["sgd"]}, r"^Unknown method of someone2022 'sgd'\. Choose from: back, forward\.$"),
+        (
+            {"methods": ["sgd"]},
+            r"^Unknown method of someone2022 'sgd'\. Choose from: back, forward\.$",
+        ),
         ({"scale": "huge"}, r"^Unknown scale 'huge'\. Choose from: smoke, reduced, full\.$"),
         ({"only": ["cost"], "methods": ["forward"]}, r"^No run of someone2022 has .* Drop one"),
         ({"only": ["cost"], "arms": ["tuned"]}, r"^No run of someone2022 has .* Drop one"),
@@ -427,9 +435,7 @@ def test_a_study_is_listed_without_pytorch() -> None:
         "[expand(studies.get(n), s) for n in studies.names() for s in ('smoke', 'full')]\n"
         "assert 'torch' not in sys.modules"
     )
-    subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True
-    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=True)
 
 
 def test_text_is_strict_json() -> None:

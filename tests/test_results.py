@@ -18,7 +18,18 @@ import pyarrow.parquet
 import pytest
 
 from repro import results
-from repro.protocol import ClosedForm, Method, RunSpec, Sampling, Timing, Training, settings, use
+from repro.protocol import (
+    ClosedForm,
+    Method,
+    RunSpec,
+    Sampling,
+    Task,
+    Timing,
+    Training,
+    canonical_json,
+    settings,
+    use,
+)
 from repro.results import (
     CURVE_COLUMNS,
     ENVIRONMENT,
@@ -61,7 +72,12 @@ def record(repetition: int = 0, num_points: int = 3, study: str = "someone2022")
         "done",
         {"score": 0.1 + repetition, "value": 1 / 3, "num_steps": 20, "commit": "abc", "load": 0.5},
         (
-            Curve("none", "value", tuple(range(num_points)), tuple(1 / (n + 1) for n in range(num_points))),
+            Curve(
+                "none",
+                "value",
+                tuple(range(num_points)),
+                tuple(1 / (n + 1) for n in range(num_points)),
+            ),
             Curve("train", "loss", (0, 1), (2.0, 1.0)),
         ),
         steps_per_epoch=10,
@@ -116,7 +132,11 @@ def test_numbers_survive_to_the_last_bit(store: Store) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_missing(store: Store, value: float) -> None:
     written = Record(
-        spec(), "diverged", {"value": value, "score": 1e3}, (Curve("a", "b", (0, 1), (1.0, value)),), value
+        spec(),
+        "diverged",
+        {"value": value, "score": 1e3},
+        (Curve("a", "b", (0, 1), (1.0, value)),),
+        value,
     )
     path = store.write(written)
     json.loads(path.read_bytes(), parse_constant=pytest.fail)  # strict JSON
@@ -149,7 +169,7 @@ def changed(**parts: object) -> bytes:
     content = json.loads(good())
     body = {**content["body"], **{k: v for k, v in parts.items() if k in content["body"]}}
     head = {k: v for k, v in parts.items() if k not in content["body"]}
-    digest = results._digest(results.canonical_json(body))
+    digest = results._digest(canonical_json(body))
     return json.dumps({**content, "body": body, "sha256": digest, **head}).encode()
 
 
@@ -295,7 +315,7 @@ def no_space(*_: object) -> int:
 FULL_DISK: list[Callable[[pytest.MonkeyPatch], None]] = [
     lambda patch: patch.setattr(os, "fsync", no_space),
     lambda patch: patch.setattr(Path, "replace", no_space),
-    lambda patch: patch.setattr(os, "fdopen", failing_stream),
+    lambda patch: patch.setattr(Path, "open", failing_open),
 ]
 
 
@@ -316,18 +336,23 @@ class FailingStream:
         return no_space()
 
 
-def failing_stream(handle: int, *_: object, **__: object) -> FailingStream:
-    return FailingStream(handle)
+def failing_open(path: Path, mode: str = "r") -> object:
+    if mode == "xb":
+        return FailingStream(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    return open(path, mode)
 
 
 @pytest.mark.parametrize("fill", FULL_DISK, ids=["fsync", "rename", "write"])
-def test_a_full_disk_leaves_what_was_there(store: Store, fill: Callable[[pytest.MonkeyPatch], None]) -> None:
+def test_a_full_disk_leaves_what_was_there(
+    store: Store, fill: Callable[[pytest.MonkeyPatch], None]
+) -> None:
     store.write(record())
     before = contents(store.directory)
     for attempt in (dataclasses.replace(record(), status="diverged"), record(1)):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        with pytest.MonkeyPatch.context() as patch:
             fill(patch)
-            store.write(attempt)
+            with pytest.raises(OSError, match="No space left"):
+                store.write(attempt)
         assert contents(store.directory) == before
     assert spec(1).key not in store
     store.write(record(1))
@@ -342,13 +367,16 @@ def test_a_full_disk_leaves_the_snapshot(
     publish(store.directory, published)
     before = contents(published)
     store.write(record(1))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with pytest.MonkeyPatch.context() as patch:
         fill(patch)
-        publish(store.directory, published)
+        with pytest.raises(OSError, match="No space left"):
+            publish(store.directory, published)
     assert contents(published) == before
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -400,7 +428,7 @@ def test_two_processes_share_a_store(store: Store) -> None:
 
 
 def kinds(frame: pd.DataFrame) -> dict[str, str]:
-    return {name: str(kind) for name, kind in frame.dtypes.items()}
+    return {str(name): str(kind) for name, kind in frame.dtypes.items()}
 
 
 @pytest.mark.parametrize("records", [(), (record(),), (record(0, 0), record(1))])
@@ -413,7 +441,7 @@ def test_tables_have_their_columns_and_types(records: tuple[Record, ...]) -> Non
 
 def test_a_record_is_a_row() -> None:
     runs, curves = tabulate([record(1)])
-    row = runs.iloc[0].dropna().to_dict()
+    row = {str(name): value for name, value in runs.iloc[0].dropna().items()}
     expected = {
         "key": spec(1).key,
         "study": "someone2022",
@@ -447,7 +475,11 @@ def test_a_record_is_a_row() -> None:
 
 
 def test_tasks_are_named() -> None:
-    tasks = {"training": Training(2, 1), "timing": Timing(2, 1, "cpu", 1), "sampling": Sampling(2)}
+    tasks: dict[str, Task] = {
+        "training": Training(2, 1),
+        "timing": Timing(2, 1, "cpu", 1),
+        "sampling": Sampling(2),
+    }
     for name, task in tasks.items():
         runs, _ = tabulate([Record(dataclasses.replace(spec(), task=task), "done", {}, ())])
         assert runs["task"].tolist() == [name]
@@ -509,7 +541,9 @@ def test_publishing_again_changes_no_byte(store: Store, published: Path) -> None
     assert contents(published) == before
 
 
-def test_publishing_in_parts_gives_the_same_bytes(store: Store, published: Path, tmp_path: Path) -> None:
+def test_publishing_in_parts_gives_the_same_bytes(
+    store: Store, published: Path, tmp_path: Path
+) -> None:
     for n in (3, 0, 2, 1):
         store.write(record(n, 700))
         publish(store.directory, published)
@@ -689,7 +723,8 @@ def test_selecting_by_value_and_by_values() -> None:
 def test_selecting_from_an_unknown_column_names_the_columns() -> None:
     _, curves = tabulate([record()])
     with pytest.raises(
-        ValueError, match=r"^Unknown column 'loss'\. Choose from: key, step, epoch, split, metric, value\.$"
+        ValueError,
+        match=r"^Unknown column 'loss'\. Choose from: key, step, epoch, split, metric, value\.$",
     ):
         select(curves, loss=1.0)
 

@@ -1,0 +1,113 @@
+"""Verdicts follow from rows: each outcome, each verdict, and nothing without rows."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from repro import claims
+from repro.measures import Measurement
+from repro.protocol import Check, Claim, Component, Expectation, Study, use
+from repro.results import EmptySelectionError, Results, tabulate
+from repro.stats import Interval
+
+NO_ROWS = Results(*tabulate(()), pd.DataFrame())
+
+
+def interval(low: float, high: float) -> Interval:
+    return Interval((low + high) / 2, low, high, 5, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "outcome"),
+    [
+        (0.2, 0.8, "holds"),
+        (0.0, 1.0, "holds"),
+        (1.1, 2.0, "fails"),
+        (-3.0, -0.1, "fails"),
+        (0.5, 1.5, "undecided"),
+        (-math.inf, math.inf, "undecided"),
+    ],
+)
+def test_an_interval_holds_fails_or_reaches_across(low: float, high: float, outcome: str) -> None:
+    wide = Interval(0.5, low, high, 5, 0.95) if math.isinf(low) else interval(low, high)
+    assert claims.compare(wide, Expectation(0.0, 1.0)) == outcome
+
+
+def study_of(*checks: Check, untested: str = "") -> Study:
+    claim = Claim(1, "a claim", "Fig. 9", checks, untested)
+    return Study("author2000", "citation", (), (), (claim,))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(results: Results, *, study: str, low: float, high: float) -> Measurement:
+        if low > high:
+            raise EmptySelectionError("nothing was run")
+        return Measurement(interval(low, high), ("k1", "k2"), "full", "a procedure")
+
+    monkeypatch.setitem(claims.MEASURES, "fixed", measure)
+
+
+def check(low: float, high: float) -> Check:
+    return Check("a ratio", use("fixed", low=low, high=high), Expectation(high=1.0), 0.5)
+
+
+HOLDS, FAILS, ACROSS, MISSING = check(0.1, 0.2), check(2.0, 3.0), check(0.5, 1.5), check(1.0, 0.0)
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("checks", "verdict", "reason"),
+    [
+        ((HOLDS, HOLDS), "reproduced", ""),
+        ((HOLDS, FAILS), "partly", ""),
+        ((HOLDS, ACROSS), "partly", ""),
+        ((FAILS, FAILS), "not reproduced", ""),
+        ((FAILS, ACROSS), "not reproduced", ""),
+        ((ACROSS,), "not tested", "every interval reaches across"),
+        ((HOLDS, MISSING), "not tested", "1 of 2 measurements have not been run"),
+    ],
+)
+def test_verdict_of_checks(checks: tuple[Check, ...], verdict: str, reason: str) -> None:
+    (judgement,) = claims.judge(study_of(*checks), NO_ROWS)
+    assert judgement.verdict == verdict
+    assert reason in judgement.reason
+
+
+def test_a_claim_without_checks_says_why() -> None:
+    (judgement,) = claims.judge(study_of(untested="no number in the paper"), NO_ROWS)
+    assert (judgement.verdict, judgement.reason) == ("not tested", "no number in the paper")
+
+
+def test_unknown_measure_names_the_choices() -> None:
+    unknown = Check("x", Component("nonsense"), Expectation(high=1.0))
+    with pytest.raises(ValueError, match=r"Unknown measure 'nonsense'\. Choose from: final_metric"):
+        claims.judge(study_of(unknown), NO_ROWS)
+
+
+@pytest.mark.usefixtures("measured")
+def test_words_and_json_carry_numbers_and_rows() -> None:
+    judgements = claims.judge(study_of(HOLDS, FAILS), NO_ROWS)
+    words = claims.describe(judgements[0].findings[0])
+    assert words == "a ratio: 0.15 [0.1, 0.2] n=5 published 0.5"
+    (row,) = json.loads(claims.to_json(judgements))
+    assert row["verdict"] == "partly"
+    assert [c["outcome"] for c in row["checks"]] == ["holds", "fails"]
+    assert row["checks"][0]["rows"] == ["k1", "k2"]
+    assert claims.table(judgements).rows[0][-1] == "partly"
+
+
+@pytest.mark.usefixtures("measured")
+def test_readme_block_is_replaced_and_nothing_else() -> None:
+    begin, end = claims.MARKERS
+    judgements = claims.judge(study_of(HOLDS), NO_ROWS)
+    once = claims.embed(f"before\n{begin}\nold\n{end}\nafter\n", judgements)
+    assert once.startswith("before\n")
+    assert once.endswith("\nafter\n")
+    assert "old" not in once
+    assert "reproduced" in once
+    assert claims.embed(once, judgements) == once
+    with pytest.raises(ValueError, match="The README needs the lines"):
+        claims.embed("nothing here", judgements)

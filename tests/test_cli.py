@@ -1,0 +1,128 @@
+"""The command line: exit statuses, one clear line for bad input, and the way from rows to verdicts."""
+
+from pathlib import Path
+
+import pytest
+
+import studies
+from repro import claims, cli
+from repro.results import load, tabulate_facts
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nobody1999"], "Unknown study 'nobody1999'. Choose from: baydin2022."),
+        (["run", "baydin2022", "--scale", "huge"], "Choose from: smoke, reduced, full."),
+        (["run", "baydin2022", "--only", "fig9"], "Unknown experiment of baydin2022 'fig9'."),
+        (["run", "baydin2022", "--method", "magic"], "Unknown method of baydin2022 'magic'."),
+        (["run", "baydin2022", "--arm", "leg"], "Unknown arm of baydin2022 'leg'."),
+        (["figures", "fig99"], "fig99"),
+        (["tables", "tab99"], "tab99"),
+    ],
+)
+def test_unknown_names_are_one_line_and_status_2(
+    words: list[str], message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not list(elsewhere.glob("store/*"))
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "tpu"], "Unknown device 'tpu'. Choose from: cpu, cuda."),
+        (["--workers", "0"], "`workers` must be at least 1. Found 0."),
+    ],
+)
+def test_devices_and_workers_that_cannot_be(
+    words: list[str], message: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    command = ["run", "baydin2022", "--scale", "smoke", "--only", "beale", *words]
+    assert cli.main(command) == 2
+    assert message in capsys.readouterr().err
+    assert elsewhere.exists()
+
+
+@pytest.mark.parametrize("words", [[], ["dance"], ["run"], ["run", "x", "--time-limit", "soon"]])
+def test_bad_usage_exits_with_2_and_points_to_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    assert stop.value.code == 2
+    assert "--help" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1h30m", 5400.0)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert cli._duration(text) == seconds
+
+
+@pytest.mark.torch
+def test_smoke_run_resumes_and_is_seen_by_status(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale"]
+    assert cli.main(["run", *chosen, "--workers", "1"]) == 0
+    assert "4 runs done" in capsys.readouterr().out
+    assert cli.main(["run", *chosen, "--workers", "1"]) == 0
+    assert "4 were done before, 0 left" in " ".join(capsys.readouterr().out.split())
+    assert cli.main(["status", *chosen]) == 0
+    assert "beale" in capsys.readouterr().out
+    assert len(list((elsewhere / "store").glob("*/*.json"))) == 4
+
+
+@pytest.mark.torch
+def test_a_time_limit_of_nothing_stops_with_3(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    command = ["run", "baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "0s"]
+    assert cli.main(command) == 3
+    assert "the same command carries on" in capsys.readouterr().out
+    assert elsewhere.exists()
+
+
+def test_claims_skip_and_name_a_damaged_file(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = elsewhere / "store" / "ab" / f"ab{'0' * 62}.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text('{"schema": 1, "bo')
+    assert cli.main(["claims"]) == 0
+    printed = "".join(capsys.readouterr().out.split())
+    assert "truncated" in printed
+    assert damaged.stem in printed
+    assert damaged.read_text() == '{"schema": 1, "bo'
+
+
+def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == 0
+    printed = capsys.readouterr().out
+    for name in studies.names():
+        for experiment in studies.get(name).experiments:
+            assert experiment.name in printed
+
+
+def test_the_readme_shows_the_verdicts_of_the_published_rows() -> None:
+    readme = Path(studies.__file__).parent.parent / "README.md"
+    every = [studies.get(name) for name in studies.names()]
+    published = load(studies.RESULTS, None, tabulate_facts(every))
+    judgements = [j for study in every for j in claims.judge(study, published)]
+    text = readme.read_text(encoding="utf-8")
+    assert claims.embed(text, judgements) == text, "run `python -m repro publish`"

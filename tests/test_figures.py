@@ -1,0 +1,371 @@
+"""`figures`: complete tables, drawings that show them, and the same bytes from the same rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+import figures
+from figures import (
+    baydin2022_fig1,
+    baydin2022_fig2,
+    baydin2022_fig3,
+    baydin2022_fig4,
+    baydin2022_fig6,
+    baydin2022_identification,
+    baydin2022_run_time,
+    landscapes,
+    selection,
+    style,
+)
+from repro import measures, results
+from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
+from repro.results import Results
+
+FIGURES = figures.names()
+ROUNDS = 12
+
+
+def make(
+    *, diverged: frozenset[tuple[str, str, int]] = frozenset(), scale: str = "full"
+) -> Results:
+    """Results of every experiment, few points each; `diverged` names (experiment, method, repetition)."""
+    runs: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+
+    def add(
+        experiment: str,
+        method: str,
+        repetition: int,
+        task: str,
+        curves: dict[tuple[str, str], dict[int, float]],
+        **columns: object,
+    ) -> None:
+        key = f"{experiment}/{method}/{repetition}"
+        ended = (experiment, method, repetition) in diverged
+        identity = {"key": key, "study": "baydin2022", "arm": "published", "scale": scale}
+        identity |= {"experiment": experiment, "method": method, "role": "report", "task": task}
+        state = {"repetition": repetition, "status": "diverged" if ended else "done"}
+        machine = {"device": "Test(R) CPU @ 1GHz", "num_threads": 1}
+        runs.append({**identity, **state, **machine, **columns})
+        for (split, metric), curve in curves.items():
+            steps = [step for step in curve if not ended or step <= max(curve) // 2]
+            points.extend(
+                {
+                    "key": key,
+                    "step": step,
+                    "epoch": math.nan,
+                    "split": split,
+                    "metric": metric,
+                    "value": curve[step],
+                }
+                for step in steps
+            )
+
+    steps = range(0, 101, 10)
+    for name in ("beale", "rosenbrock"):
+        for method, rate in ((BACKPROPAGATION, 0.05), (FORWARD_GRADIENT, 0.06)):
+            for repetition in range(3):
+                values = {s: 10 * math.exp(-rate * s) * (1 + 0.1 * repetition) for s in steps}
+                path = {("none", f"x{i}"): {s: s / 100 for s in steps} for i in (0, 1)}
+                add(name, method, repetition, "training", {("none", "value"): values, **path})
+    networks = ["logistic", "mlp-2e-5", "mlp-2e-4", "cnn"]
+    scalings, schedules = ("unit", "standardised"), ("constant", "exponential", "hyperbolic")
+    alone = [f"identification-{a}-{b}" for a in scalings for b in schedules]
+    for name in networks + alone:
+        for method, rate in ((BACKPROPAGATION, 0.01), (FORWARD_GRADIENT, 0.02)):
+            for repetition in range(3 if method == BACKPROPAGATION or name not in alone else 0):
+                loss = {s * 250: 2.5 * math.exp(-rate * s) + 0.01 * repetition for s in steps}
+                accuracy = {s: 1 - value / 3 for s, value in loss.items()}
+                curves = {("validation", "loss"): loss, ("validation", "accuracy"): accuracy}
+                add(name, method, repetition, "training", curves)
+    timed = ["beale", "rosenbrock", "logistic", "mlp", "cnn", *(f"depth-{d}" for d in (1, 10, 100))]
+    costs = {"function alone": 1, "tangents alone": 0.5, FORWARD_GRADIENT: 3, BACKPROPAGATION: 4}
+    for name in timed:
+        for method, cost in costs.items():
+            seconds = {s: cost * (1 + s / 100) * 1e-3 for s in range(ROUNDS)}
+            curve = {("none", "step_seconds"): seconds}
+            add(f"run-time-{name}", method, 0, "timing", curve, peak_bytes=cost * 1e9)
+    generator = np.random.default_rng(0)
+    for repetition in range(3):
+        draws = generator.normal(size=(16, 2))
+        curves = {("none", "relative_error"): {2**i: 2.0**-i * (1 + repetition) for i in (1, 2, 3)}}
+        for i in (0, 1):
+            curves["none", f"gradient_{i}"] = {0: -1.0 - i}
+            curves["none", f"estimate_{i}"] = dict(enumerate(draws[:, i].tolist()))
+        add("estimates", FORWARD_GRADIENT, repetition, "sampling", curves)
+    facts = [
+        {"quantity": "validation loss", "setting": "logistic", "x": x, "value": y, "method": ""}
+        for x, y in ((0.0, 2.58), (2_500.0, 1.17), (25_000.0, 0.54))
+    ]
+    facts += [
+        {"quantity": "T_f/T_b", "setting": "mlp-2e-4", "x": math.nan, "value": 0.229, "method": ""},
+        {"quantity": "T_f/T_b", "setting": "cnn", "x": math.nan, "value": math.nan, "method": ""},
+        {"quantity": "R_f", "setting": "depth", "x": 10.0, "value": 2.92, "method": ""},
+        {"quantity": "time ratio", "setting": "beale", "x": math.nan, "value": 0.87, "method": ""},
+    ]
+    table = pd.DataFrame(
+        [{"study": "baydin2022", "item": "Fig.", "source": "read", **f} for f in facts]
+    )
+    frame = results._typed(
+        pd.DataFrame(runs).reindex(columns=list(results.RUN_COLUMNS)), results.RUN_COLUMNS
+    )
+    return Results(frame, pd.DataFrame(points)[list(results.CURVE_COLUMNS)], table)
+
+
+@pytest.fixture(scope="module")
+def full() -> Results:
+    return make()
+
+
+@pytest.fixture(scope="module")
+def empty() -> Results:
+    runs, curves = results.tabulate(())
+    return Results(runs, curves, pd.DataFrame())
+
+
+def drawn(module: Any, table: pd.DataFrame) -> Figure:
+    return figures.draw(module, table)
+
+
+def text(figure: Figure) -> str:
+    figure.draw_without_rendering()
+    pieces = [t.get_text() for axes in figure.axes for t in (axes.title, *axes.texts)]
+    return "\n".join(pieces)
+
+
+def line(axes: Any, label: str) -> Any:
+    (found,) = [entry for entry in axes.lines if entry.get_label() == label]
+    return found
+
+
+def test_names_are_of_two_kinds() -> None:
+    assert (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification") == FIGURES
+    assert figures.table_names() == ("baydin2022_run_time",)
+    assert set(figures.captions()) == set(FIGURES)
+
+
+def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Unknown figure 'fig9'. Choose from: baydin2022_fig1, "):
+        figures.build(empty, tmp_path, ["fig9"])
+    with pytest.raises(ValueError, match=r"Unknown table 'x'. Choose from: baydin2022_run_time\."):
+        figures.build_tables(empty, tmp_path, ["x"])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_without_rows_every_panel_says_not_run(name: str, empty: Results) -> None:
+    module = figures._module(name)
+    figure = drawn(module, module.select(empty))
+    panels = module.LAYOUT.rows * module.LAYOUT.cols
+    assert text(figure).count("not run") == panels
+
+
+def test_empty_results_build(empty: Results, tmp_path: Path) -> None:
+    written = figures.build(empty, tmp_path / "new", ["baydin2022_fig5"])
+    assert [p.suffix for p in written] == [".csv", ".pdf", ".svg", ".png"]
+    (csv, *_) = figures.build_tables(empty, tmp_path)
+    assert pd.read_csv(csv)["R_f"].isna().all()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_select_is_tidy_and_nothing_is_mutated(name: str, full: Results) -> None:
+    copies = [frame.copy(deep=True) for frame in (full.runs, full.curves, full.facts)]
+    module = figures._module(name)
+    table = module.select(full)
+    assert tuple(table.columns) == tuple(selection.COLUMNS)
+    assert not table["published"].isna().any()
+    kept = table.copy(deep=True)
+    assert "not run" not in text(drawn(module, table))
+    pd.testing.assert_frame_equal(table, kept)
+    for frame, copy in zip((full.runs, full.curves, full.facts), copies, strict=True):
+        pd.testing.assert_frame_equal(frame, copy)
+
+
+def test_two_builds_are_byte_identical(full: Results, tmp_path: Path) -> None:
+    only = ["baydin2022_fig3"]
+    first, second = (figures.build(full, tmp_path / name, only) for name in ("a", "b"))
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.suffix
+    shown = pd.read_csv(first[0], keep_default_na=False, na_values={"x": "", "y": ""})
+    table = baydin2022_fig3.select(full)
+    np.testing.assert_array_equal(shown["y"], table["y"])
+    svg = next(p for p in first if p.suffix == ".svg").read_text()
+    assert "<dc:date>" not in svg
+
+
+def test_loss_curves_are_drawn_as_tabled(full: Results) -> None:
+    table = baydin2022_fig3.select(full)
+    by_iteration, by_time = drawn(baydin2022_fig3, table).axes
+    for axes, panel in ((by_iteration, "logistic iteration"), (by_time, "logistic time")):
+        for method in (BACKPROPAGATION, FORWARD_GRADIENT):
+            rows = table[
+                (table["panel"] == panel) & (table["kind"] == "mean") & (table["series"] == method)
+            ]
+            np.testing.assert_array_equal(line(axes, method).get_xdata(), rows["x"])
+            np.testing.assert_array_equal(line(axes, method).get_ydata(), rows["y"])
+            assert len(rows) == 11
+    # the mean over three repetitions, and seconds of iterations by the median step
+    mean = line(by_iteration, BACKPROPAGATION).get_ydata()
+    assert mean[-1] == pytest.approx(2.5 * math.exp(-1) + 0.01)
+    seconds = 4e-3 * (1 + (ROUNDS - 1) / 200)
+    assert line(by_time, BACKPROPAGATION).get_xdata()[-1] == pytest.approx(25_000 * seconds)
+    (markers,) = [entry for entry in by_iteration.lines if entry.get_marker() == "D"]
+    np.testing.assert_array_equal(markers.get_ydata(), [2.58, 1.17, 0.54])
+
+
+def test_guides_are_the_papers(full: Results) -> None:
+    table = baydin2022_fig3.select(full)
+    guides = table[table["kind"] == "guide"].set_index("series")
+    step = 1e-3 * (1 + (ROUNDS - 1) / 200)
+    assert guides.loc["T_b", "x"] == pytest.approx(25_000 * 4 * step)
+    # twice the rate: half of the iterations; between evaluations the curve is taken as straight
+    assert guides.loc["T_f", "x"] == pytest.approx(12_500 * 3 * step)
+    ours = table[(table["kind"] == "ratio") & ~table["published"]].iloc[0]
+    assert ours["y"] == pytest.approx(0.375)
+    assert "$T_f/T_b$ = 0.37 [0.37, 0.37]" in text(drawn(baydin2022_fig3, table))
+
+
+def test_step_time_ratios_are_drawn_as_tabled(full: Results) -> None:
+    table = baydin2022_fig6.select(full)
+    step_time, relative, memory, tangents = drawn(baydin2022_fig6, table).axes
+    expected = {(step_time, "R_f"): 3, (step_time, "R_b"): 4, (relative, "R_f/R_b"): 0.75}
+    expected |= {(tangents, "tangents alone"): 1 / 6, (memory, BACKPROPAGATION): 4}
+    for (axes, series), value in expected.items():
+        rows = table[(table["kind"] == "mean") & (table["series"] == series)]
+        assert rows["x"].tolist() == [1, 10, 100]
+        np.testing.assert_allclose(rows["y"], value)
+        drawn_y = [entry.get_ydata() for entry in axes.lines]
+        assert any(np.array_equal(np.asarray(y), rows["y"]) for y in drawn_y)
+    assert "Test, n=12 rounds" in text(drawn(baydin2022_fig6, table))
+
+
+def test_geometric_means_of_closed_forms(full: Results) -> None:
+    table = baydin2022_fig2.select(full)
+    rows = table[(table["panel"] == "beale iteration") & (table["kind"] == "mean")]
+    first = rows[rows["series"] == BACKPROPAGATION].iloc[0]
+    assert first["y"] == pytest.approx(10 * (1.0 * 1.1 * 1.2) ** (1 / 3))
+    assert 0 < first["low"] < first["y"] < first["high"]
+
+
+def test_theory_of_estimates(full: Results) -> None:
+    table = baydin2022_fig1.select(full)
+    theory = table[(table["panel"] == "error") & (table["kind"] == "theory")]
+    np.testing.assert_allclose(theory["y"], np.sqrt(3 / theory["x"]))
+    means = table[(table["panel"] == "error") & (table["kind"] == "mean")]
+    np.testing.assert_allclose(means["y"] * means["x"], math.sqrt((1 + 4 + 9) / 3))
+
+
+def test_deviation_from_the_published_curve(full: Results) -> None:
+    table = baydin2022_identification.select(full)
+    found = table[table["kind"] == "ratio"]
+    values = {0: 2.5 + 0.01, 2_500: 2.5 * math.exp(-0.1) + 0.01, 25_000: 2.5 * math.exp(-1) + 0.01}
+    published = {0: 2.58, 2_500: 1.17, 25_000: 0.54}
+    np.testing.assert_allclose(found["y"], max(abs(values[x] - published[x]) for x in published))
+    assert len(found) == 6
+
+
+def test_diverged_runs_are_counted_and_end_the_mean() -> None:
+    hurt = make(diverged=frozenset({("mlp-2e-4", FORWARD_GRADIENT, 1)}))
+    table = baydin2022_fig4.select(hurt)
+    rows = table[(table["panel"] == "mlp-2e-4 iteration") & (table["series"] == FORWARD_GRADIENT)]
+    assert set(rows[rows["kind"] == "mean"]["diverged"]) == {1}
+    assert set(rows[rows["kind"] == "mean"]["n"]) == {3}
+    assert rows[rows["kind"] == "mean"]["x"].max() == 12_500  # no mean of survivors
+    assert rows[rows["kind"] == "repetition"]["x"].max() == 25_000
+    assert rows[rows["kind"] == "diverged"]["x"].tolist() == [12_500]
+    assert "forward gradient: n=3, 1 diverged" in text(drawn(baydin2022_fig4, table))
+
+
+def test_scales_are_named_and_never_mixed(full: Results) -> None:
+    small = make(scale="smoke")
+    small = dataclasses.replace(
+        small,
+        runs=small.runs.assign(key="s" + small.runs["key"]),
+        curves=small.curves.assign(key="s" + small.curves["key"], value=99.0),
+    )
+    assert "smoke scale, no result" in text(drawn(baydin2022_fig3, baydin2022_fig3.select(small)))
+    both = Results(
+        pd.concat([full.runs, small.runs], ignore_index=True),
+        pd.concat([full.curves, small.curves], ignore_index=True),
+        full.facts,
+    )
+    for module in (baydin2022_fig1, baydin2022_fig3, baydin2022_fig6):
+        pd.testing.assert_frame_equal(module.select(both), module.select(full))
+
+
+def test_a_missing_method_is_named(full: Results) -> None:
+    partial = dataclasses.replace(full, runs=full.runs[full.runs["method"] != FORWARD_GRADIENT])
+    shown = text(drawn(baydin2022_fig4, baydin2022_fig4.select(partial)))
+    assert "forward gradient: not run" in shown
+    assert "n=3, 0 diverged" in shown
+
+
+def test_run_time_table(full: Results, tmp_path: Path) -> None:
+    table = baydin2022_run_time.table(full)
+    rows = {row[0]: row for row in table.rows}
+    header = [column.name for column in table.columns]
+    cell = dict(zip(header, rows["MLP, 2e-4"], strict=True))
+    assert cell["R_f"].estimate == pytest.approx(3)  # type: ignore[union-attr]
+    assert cell["R_f_over_R_b"].num == ROUNDS  # type: ignore[union-attr]
+    assert cell["T_f_over_T_b"].estimate == pytest.approx(0.375)  # type: ignore[union-attr]
+    assert cell["T_f_over_T_b_published"] == 0.229
+    assert math.isnan(dict(zip(header, rows["CNN"], strict=True))["T_f_over_T_b_published"])  # type: ignore[arg-type]
+    assert dict(zip(header, rows["Beale"], strict=True))["R_f_over_R_b_published"] == 0.87
+    assert any("Test" in note for note in table.notes)
+    written = figures.build_tables(full, tmp_path)
+    assert [path.suffix for path in written] == [".csv", ".md", ".tex", ".typ"]
+
+
+def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
+    reverse = measures.steps_to_loss_ratio(
+        full, "logistic", method=BACKPROPAGATION, baseline=FORWARD_GRADIENT
+    )
+    assert reverse.missed == 3
+    assert math.isinf(reverse.interval.estimate)
+    assert reverse.interval.low == pytest.approx(
+        1.0
+    )  # the whole budget over the baseline's iterations
+    rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
+    assert style.number(rows, "T") == "T > 1.00\nnot reached by half or more"
+
+
+def test_diverged_runs_leave_no_mean_of_survivors() -> None:
+    hurt = make(diverged=frozenset({("logistic", FORWARD_GRADIENT, 1)}))
+    at_end = measures.curve_at(hurt, "logistic", FORWARD_GRADIENT, "loss", 25_000)
+    assert math.isnan(at_end.interval.estimate)
+    assert (at_end.interval.num, at_end.diverged) == (3, 1)
+    assert measures.diverged_share(
+        hurt, "logistic", FORWARD_GRADIENT
+    ).interval.estimate == pytest.approx(1 / 3)
+
+
+def test_one_machine_only(full: Results) -> None:
+    timing = full.runs["task"] == "timing"
+    other = full.runs[timing & full.runs["experiment"].isin(["run-time-mlp"])].iloc[:3]
+    other = other.assign(device="Other", key="o" + other["key"])
+    more = dataclasses.replace(full, runs=pd.concat([other, full.runs], ignore_index=True))
+    measured = measures.step_time_ratio(more, "run-time-mlp", FORWARD_GRADIENT, BACKPROPAGATION)
+    assert measured.device == "Test(R) CPU @ 1GHz"
+    assert measured.interval.num == ROUNDS
+
+
+def test_landscapes() -> None:
+    at = np.array
+    assert landscapes.beale(at(0.0), at(0.5)) == pytest.approx(14.203125)
+    assert landscapes.rosenbrock(at(-1.0), at(0.0)) == pytest.approx(104.0)
+    assert landscapes.beale(at(3.0), at(0.5)) == landscapes.rosenbrock(at(1.0), at(1.0)) == 0
+
+
+def test_no_torch() -> None:
+    code = "import sys, figures; figures.names(); figures.table_names(); sys.exit('torch' in sys.modules)"
+    root = Path(figures.__file__).parent.parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
