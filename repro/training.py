@@ -113,7 +113,7 @@ def train(
 
     log.close()
     final = _final(problem, params, replicas, log)
-    shared = {
+    shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
         "group_size": len(specs),

@@ -1,0 +1,59 @@
+"""Measures: the numbers that claims, tables and figures quote, each computed in one place.
+
+A measure takes the results and names (an experiment, a method, a metric) and returns a `Measurement`: an
+interval, the keys of the runs behind it, and what the reader must know beside it. Rules shared by all:
+
+* Only rows of the role `report` count, of one scale (`full` before `reduced` before `smoke`, never
+  mixed), and for timing runs of one machine: the device and thread count with the most rows.
+* Methods are compared repetition by repetition, step times round by round: both are paired by design.
+* A diverged run has no final metric and never reaches a loss. It is counted in the measurement, and it makes
+  a mean undefined (NaN within unbounded bounds) rather than a mean over the survivors.
+* Nothing was run: `repro.results.EmptySelectionError`.
+"""
+
+from repro.measures.cost import (
+    paired_step_times,
+    step_seconds,
+    step_time_ratio,
+    steps_to_loss_ratio,
+    time_to_loss_ratio,
+)
+from repro.measures.final import (
+    curve_at,
+    diverged_share,
+    final_metric,
+    paired_difference,
+    paired_ratio,
+)
+from repro.measures.moments import estimate_ratio, mean_square_error
+from repro.measures.rows import (
+    BACKPROPAGATION,
+    FORWARD_GRADIENT,
+    SCALES,
+    Measurement,
+    best_scale,
+    curve_rows,
+    report_runs,
+)
+
+__all__ = [
+    "BACKPROPAGATION",
+    "FORWARD_GRADIENT",
+    "SCALES",
+    "Measurement",
+    "best_scale",
+    "curve_at",
+    "curve_rows",
+    "diverged_share",
+    "estimate_ratio",
+    "final_metric",
+    "mean_square_error",
+    "paired_difference",
+    "paired_ratio",
+    "paired_step_times",
+    "report_runs",
+    "step_seconds",
+    "step_time_ratio",
+    "steps_to_loss_ratio",
+    "time_to_loss_ratio",
+]

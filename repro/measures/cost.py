@@ -1,0 +1,268 @@
+"""Measures of cost: the time of a step against another's, and the time to a loss."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+
+from repro import stats
+from repro.measures.rows import (
+    BACKPROPAGATION,
+    FORWARD_GRADIENT,
+    SCALES,
+    Measurement,
+    Vector,
+    curve_rows,
+    measurement,
+    report_runs,
+    shared_repetitions,
+    unknown,
+)
+from repro.results import EmptySelectionError, Results
+from repro.stats import Interval
+
+
+def paired_step_times(
+    results: Results, experiment: str, a: str, b: str, *, study: str | None = None
+) -> tuple[pd.DataFrame, Vector]:
+    """Return, round by round, the time of a step of `a` divided by that of `b`.
+
+    The methods of a timing experiment are timed in turn, so that a round's two times belong together.
+
+    Args:
+        results: The tables.
+        experiment: Name of the timing experiment.
+        a: Method in the numerator.
+        b: Method in the denominator.
+        study: See `best_scale`.
+
+    Returns:
+        The runs behind it, and the ratios in order of repetition and round.
+
+    Raises:
+        EmptySelectionError: If a method was not timed, or they share no round.
+    """
+    rows = report_runs(results, experiment, [a, b], study=study)
+    points = curve_rows(results, rows, "step_seconds", "none")
+    first, second = (points[points["method"] == name] for name in (a, b))
+    both = first.merge(second, on=["repetition", "step"], suffixes=("_a", "_b"))
+    if both.empty:
+        raise EmptySelectionError(f"Experiment {experiment!r}: {a} and {b} share no timed round.")
+    both = both.sort_values(["repetition", "step"])
+    return rows, (both["value_a"] / both["value_b"]).to_numpy(np.float64)
+
+
+def step_time_ratio(
+    results: Results,
+    experiment: str,
+    numerator: str,
+    denominator: str,
+    *,
+    confidence: float = 0.95,
+    study: str | None = None,
+) -> Measurement:
+    """Return how many times longer a step of one method takes, as the median over rounds.
+
+    Baydin's R_f, R_b are this with the denominator `function alone`. The interval speaks of rounds of this
+    machine in this session: it holds no doubt about other machines, and rounds are not quite independent.
+
+    Args:
+        results: The tables.
+        experiment: Name of the timing experiment.
+        numerator: Name of a method.
+        denominator: Name of a method.
+        confidence: Within (0, 1).
+        study: See `best_scale`.
+
+    Returns:
+        Median of the paired per-round ratios and its distribution-free interval, `(0, inf)` below six
+        rounds; `num` counts rounds.
+
+    Raises:
+        EmptySelectionError: If a method was not timed.
+    """
+    rows, ratios = paired_step_times(results, experiment, numerator, denominator, study=study)
+    interval = stats.median_interval(ratios, confidence)
+    positive = dataclasses.replace(interval, low=max(interval.low, 0.0))
+    return measurement(rows, positive, "median of paired rounds, distribution-free interval")
+
+
+def step_seconds(
+    results: Results, experiment: str, method: str, *, study: str | None = None
+) -> Measurement:
+    """Return the median seconds of a method's step, which turns iterations into time.
+
+    Args:
+        results: The tables.
+        experiment: Name of the timing experiment.
+        method: Name of the method.
+        study: See `best_scale`.
+
+    Returns:
+        Median over rounds and its distribution-free 95 % interval.
+
+    Raises:
+        EmptySelectionError: If the method was not timed.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    seconds = curve_rows(results, rows, "step_seconds", "none")["value"].to_numpy(np.float64)
+    interval = stats.median_interval(seconds)
+    positive = dataclasses.replace(interval, low=max(interval.low, 0.0))
+    return measurement(rows, positive, "median of rounds, distribution-free 95 % interval")
+
+
+def steps_to_loss_ratio(
+    results: Results,
+    experiment: str,
+    *,
+    method: str = FORWARD_GRADIENT,
+    baseline: str = BACKPROPAGATION,
+    metric: str = "loss",
+    split: str | None = None,
+    confidence: float = 0.95,
+    study: str | None = None,
+) -> Measurement:
+    """Return the iterations `method` needs for the baseline's lowest loss, over those of the baseline.
+
+    Per repetition: the level is the baseline's lowest recorded validation loss, its iterations are the step
+    where it was recorded, those of the method the first crossing of that level (straight between
+    evaluations). What becomes of repetitions in which the method never gets there:
+
+    * all get there: ratio of geometric means with a paired-t interval on logarithms;
+    * some do not (`missed`): their ratio is infinite; the estimate is the median (infinite where half or more
+      missed), `high` is infinite, and `low` is the smallest ratio of all repetitions, a missing one taken as
+      its budget over the baseline's iterations (infinite if it diverged). `low` lies below the true median
+      with probability `1 - 2**-n`, which is the stated confidence;
+    * the baseline never improves on its start in some repetition: no ratio exists, NaN within (0, inf).
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        method: The method that has to reach the level.
+        baseline: The method that sets the level.
+        metric: Name of a metric in the curves table for which less is better.
+        split: See `curve_rows`.
+        confidence: Within (0, 1).
+        study: See `best_scale`.
+
+    Returns:
+        The ratio; `num` counts repetitions, `missed` those that never reached the level.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or they share no repetition.
+    """
+    rows = report_runs(results, experiment, [method, baseline], study=study)
+    rows = shared_repetitions(rows, experiment)
+    points = curve_rows(results, rows, metric, split)
+    curves = {
+        name: dict(list(part.groupby("repetition"))) for name, part in points.groupby("method")
+    }
+    diverged = set(rows[(rows["method"] == method) & (rows["status"] == "diverged")]["repetition"])
+    reached: list[float] = []
+    bounds: list[float] = []
+    base: list[float] = []
+    for repetition in sorted(set(rows["repetition"])):
+        ours = curves.get(method, {}).get(repetition)
+        theirs = curves.get(baseline, {}).get(repetition)
+        if ours is None or theirs is None or theirs["value"].isna().all():
+            base.append(0.0)
+            continue
+        losses = theirs["value"].to_numpy(np.float64)
+        best = int(np.nanargmin(losses))
+        base.append(float(theirs["step"].iloc[best]))
+        crossing = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
+        budget = math.inf if repetition in diverged else float(ours["step"].max())
+        reached.append(math.inf if math.isnan(crossing) else crossing)
+        bounds.append(budget if math.isnan(crossing) else crossing)
+    missed = sum(math.isinf(steps) for steps in reached)
+    if min(base) <= 0:
+        interval = unknown(len(base), low=0.0)
+    elif missed:
+        ratios = np.array(reached) / np.array(base)
+        interval = Interval(
+            float(np.median(ratios)),
+            float((np.array(bounds) / np.array(base)).min()),
+            math.inf,
+            len(base),
+            1.0 - 0.5 ** len(base),
+        )
+    elif min(reached) <= 0:  # the start is already as good: no logarithm
+        interval = unknown(len(base), low=0.0)
+    else:
+        interval = stats.ratio_interval(reached, base, confidence)
+    procedure = (
+        "median, repetitions that never got there as infinite"
+        if missed
+        else "geometric mean of paired repetitions, t interval on logarithms"
+    )
+    return measurement(rows, interval, procedure, missed)
+
+
+def time_to_loss_ratio(
+    results: Results,
+    experiment: str,
+    run_time_experiment: str,
+    *,
+    method: str = FORWARD_GRADIENT,
+    baseline: str = BACKPROPAGATION,
+    metric: str = "loss",
+    split: str | None = None,
+    study: str | None = None,
+) -> Measurement:
+    """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's.
+
+    The product of `steps_to_loss_ratio` and `step_time_ratio`, whose two sources of doubt are independent:
+    each interval is taken at 97.5 %, so that the product of their bounds holds with 95 % (Bonferroni).
+    Evaluation takes no part in the time.
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        run_time_experiment: Name of the timing experiment on the same problem.
+        method: The method that has to reach the level.
+        baseline: The method that sets the level.
+        metric: See `steps_to_loss_ratio`.
+        split: See `curve_rows`.
+        study: See `best_scale`.
+
+    Returns:
+        The ratio, infinite or NaN where that of the iterations is; its keys are those of both experiments,
+        its scale the smaller of the two.
+
+    Raises:
+        EmptySelectionError: If either experiment was not run.
+    """
+    each = 0.975
+    iterations = steps_to_loss_ratio(
+        results,
+        experiment,
+        method=method,
+        baseline=baseline,
+        metric=metric,
+        split=split,
+        confidence=each,
+        study=study,
+    )
+    time = step_time_ratio(
+        results, run_time_experiment, method, baseline, confidence=each, study=study
+    )
+    factor, cost = iterations.interval, time.interval
+    interval = Interval(
+        factor.estimate * cost.estimate,
+        factor.low * cost.low if cost.low else 0.0,
+        factor.high * cost.high,
+        factor.num,
+        max(0.5, factor.confidence + cost.confidence - 1.0),
+    )
+    return Measurement(
+        interval,
+        tuple(sorted({*iterations.keys, *time.keys})),
+        max(iterations.scale, time.scale, key=SCALES.index),
+        f"iterations ({iterations.procedure}) times step time (median of rounds), joint interval",
+        iterations.diverged,
+        iterations.missed,
+        time.device,
+    )

@@ -1,0 +1,150 @@
+"""Measures of where runs end: final metrics, their paired differences and ratios, who diverged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from repro import stats
+from repro.measures.rows import (
+    Measurement,
+    column,
+    curve_rows,
+    mean,
+    measurement,
+    pairs,
+    report_runs,
+    unknown,
+)
+from repro.results import EmptySelectionError, Results
+
+
+def final_metric(
+    results: Results, experiment: str, method: str, metric: str, *, study: str | None = None
+) -> Measurement:
+    """Return the mean of a metric at the end of the runs, over repetitions.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        method: Name of the method.
+        metric: A numeric column of the runs table, e.g. `validation_loss`, `peak_bytes`.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % t interval; NaN as soon as one run diverged (`score` is finite even then).
+
+    Raises:
+        EmptySelectionError: If the method was not run.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    return measurement(rows, mean(column(rows, metric)), "mean, 95 % t interval")
+
+
+def paired_difference(
+    results: Results, experiment: str, metric: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the mean of `a - b` in a final metric over the repetitions that both methods have.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        metric: A numeric column of the runs table.
+        a: Name of the first method.
+        b: Name of the method to subtract.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % paired-t interval; NaN as soon as one of the runs diverged.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or they share no repetition.
+    """
+    rows, first, second = pairs(results, experiment, metric, a, b, study)
+    return measurement(rows, mean(first - second), "mean difference, 95 % paired-t interval")
+
+
+def paired_ratio(
+    results: Results, experiment: str, metric: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the ratio `a / b` of a positive final metric, e.g. `peak_bytes`, over paired repetitions.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        metric: A numeric column of the runs table.
+        a: Name of the first method.
+        b: Name of the method to divide by.
+        study: See `best_scale`.
+
+    Returns:
+        Ratio of geometric means and its 95 % paired-t interval on logarithms; NaN within (0, inf) as
+        soon as one of the runs diverged.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or they share no repetition.
+    """
+    rows, first, second = pairs(results, experiment, metric, a, b, study)
+    known = np.isfinite(first).all() and np.isfinite(second).all()
+    interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)
+    return measurement(rows, interval, "geometric mean of ratios, 95 % paired-t interval")
+
+
+def curve_at(
+    results: Results,
+    experiment: str,
+    method: str,
+    metric: str,
+    step: int,
+    *,
+    split: str | None = None,
+    study: str | None = None,
+) -> Measurement:
+    """Return the mean of a recorded metric at one step, over repetitions.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        method: Name of the method.
+        metric: Name of the metric in the curves table, e.g. `loss`.
+        step: A step at which the metric was recorded; nothing is interpolated.
+        split: See `curve_rows`.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % t interval; NaN as soon as one run has no finite value there (it diverged before).
+
+    Raises:
+        EmptySelectionError: If the method was not run, or no run recorded that step.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    points = curve_rows(results, rows, metric, split)
+    values = points[points["step"] == step].set_index("key")["value"].reindex(rows["key"])
+    if values.isna().all():
+        last = int(points["step"].max())
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}, {method}: {metric!r} was not recorded at step {step} "
+            f"(last recorded step: {last})."
+        )
+    return measurement(rows, mean(values.to_numpy(np.float64)), "mean, 95 % t interval")
+
+
+def diverged_share(
+    results: Results, experiment: str, method: str, *, study: str | None = None
+) -> Measurement:
+    """Return the fraction of a method's runs that diverged.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        method: Name of the method.
+        study: See `best_scale`.
+
+    Returns:
+        Fraction and its 95 % Clopper-Pearson interval.
+
+    Raises:
+        EmptySelectionError: If the method was not run.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    interval = stats.binomial_interval(int((rows["status"] == "diverged").sum()), len(rows))
+    return measurement(rows, interval, "fraction, 95 % Clopper-Pearson interval")

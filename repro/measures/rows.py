@@ -1,0 +1,240 @@
+"""Which rows count for a measure, and how a number keeps what stands behind it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from repro import stats
+from repro.results import EmptySelectionError, Results, select
+from repro.stats import Interval
+
+SCALES = ("full", "reduced", "smoke")
+"""In order of preference."""
+
+FORWARD_GRADIENT = "forward gradient"
+BACKPROPAGATION = "backpropagation"
+
+Vector = npt.NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A number with what stands behind it.
+
+    Attributes:
+        interval: The estimate and its bounds; a NaN estimate is a number that does not exist.
+        keys: Keys of the runs that gave it, sorted.
+        scale: The one scale of those runs.
+        procedure: What the estimate and its interval are, in words for a label.
+        diverged: How many of the runs diverged.
+        missed: How many repetitions never reached the level that was asked for.
+        device: Of the timing runs, where there are any.
+    """
+
+    interval: Interval
+    keys: tuple[str, ...]
+    scale: str
+    procedure: str
+    diverged: int = 0
+    missed: int = 0
+    device: str = ""
+
+
+def best_scale(runs: pd.DataFrame, experiment: str, study: str | None = None) -> str:
+    """Return the scale at which an experiment is shown: the largest that has reported rows.
+
+    Args:
+        runs: A runs table.
+        experiment: Name of the experiment.
+        study: Name of the study; needed where two studies have an experiment of that name.
+
+    Returns:
+        `full`, `reduced` or `smoke`.
+
+    Raises:
+        EmptySelectionError: If the experiment was not run.
+        ValueError: If the name is that of experiments of several studies.
+    """
+    scales = set(of_experiment(runs, experiment, study)["scale"])
+    return next(scale for scale in SCALES if scale in scales)
+
+
+def report_runs(
+    results: Results,
+    experiment: str,
+    methods: Iterable[str] = (),
+    *,
+    study: str | None = None,
+) -> pd.DataFrame:
+    """Return the reported runs of an experiment at its best scale, timing runs of one machine only.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        methods: Methods to keep; none means all. Each must have rows.
+        study: See `best_scale`.
+
+    Returns:
+        Rows of the runs table, diverged ones among them.
+
+    Raises:
+        EmptySelectionError: If the experiment, or one of the methods, was not run.
+    """
+    rows = of_experiment(results.runs, experiment, study)
+    rows = rows[rows["scale"] == best_scale(rows, experiment)]
+    timing = rows["task"] == "timing"
+    if timing.any():
+        machines = rows[timing].groupby(["device", "num_threads"]).size()
+        device, threads = machines.sort_values(ascending=False, kind="stable").index[0]
+        rows = rows[~timing | ((rows["device"] == device) & (rows["num_threads"] == threads))]
+    wanted = tuple(methods)
+    for method in wanted:
+        if method not in set(rows["method"]):
+            raise EmptySelectionError(
+                f"Experiment {experiment!r} has no run of {method!r} at scale "
+                f"{rows['scale'].iloc[0]!r}. Run what is missing."
+            )
+    if wanted:
+        rows = rows[rows["method"].isin(wanted)]
+    return rows.sort_values(["method", "repetition", "key"], ignore_index=True)
+
+
+def curve_rows(
+    results: Results, runs: pd.DataFrame, metric: str, split: str | None = None
+) -> pd.DataFrame:
+    """Return the points of one metric for some runs.
+
+    Args:
+        results: The tables.
+        runs: Rows of the runs table.
+        metric: Name of the metric.
+        split: Name of the split; left out, the first of validation, none and train that has it.
+
+    Returns:
+        Columns key, method, repetition, step, epoch, value; sorted by all but the last two.
+
+    Raises:
+        EmptySelectionError: If none of the runs recorded the metric.
+    """
+    points = results.curves
+    points = points[(points["metric"] == metric) & points["key"].isin(set(runs["key"]))]
+    splits = set(points["split"])
+    chosen = split or next((s for s in ("validation", "none", "train") if s in splits), "")
+    points = points[points["split"] == chosen]
+    if points.empty:
+        raise EmptySelectionError(f"None of the {len(runs)} runs recorded the metric {metric!r}.")
+    names = runs[["key", "method", "repetition"]]
+    merged = points[["key", "step", "epoch", "value"]].merge(
+        names, on="key", validate="many_to_one"
+    )
+    columns = ["key", "method", "repetition", "step", "epoch", "value"]
+    return merged[columns].sort_values(["method", "repetition", "key", "step"], ignore_index=True)
+
+
+def of_experiment(runs: pd.DataFrame, experiment: str, study: str | None) -> pd.DataFrame:
+    """Return the reported rows of an experiment, at every scale.
+
+    Args:
+        runs: A runs table.
+        experiment: Name of the experiment.
+        study: Name of the study, or `None` where only one has an experiment of that name.
+
+    Returns:
+        Rows of the runs table.
+
+    Raises:
+        ValueError: If several studies have an experiment of that name.
+    """
+    conditions = {"experiment": experiment, "role": "report"}
+    rows = select(runs, **conditions, **({} if study is None else {"study": study}))
+    if len(studies := sorted(set(rows["study"]))) > 1:
+        raise ValueError(
+            f"Experiment {experiment!r} exists in several studies: {', '.join(studies)}. Name one."
+        )
+    return rows
+
+
+def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
+    """Return the rows of the repetitions that every method has: comparisons are paired.
+
+    Args:
+        rows: Rows of the runs table.
+        experiment: Name of the experiment, for the message.
+
+    Returns:
+        The rows kept.
+
+    Raises:
+        EmptySelectionError: If the methods share no repetition.
+    """
+    counts = rows.groupby("repetition")["method"].nunique()
+    shared = set(counts.index[counts == rows["method"].nunique()])
+    if not shared:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}: the methods share no repetition yet."
+        )
+    return rows[rows["repetition"].isin(shared)].reset_index(drop=True)
+
+
+def pairs(
+    results: Results, experiment: str, metric: str, a: str, b: str, study: str | None
+) -> tuple[pd.DataFrame, Vector, Vector]:
+    """Return the rows of two methods and their final metrics, repetition by repetition."""
+    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    first, second = (rows[rows["method"] == name].reset_index(drop=True) for name in (a, b))
+    return rows, column(first, metric), column(second, metric)
+
+
+def column(rows: pd.DataFrame, metric: str) -> Vector:
+    """Return the values of a numeric column.
+
+    Args:
+        rows: Rows of the runs table.
+        metric: Name of the column.
+
+    Returns:
+        One value a row; NaN for a diverged run.
+
+    Raises:
+        ValueError: If there is no such numeric column.
+        EmptySelectionError: If no run measured it.
+    """
+    if metric not in rows.columns or not pd.api.types.is_numeric_dtype(rows[metric]):
+        numeric = rows.select_dtypes("number").columns
+        raise ValueError(f"Unknown metric {metric!r}. Choose from: {', '.join(numeric)}.")
+    values: Vector = rows[metric].to_numpy(np.float64)
+    if np.isnan(values).all() and not (rows["status"] == "diverged").any():
+        raise EmptySelectionError(f"None of the {len(rows)} runs measured {metric!r}.")
+    return values
+
+
+def mean(values: Vector) -> Interval:
+    """Return the mean with its 95 % t interval; undefined as soon as one value is missing."""
+    return stats.mean_interval(values) if np.isfinite(values).all() else unknown(values.size)
+
+
+def unknown(num: int, low: float = -math.inf) -> Interval:
+    """Return the interval of a number that does not exist, from `num` runs."""
+    return Interval(math.nan, low, math.inf, num, 1.0)
+
+
+def measurement(
+    rows: pd.DataFrame, interval: Interval, procedure: str, missed: int = 0
+) -> Measurement:
+    """Return a measurement with the keys, scale, divergence and device of its rows."""
+    timing = rows["task"] == "timing"
+    return Measurement(
+        interval,
+        tuple(sorted(rows["key"])),
+        str(rows["scale"].iloc[0]),
+        procedure,
+        int((rows["status"] == "diverged").sum()),
+        missed,
+        str(rows["device"][timing].iloc[0]) if timing.any() else "",
+    )
