@@ -221,9 +221,7 @@ EXPERIMENTS = (
         CNN,
         rate(2e-4, DECAY),
         Training(20_000, evaluate_every=500),
-        reduced=Plan(
-            CNN, Training(2_000, evaluate_every=250), 2
-        ),  # an hour, not a day, on a laptop
+        reduced=Plan(CNN, Training(2_000, evaluate_every=250), 1),  # minutes, not a day
     ),
     run_time("run-time-beale", BEALE, steps=1_000),
     run_time("run-time-rosenbrock", ROSENBROCK, steps=1_000),
