@@ -31,6 +31,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.curve_at,
         measures.diverged_share,
         measures.step_time_ratio,
+        measures.step_time_ratio_change,
         measures.steps_to_loss_ratio,
         measures.time_to_loss_ratio,
         measures.mean_square_error,

@@ -398,9 +398,19 @@ CLAIMS = (
     ),
     Claim(
         14, "R_f/R_b is below 1 from 1 to 100 layers and rises with depth", "Fig. 6",
-        tuple(
-            step_ratio(f"depth-{depth}", BELOW_ONE, published=ratio)
-            for depth, ratio in zip(DEPTHS, FIG6_RATIO, strict=True)
+        (
+            *(
+                step_ratio(f"depth-{depth}", BELOW_ONE, published=ratio)
+                for depth, ratio in zip(DEPTHS, FIG6_RATIO, strict=True)
+            ),
+            Check(
+                "R_f/R_b at depth 100 over that at depth 1",
+                use(
+                    "step_time_ratio_change", first="run-time-depth-1", last="run-time-depth-100",
+                    numerator=FG, denominator=BP,
+                ),
+                Expectation(low=1.0), FIG6_RATIO[-1] / FIG6_RATIO[0],
+            ),
         ),
     ),
     Claim(

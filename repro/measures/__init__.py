@@ -15,6 +15,7 @@ from repro.measures.cost import (
     paired_step_times,
     step_seconds,
     step_time_ratio,
+    step_time_ratio_change,
     steps_to_loss_ratio,
     time_to_loss_ratio,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "report_runs",
     "step_seconds",
     "step_time_ratio",
+    "step_time_ratio_change",
     "steps_to_loss_ratio",
     "time_to_loss_ratio",
 ]

@@ -90,6 +90,38 @@ def step_time_ratio(
     return measurement(rows, positive, "median of paired rounds, distribution-free interval")
 
 
+def step_time_ratio_change(
+    results: Results,
+    first: str,
+    last: str,
+    numerator: str,
+    denominator: str,
+    *,
+    study: str | None = None,
+) -> Measurement:
+    """Return by what factor `step_time_ratio` changes from one timing experiment to another.
+
+    Args:
+        results: The tables.
+        first: Name of the timing experiment to compare with.
+        last: Name of the timing experiment in question.
+        numerator: Name of a method.
+        denominator: Name of a method.
+        study: See `best_scale`.
+
+    Returns:
+        Ratio of the geometric means over rounds and its 95 % Welch interval on logarithms.
+
+    Raises:
+        EmptySelectionError: If a method was not timed in one of the experiments.
+    """
+    old_rows, old = paired_step_times(results, first, numerator, denominator, study=study)
+    new_rows, new = paired_step_times(results, last, numerator, denominator, study=study)
+    interval = stats.ratio_interval(new, old, paired=False)
+    rows = pd.concat([old_rows, new_rows], ignore_index=True)
+    return measurement(rows, interval, "ratio of geometric means of rounds, Welch interval")
+
+
 def step_seconds(
     results: Results, experiment: str, method: str, *, study: str | None = None
 ) -> Measurement:

@@ -1,0 +1,196 @@
+"""Measures against numbers worked out by hand, on rows made for the purpose."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pytest
+
+from repro import measures, stats
+from repro.protocol import Classification, Method, RunSpec, Timing, Training, settings, use
+from repro.results import Curve, EmptySelectionError, Record, Results, tabulate
+
+BP, FG = measures.BACKPROPAGATION, measures.FORWARD_GRADIENT
+PROBLEM = Classification("p", "digits", use("mlp"), 8, "unit", 10)
+
+
+def record(
+    experiment: str,
+    method: str,
+    repetition: int = 0,
+    *,
+    curves: Mapping[tuple[str, str], Sequence[tuple[int, float]]] | None = None,
+    status: str = "done",
+    timing: bool = False,
+    scale: str = "full",
+    **measured: float | str,
+) -> Record:
+    task = Timing(3, 0, "cpu", 1) if timing else Training(100, 10)
+    spec = RunSpec(
+        study="s",
+        arm="published",
+        scale=scale,  # type: ignore[arg-type]
+        experiment=experiment,
+        role="report",
+        problem=PROBLEM,
+        method=Method(method, use("backpropagation"), use("sgd")),
+        hyperparameters=settings(learning_rate=0.1),
+        repetition=repetition,
+        task=task,
+    )
+    lines = tuple(
+        Curve(split, metric, tuple(s for s, _ in points), tuple(v for _, v in points))
+        for (split, metric), points in (curves or {}).items()
+    )
+    return Record(spec, status, {"device": "a cpu", "num_threads": 1, **measured}, lines)
+
+
+def results(*records: Record) -> Results:
+    return Results(*tabulate(records), pd.DataFrame())
+
+
+def losses(*points: tuple[int, float]) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    return {("validation", "loss"): list(points)}
+
+
+def rounds(*seconds: float) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    return {("none", "step_seconds"): list(enumerate(seconds))}
+
+
+def test_final_metric_is_the_mean_over_repetitions_with_its_t_interval() -> None:
+    rows = results(*(record("e", BP, r, value=v) for r, v in enumerate((1.0, 2.0, 6.0))))
+    measured = measures.final_metric(rows, "e", BP, "value")
+    assert measured.interval == stats.mean_interval([1.0, 2.0, 6.0])
+    assert len(measured.keys) == 3
+    assert measured.scale == "full"
+
+
+def test_a_diverged_run_leaves_no_mean_over_survivors() -> None:
+    rows = results(record("e", BP, 0, value=1.0), record("e", BP, 1, status="diverged", score=9.0))
+    measured = measures.final_metric(rows, "e", BP, "value")
+    assert math.isnan(measured.interval.estimate)
+    assert measured.diverged == 1
+    share = measures.diverged_share(rows, "e", BP).interval
+    assert (share.estimate, share.num) == (0.5, 2)
+
+
+def test_differences_and_ratios_are_paired_by_repetition() -> None:
+    ours, theirs = (3.0, 5.0, 9.0), (1.0, 2.0, 4.0)
+    rows = results(
+        *(record("e", FG, r, value=v) for r, v in enumerate(ours)),
+        *(record("e", BP, r, value=v) for r, v in enumerate(theirs)),
+        record("e", BP, 7, value=1e9),  # no partner: left out
+    )
+    difference = measures.paired_difference(rows, "e", "value", FG, BP)
+    assert difference.interval == stats.paired_interval(ours, theirs)
+    ratio = measures.paired_ratio(rows, "e", "value", FG, BP)
+    assert ratio.interval == stats.ratio_interval(ours, theirs)
+    assert len(ratio.keys) == 6
+
+
+def test_the_largest_scale_counts_and_scales_never_mix() -> None:
+    rows = results(
+        record("e", BP, 0, value=1.0, scale="smoke"), record("e", BP, 0, value=5.0, scale="reduced")
+    )
+    measured = measures.final_metric(rows, "e", BP, "value")
+    assert (measured.interval.estimate, measured.scale) == (5.0, "reduced")
+
+
+def test_curve_at_reads_a_recorded_step_and_interpolates_nothing() -> None:
+    rows = results(record("e", BP, 0, curves=losses((0, 2.0), (50, 1.0))))
+    assert measures.curve_at(rows, "e", BP, "loss", 50).interval.estimate == 1.0
+    with pytest.raises(EmptySelectionError, match="not recorded at step 25"):
+        measures.curve_at(rows, "e", BP, "loss", 25)
+
+
+def timed(experiment: str, ours: Sequence[float], theirs: Sequence[float]) -> tuple[Record, Record]:
+    return (
+        record(experiment, FG, timing=True, curves=rounds(*ours)),
+        record(experiment, BP, timing=True, curves=rounds(*theirs)),
+    )
+
+
+def test_step_time_ratio_pairs_rounds() -> None:
+    # every round is twice as slow for one method, whatever the machine does meanwhile
+    rows = results(*timed("t", (2.0, 8.0, 4.0), (1.0, 4.0, 2.0)))
+    measured = measures.step_time_ratio(rows, "t", FG, BP)
+    assert measured.interval.estimate == 2.0
+    assert measured.interval.num == 3
+    assert measured.device == "a cpu"
+    assert measures.step_seconds(rows, "t", BP).interval.estimate == 2.0
+
+
+def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
+    rows = results(
+        *timed("shallow", (2.0, 4.0, 2.0), (1.0, 2.0, 1.0)),
+        *timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0)),
+    )
+    change = measures.step_time_ratio_change(rows, "shallow", "deep", FG, BP)
+    assert change.interval.estimate == pytest.approx(3.0)
+    assert len(change.keys) == 4
+
+
+def test_time_to_loss_is_iterations_times_step_time() -> None:
+    # backpropagation reaches its lowest loss 1.0 at step 100; the forward gradient crosses it at 50
+    rows = results(
+        *(record("e", BP, r, curves=losses((0, 2.0), (100, 1.0))) for r in range(3)),
+        *(record("e", FG, r, curves=losses((0, 1.5), (100, 0.5))) for r in range(3)),
+        *timed("t", (2.0, 4.0, 3.0), (1.0, 2.0, 1.5)),
+    )
+    steps = measures.steps_to_loss_ratio(rows, "e")
+    assert steps.interval.estimate == pytest.approx(0.5)
+    assert (steps.missed, steps.interval.num) == (0, 3)
+    time = measures.time_to_loss_ratio(rows, "e", "t")
+    assert time.interval.estimate == pytest.approx(1.0)
+    assert len(time.keys) == 8
+
+
+def test_a_loss_never_reached_counts_as_infinite() -> None:
+    reached = losses((0, 1.5), (100, 0.5))
+    never = losses((0, 1.5), (100, 1.2))
+    rows = results(
+        *(record("e", BP, r, curves=losses((0, 2.0), (100, 1.0))) for r in range(3)),
+        record("e", FG, 0, curves=reached),
+        record("e", FG, 1, curves=never),
+        record("e", FG, 2, curves=never),
+    )
+    measured = measures.steps_to_loss_ratio(rows, "e")
+    assert measured.missed == 2
+    assert measured.interval.estimate == math.inf
+    assert measured.interval.low == pytest.approx(0.5)
+
+
+def test_moments_are_taken_over_theory_at_the_largest_number_of_draws() -> None:
+    drawn = {
+        ("none", "gradient_0"): [(0, 3.0)],
+        ("none", "gradient_1"): [(0, 4.0)],
+        ("none", "mean_0"): [(2, 9.0), (8, 6.0)],
+        ("none", "variance_0"): [(2, 1.0), (8, 68.0)],  # theory: 25 + 9
+        ("none", "relative_error"): [(2, 9.0), (8, 0.5)],
+    }
+    rows = results(record("e", FG, curves=drawn))
+    for moment in ("mean", "variance"):
+        ratio = measures.estimate_ratio(rows, "e", FG, moment=moment, component=0)
+        assert ratio.interval.estimate == 2.0
+    error = measures.mean_square_error(rows, "e", FG, dimension=3)
+    assert error.interval.estimate == pytest.approx(0.25 * 8 / 4)
+
+
+def test_nothing_run_is_said_as_such() -> None:
+    rows = results(record("e", BP, value=1.0))
+    with pytest.raises(EmptySelectionError, match="experiment='elsewhere'"):
+        measures.final_metric(rows, "elsewhere", BP, "value")
+    with pytest.raises(EmptySelectionError, match="no run of 'forward gradient'"):
+        measures.paired_difference(rows, "e", "value", FG, BP)
+    with pytest.raises(ValueError, match="Unknown metric 'charm'"):
+        measures.final_metric(rows, "e", BP, "charm")
+
+
+def test_two_studies_with_one_name_must_be_told_apart() -> None:
+    one = record("e", BP, value=1.0)
+    other = dataclasses.replace(one, spec=dataclasses.replace(one.spec, study="other"))
+    rows = results(one, other)
+    with pytest.raises(ValueError, match="exists in several studies: other, s"):
+        measures.final_metric(rows, "e", BP, "value")
+    assert measures.final_metric(rows, "e", BP, "value", study="s").interval.num == 1
