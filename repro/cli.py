@@ -335,10 +335,11 @@ def _claims(options: argparse.Namespace, console: Console) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
+    specs = _specs(options)  # a wrong name is said before PyTorch is asked for
+
     from repro import datasets, execution
     from repro.progress import Display
 
-    specs = _specs(options)
     execution.check_device(options.device)
     store = Store(options.store)
     needed = {s.problem.dataset for s in specs if isinstance(s.problem, Classification)}
