@@ -107,7 +107,9 @@ def short_device(device: str) -> str:
         >>> short_device("Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz")
         'Intel Xeon Platinum 8481C'
     """
-    name = re.sub(r"\((?:R|TM|r|tm)\)| CPU| @ .*|\d+-Core Processor|Processor", "", device)
+    name = re.sub(
+        r"\((?:R|TM|r|tm)\)| CPU| @ [\d.]+ ?[GM]Hz|\d+-Core Processor|Processor", "", device
+    )
     return re.sub(r"\s+", " ", name).strip()
 
 

@@ -140,12 +140,13 @@ def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
     for guide in style.each(guides):
         axes.axhline(guide.y, **thin)
         axes.plot([guide.x, guide.x], [bottom, guide.y], **thin)
+        last = guide.x == guides["x"].max()  # outwards, so that two close guides can both be read
         axes.annotate(
             f"${guide.series}$",
             (guide.x, bottom),
-            xytext=(-2, 2),
+            xytext=(2 if last else -2, 2),
             textcoords="offset points",
-            ha="right",
+            ha="left" if last else "right",
             size=7,
         )
     if len(guides):

@@ -28,6 +28,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.final_metric,
         measures.paired_difference,
         measures.paired_ratio,
+        measures.peak_memory_ratio,
         measures.curve_at,
         measures.diverged_share,
         measures.step_time_ratio,

@@ -15,9 +15,12 @@ Peak memory is the allocator's, over one step, counting the parameters but not t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -121,12 +124,29 @@ class _Step:
             self.run()
             torch.cuda.synchronize(device)
             return torch.cuda.max_memory_allocated(device) - before + self.resident_bytes
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        with (
+            _silenced_stderr(),
+            profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
+        ):
             self.run()
         events = recorded.profiler.kineto_results.events()
         changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
         running = np.cumsum([nbytes for _, nbytes in changes])
         return self.resident_bytes + int(max(0, running.max(initial=0)))
+
+
+@contextlib.contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    # the profiler's library announces its start and stop on the process's standard error
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _step(spec: RunSpec, device: torch.device) -> _Step:

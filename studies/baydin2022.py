@@ -293,7 +293,7 @@ def gradient(component: int, published: float) -> Check:
 def memory(depth: int) -> Check:
     """Return a check that both methods' peak memory is the same within 10 %."""
     experiment = f"run-time-depth-{depth}"
-    measure = use("paired_ratio", experiment=experiment, metric="peak_bytes", a=FG, b=BP)
+    measure = use("peak_memory_ratio", experiment=experiment, a=FG, b=BP)
     return Check(f"peak memory ratio, depth {depth}", measure, near(1.0, 0.1), 1.0)
 
 

@@ -117,7 +117,7 @@ def test_step_time_ratio_pairs_rounds() -> None:
     measured = measures.step_time_ratio(rows, "t", FG, BP)
     assert measured.interval.estimate == 2.0
     assert measured.interval.num == 3
-    assert measured.device == "a cpu"
+    assert measured.device == "a cpu, 1 thread"
     assert measures.step_seconds(rows, "t", BP).interval.estimate == 2.0
 
 
@@ -129,6 +129,15 @@ def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
     change = measures.step_time_ratio_change(rows, "shallow", "deep", FG, BP)
     assert change.interval.estimate == pytest.approx(3.0)
     assert len(change.keys) == 4
+
+
+def test_peak_memory_is_compared_without_chance() -> None:
+    rows = results(
+        record("t", FG, timing=True, peak_bytes=300.0),
+        record("t", BP, timing=True, peak_bytes=200.0),
+    )
+    interval = measures.peak_memory_ratio(rows, "t", FG, BP).interval
+    assert (interval.estimate, interval.low, interval.high, interval.num) == (1.5, 1.5, 1.5, 1)
 
 
 def test_time_to_loss_is_iterations_times_step_time() -> None:

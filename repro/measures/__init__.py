@@ -13,6 +13,7 @@ interval, the keys of the runs behind it, and what the reader must know beside i
 
 from repro.measures.cost import (
     paired_step_times,
+    peak_memory_ratio,
     step_seconds,
     step_time_ratio,
     step_time_ratio_change,
@@ -52,6 +53,7 @@ __all__ = [
     "paired_difference",
     "paired_ratio",
     "paired_step_times",
+    "peak_memory_ratio",
     "report_runs",
     "step_seconds",
     "step_time_ratio",

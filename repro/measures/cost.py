@@ -17,6 +17,7 @@ from repro.measures.rows import (
     Vector,
     curve_rows,
     measurement,
+    pairs,
     report_runs,
     shared_repetitions,
     unknown,
@@ -144,6 +145,35 @@ def step_seconds(
     interval = stats.median_interval(seconds)
     positive = dataclasses.replace(interval, low=max(interval.low, 0.0))
     return measurement(rows, positive, "median of rounds, distribution-free 95 % interval")
+
+
+def peak_memory_ratio(
+    results: Results, experiment: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the peak memory of a step of `a` over that of `b`.
+
+    What a step allocates is decided by its code and its sizes, not by chance: there is nothing to average,
+    and the bounds are the smallest and the largest ratio of the runs.
+
+    Args:
+        results: The tables.
+        experiment: Name of the timing experiment.
+        a: Name of a method.
+        b: Name of a method.
+        study: See `best_scale`.
+
+    Returns:
+        Median, smallest and largest ratio over repetitions.
+
+    Raises:
+        EmptySelectionError: If a method was not measured.
+    """
+    rows, first, second = pairs(results, experiment, "peak_bytes", a, b, study)
+    ratios = first / second
+    if not np.isfinite(ratios).all():
+        raise EmptySelectionError(f"Experiment {experiment!r}: memory was not measured.")
+    interval = Interval(float(np.median(ratios)), ratios.min(), ratios.max(), ratios.size, 1.0)
+    return measurement(rows, interval, "ratio of the allocator's peaks, smallest to largest")
 
 
 def steps_to_loss_ratio(

@@ -236,5 +236,13 @@ def measurement(
         procedure,
         int((rows["status"] == "diverged").sum()),
         missed,
-        str(rows["device"][timing].iloc[0]) if timing.any() else "",
+        _machine(rows[timing].iloc[0]) if timing.any() else "",
     )
+
+
+def _machine(row: pd.Series) -> str:
+    # the threads matter where they do the arithmetic
+    if '"device":"cpu"' not in row["spec"]:
+        return str(row["device"])
+    threads = int(row["num_threads"])
+    return f"{row['device']}, {threads} thread{'' if threads == 1 else 's'}"
