@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repro.protocol import RunSpec, Timing, Training
+from repro.protocol import RunSpec, Sampling
 
 
 def price(spec: RunSpec, runs: pd.DataFrame) -> float | None:
@@ -15,23 +15,17 @@ def price(spec: RunSpec, runs: pd.DataFrame) -> float | None:
         runs: A runs table.
 
     Returns:
-        Steps times the median seconds a step of the rows with the same problem, method and task, or
-        `None` where there is no such row. Evaluation is not included.
+        Steps times the median seconds a step of the rows with the same problem and method: of those that
+        did the same task, else of those that timed the step; `None` where there are neither. Evaluation
+        is not included.
     """
-    if isinstance(spec.task, Training):
-        task, steps = "training", spec.task.num_steps
-    elif isinstance(spec.task, Timing):
-        task, steps = "timing", spec.task.num_steps
-    else:
-        return None
-    alike = runs[
-        (runs["problem"] == spec.problem.name)
-        & (runs["method"] == spec.method.name)
-        & (runs["task"] == task)
-        & (runs["num_steps"] > 0)
-    ]
-    if alike.empty:
-        return None
-    # the runs of a training group share their seconds
-    shared = alike["group_size"].where(alike["task"] == "training", 1)
-    return float((alike["seconds"] / alike["num_steps"] / shared).median() * steps)
+    alike = runs[(runs["problem"] == spec.problem.name) & (runs["method"] == spec.method.name)]
+    steps = spec.task.num_draws if isinstance(spec.task, Sampling) else spec.task.num_steps
+    task = type(spec.task).__name__.lower()
+    same = alike[(alike["task"] == task) & (alike["seconds"] > 0) & (alike["num_steps"] > 0)]
+    if len(same):
+        # the runs of a training group share their seconds
+        shared = same["group_size"].where(same["task"] == "training", 1)
+        return float((same["seconds"] / same["num_steps"] / shared).median() * steps)
+    timed = alike["step_seconds"].dropna()
+    return float(timed.median() * steps) if len(timed) else None
