@@ -93,7 +93,9 @@ def test_experiments_are_named_once(study: Study) -> None:
 def test_scales_grow(study: Study) -> None:
     for experiment in study.experiments:
         smoke, reduced, full = (experiment.plan(scale) for scale in SCALES)
-        assert smoke.repetitions <= reduced.repetitions <= full.repetitions
+        assert (
+            reduced.repetitions <= full.repetitions
+        )  # smoke needs two, to wire stacks and intervals
         assert type(smoke.task) is type(reduced.task) is type(full.task)
 
 
