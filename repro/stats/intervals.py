@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
-Vector = npt.NDArray[np.float64]
+from repro.stats.checks import Vector, as_vector, check_confidence
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
         >>> f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}], n={interval.num}"
         '2.00 [-0.48, 4.48], n=3'
     """
-    sample = _as_sample(values, "values")
-    _check_confidence(confidence)
+    sample = as_vector(values, "values")
+    check_confidence(confidence)
     num = sample.size
     estimate = float(sample.mean())
     if num == 1:
@@ -142,7 +142,7 @@ def ratio_interval(
         The ratio and its interval, without unit. A single observation on a side gives `(0, inf)`.
         `num` counts pairs, or the smaller of the two samples.
     """
-    first, second = _as_pairs(a, b) if paired else (_as_sample(a, "a"), _as_sample(b, "b"))
+    first, second = _as_pairs(a, b) if paired else (as_vector(a, "a"), as_vector(b, "b"))
     log_a, log_b = _logarithms(first, "a"), _logarithms(second, "b")
     if paired:
         logs = mean_interval(log_a - log_b, confidence)
@@ -170,8 +170,8 @@ def median_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval
         The sample median and its interval, in the unit of `values`; its `confidence` is the one
         attained, at least the one asked for.
     """
-    sample = np.sort(_as_sample(values, "values"))
-    _check_confidence(confidence)
+    sample = np.sort(as_vector(values, "values"))
+    check_confidence(confidence)
     num = sample.size
     ranks = np.arange(num // 2 + 1)
     attained = 1.0 - 2.0 * stats.binom.cdf(ranks - 1, num, 0.5)
@@ -209,8 +209,8 @@ def bootstrap_interval(
         ValueError: if `num_resamples` is below 1, or if the interval is undefined because the
             statistic hardly moves when observations are left out.
     """
-    sample = _as_sample(values, "values")
-    _check_confidence(confidence)
+    sample = as_vector(values, "values")
+    check_confidence(confidence)
     if num_resamples < 1:
         raise ValueError(
             f"bootstrap_interval: `num_resamples` must be at least 1, found {num_resamples}; "
@@ -255,7 +255,7 @@ def binomial_interval(successes: int, num: int, confidence: float = 0.95) -> Int
     Raises:
         ValueError: if not `0 <= successes <= num` with `num >= 1`.
     """
-    _check_confidence(confidence)
+    check_confidence(confidence)
     if num < 1 or not 0 <= successes <= num:
         raise ValueError(
             f"binomial_interval: needs 0 <= successes <= num and num >= 1, found "
@@ -265,113 +265,9 @@ def binomial_interval(successes: int, num: int, confidence: float = 0.95) -> Int
     return Interval(successes / num, float(low), float(high), num, confidence)
 
 
-def smallest_two_sided_p(num_pairs: int) -> float:
-    """Smallest two-sided p-value that an exact paired rank or sign-flip test can return.
-
-    Of the 2^n equally likely sign patterns two are the most extreme, so neither Wilcoxon's signed
-    ranks nor the sign-flip test goes below 2^(1-n): 0.0625 at 5 pairs, 0.03125 at 6.
-
-    Args:
-        num_pairs: number of paired repetitions, at least 1.
-
-    Returns:
-        The bound, within (0, 1].
-
-    Raises:
-        ValueError: if `num_pairs` is below 1.
-    """
-    if num_pairs < 1:
-        raise ValueError(
-            f"smallest_two_sided_p: `num_pairs` must be at least 1, found {num_pairs}; count the "
-            "repetitions that both methods have."
-        )
-    return math.ldexp(1.0, 1 - num_pairs)
-
-
-def holm(p_values: npt.ArrayLike) -> Vector:
-    """Adjust p-values for their number by Holm (1979, Scand. J. Stat. 6), in the given order.
-
-    Rejecting where the adjusted value is at most alpha keeps the probability of any false
-    rejection at most alpha, however the tests depend on one another.
-
-    Args:
-        p_values: shape (m,), m >= 0, each within [0, 1].
-
-    Returns:
-        Shape (m,): adjusted p-values, none smaller than its own p-value.
-
-    Raises:
-        ValueError: if a value is outside [0, 1] or NaN, or `p_values` is not a vector.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03]).tolist()
-        [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, dtype=np.float64)
-    if p.ndim != 1 or not np.all((p >= 0) & (p <= 1)):
-        raise ValueError(
-            f"holm: `p_values` must be a vector within [0, 1], found {p.tolist()}; leave out the "
-            "claims that were not tested."
-        )
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.maximum.accumulate(np.arange(p.size, 0, -1) * p[order])
-    return np.minimum(adjusted, 1.0)
-
-
-def first_crossing(steps: npt.ArrayLike, values: npt.ArrayLike, level: float) -> float:
-    """Step at which a recorded curve first falls to `level`, e.g. a loss to its target.
-
-    Between two recorded points the curve is taken as straight. Where the point before is not
-    finite there is no line to follow and the recorded step itself is returned.
-
-    Args:
-        steps: shape (n,), finite and strictly increasing; steps, epochs or seconds.
-        values: shape (n,); NaN counts as above the level, so a diverged curve may be passed.
-        level: finite, in the unit of `values`.
-
-    Returns:
-        The crossing in the unit of `steps`; NaN if the curve never falls to `level` (which an
-        empty curve does not).
-
-    Raises:
-        ValueError: if the shapes differ, `steps` do not increase, or `level` is not finite.
-
-    Example:
-        >>> first_crossing([0, 10, 20], [4.0, 2.0, 1.0], level=3.0)
-        5.0
-    """
-    x = np.asarray(steps, dtype=np.float64)
-    y = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(
-            f"first_crossing: `steps` and `values` must be vectors of one length, found shapes "
-            f"{x.shape} and {y.shape}; pass one curve at a time."
-        )
-    previous = np.concatenate([[-np.inf], x[:-1]])
-    bad = np.flatnonzero(~((x > previous) & np.isfinite(x)))
-    if bad.size:
-        raise ValueError(
-            f"first_crossing: `steps` must be finite and strictly increasing, found {x[bad[0]]} at "
-            f"position {bad[0]} after {previous[bad[0]]}; sort the curve, keep one point a step."
-        )
-    if not math.isfinite(level):
-        raise ValueError(
-            f"first_crossing: `level` must be finite, found {level}; take it from a finished run."
-        )
-    reached = np.flatnonzero(y <= level)
-    if reached.size == 0:
-        return math.nan
-    i = int(reached[0])
-    if i == 0 or not (math.isfinite(y[i - 1]) and math.isfinite(y[i])):
-        return float(x[i])
-    fraction = (y[i - 1] - level) / (y[i - 1] - y[i])
-    return float(x[i - 1] + fraction * (x[i] - x[i - 1]))
-
-
 def _welch_interval(a: Vector, b: Vector, confidence: float) -> Interval:
     """Return the interval of mean(a) - mean(b) by Welch's t; `num` is the smaller n."""
-    _check_confidence(confidence)
+    check_confidence(confidence)
     estimate = float(a.mean() - b.mean())
     num = min(a.size, b.size)
     if num == 1:
@@ -391,24 +287,8 @@ def _t_quantile(confidence: float, degrees: float) -> float:
     return float(stats.t.isf((1.0 - confidence) / 2.0, degrees))
 
 
-def _as_sample(values: npt.ArrayLike, name: str) -> Vector:
-    sample = np.asarray(values, dtype=np.float64)
-    if sample.ndim != 1 or sample.size == 0:
-        raise ValueError(
-            f"`{name}` must be a vector of at least one observation, found shape {sample.shape}; "
-            "pass one number a repetition."
-        )
-    bad = np.flatnonzero(~np.isfinite(sample))
-    if bad.size:
-        raise ValueError(
-            f"`{name}` must be finite, found {sample[bad[0]]} at position {bad[0]}; count diverged "
-            "runs apart or use their finite worst score."
-        )
-    return sample
-
-
 def _as_pairs(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Vector, Vector]:
-    first, second = _as_sample(a, "a"), _as_sample(b, "b")
+    first, second = as_vector(a, "a"), as_vector(b, "b")
     if first.size != second.size:
         raise ValueError(
             f"paired observations must be of one length, found {first.size} in `a` and "
@@ -425,11 +305,3 @@ def _logarithms(sample: Vector, name: str) -> Vector:
             f"{bad[0]}; compare values that may be zero by paired_interval."
         )
     return np.log(sample)
-
-
-def _check_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(
-            f"`confidence` must lie strictly between 0 and 1, found {confidence}; write 95 % as "
-            "0.95."
-        )

@@ -1,0 +1,30 @@
+"""Statistics: how far a result can be trusted, from the few runs that training allows.
+
+`intervals` says how sure a number is, `multiplicity` what many comparisons do to it, `curves` when a
+recorded curve reaches a level. Everything is arithmetic on plain vectors: no function here knows a run, a method or a table.
+"""
+
+from repro.stats.curves import first_crossing
+from repro.stats.intervals import (
+    Interval,
+    binomial_interval,
+    bootstrap_interval,
+    mean_interval,
+    median_interval,
+    paired_interval,
+    ratio_interval,
+)
+from repro.stats.multiplicity import holm, smallest_two_sided_p
+
+__all__ = [
+    "Interval",
+    "binomial_interval",
+    "bootstrap_interval",
+    "first_crossing",
+    "holm",
+    "mean_interval",
+    "median_interval",
+    "paired_interval",
+    "ratio_interval",
+    "smallest_two_sided_p",
+]
