@@ -1,7 +1,8 @@
 """Statistics: how far a result can be trusted, from the few runs that training allows.
 
 `intervals` says how sure a number is, `multiplicity` what many comparisons do to it, `curves` when a
-recorded curve reaches a level. Everything is arithmetic on plain vectors: no function here knows a run, a method or a table.
+recorded curve reaches a level, `tuning` what a hyperparameter search would have found with fewer
+trials. Everything is arithmetic on plain vectors: no function here knows a run, a method or a table.
 """
 
 from repro.stats.curves import first_crossing
@@ -15,9 +16,20 @@ from repro.stats.intervals import (
     ratio_interval,
 )
 from repro.stats.multiplicity import holm, smallest_two_sided_p
+from repro.stats.tuning import (
+    Settled,
+    TuningCurve,
+    best_so_far,
+    ranking_settled,
+    tuning_curve,
+    winner_at,
+)
 
 __all__ = [
     "Interval",
+    "Settled",
+    "TuningCurve",
+    "best_so_far",
     "binomial_interval",
     "bootstrap_interval",
     "first_crossing",
@@ -25,6 +37,9 @@ __all__ = [
     "mean_interval",
     "median_interval",
     "paired_interval",
+    "ranking_settled",
     "ratio_interval",
     "smallest_two_sided_p",
+    "tuning_curve",
+    "winner_at",
 ]
