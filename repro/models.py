@@ -195,7 +195,9 @@ def mlp(image: Shape, num_classes: int, width: int = 1024, depth: int = 2) -> Ne
     return Network((*hidden, Linear(width, num_classes, relu=False)))
 
 
-def cnn(image: Shape, num_classes: int, channels: int = 64, padding: int = 0) -> Network:
+def cnn(
+    image: Shape, num_classes: int, channels: int = 64, padding: int = 0, width: int = 1024
+) -> Network:
     """Return four 3 x 3 convolutions, max-pooling after the 2nd and 4th, and two linear layers.
 
     The convolutional network of Baydin et al. (2022, Section 5.2); the padding is not stated there.
@@ -205,6 +207,7 @@ def cnn(image: Shape, num_classes: int, channels: int = 64, padding: int = 0) ->
         num_classes: Logits.
         channels: Channels of every convolution.
         padding: Zeros added on every side before a convolution.
+        width: Units of the first linear layer.
 
     Returns:
         The network.
@@ -227,8 +230,47 @@ def cnn(image: Shape, num_classes: int, channels: int = 64, padding: int = 0) ->
             Convolution(channels, channels, 3, padding, pool=True),
             Convolution(channels, channels, 3, padding, pool=False),
             Convolution(channels, channels, 3, padding, pool=True),
-            Linear(features, 1024, relu=True),
-            Linear(1024, num_classes, relu=False),
+            Linear(features, width, relu=True),
+            Linear(width, num_classes, relu=False),
+        )
+    )
+
+
+def vgg(image: Shape, num_classes: int, channels: int = 64, width: int = 4096) -> Network:
+    """Return three pairs of 3 x 3 convolutions, channels doubling, pooled, and two linear layers.
+
+    The CIFAR-10 network of Rike & Førland (2022, Section III): padding 1, ReLU after every convolution,
+    max-pooling after every pair.
+
+    Args:
+        image: Channels, height, width.
+        num_classes: Logits.
+        channels: Channels of the first pair; the second has twice, the third four times as many.
+        width: Units of the first linear layer.
+
+    Returns:
+        The network.
+
+    Raises:
+        ValueError: If nothing is left of the images after the poolings.
+    """
+    inputs, height, width_of_image = image
+    side = [height // 8, width_of_image // 8]
+    if min(side) < 1:
+        raise ValueError(
+            f"Images of {height} x {width_of_image} are too small for three poolings. Use 8 x 8 or more."
+        )
+    sizes = [inputs, channels, channels, *[2 * channels] * 2, *[4 * channels] * 2]
+    convolutions = [
+        Convolution(a, b, 3, 1, pool=index % 2 == 1)
+        for index, (a, b) in enumerate(itertools.pairwise(sizes))
+    ]
+    features = 4 * channels * math.prod(side)
+    return Network(
+        (
+            *convolutions,
+            Linear(features, width, relu=True),
+            Linear(width, num_classes, relu=False),
         )
     )
 
@@ -237,6 +279,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
     "logistic_regression": logistic_regression,
     "mlp": mlp,
     "cnn": cnn,
+    "vgg": vgg,
 }
 
 

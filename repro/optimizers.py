@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from repro.autodiff import Params, leaves
+from repro.autodiff import Params, leaves, like
 
 State = dict[str, Any]
 
@@ -27,6 +27,9 @@ class Optimizer(Protocol):
 
     def update(self, gradient: Params, state: State, params: Params, learning_rate: Tensor) -> None:
         """Change `params` and `state` in place; `learning_rate` has shape `(R,)`."""
+
+    def evaluated(self, params: Params, state: State) -> Params:
+        """Return the parameters at which the method is judged; mostly `params` themselves."""
 
 
 def _rates(learning_rate: Tensor, leaf: Tensor) -> Tensor:
@@ -77,6 +80,57 @@ class Sgd:
                 step = step.add(velocity, alpha=self.momentum) if self.nesterov else velocity
             leaf.addcmul_(_rates(learning_rate, leaf), step, value=-1.0)
 
+    def evaluated(self, params: Params, state: State) -> Params:
+        """Return `params`: the step is taken, and the method judged, where the gradient was."""
+        del state
+        return params
+
+
+@dataclasses.dataclass(frozen=True)
+class LookAhead:
+    """Nesterov's method with the rate inside the velocity (Sutskever et al. 2013, Section 2).
+
+    `v <- mu v - eta g(theta + mu v)`, `theta <- theta + v`. `params` are the look-ahead point
+    `theta + mu v`, where the gradient is taken; the method is judged at `theta`. At a constant rate the
+    look-ahead points are the iterates of `Sgd(nesterov=True)`; under a decaying rate the velocity keeps
+    the rates at which it was made.
+
+    Attributes:
+        momentum: `mu`, factor of the previous velocity.
+    """
+
+    momentum: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.momentum < 1.0:
+            raise ValueError(f"`momentum` must be in (0, 1). Found {self.momentum}.")
+
+    def init(self, params: Params) -> State:
+        """Return the velocities, zero before the first step."""
+        return {"velocity": [torch.zeros_like(leaf) for leaf in leaves(params)]}
+
+    @torch.no_grad()
+    def update(self, gradient: Params, state: State, params: Params, learning_rate: Tensor) -> None:
+        """Take one step.
+
+        Args:
+            gradient: At the look-ahead point, in the structure of `params`.
+            state: From `init`; changed in place.
+            params: The look-ahead point, leaves `(R, ...)`; changed in place.
+            learning_rate: Shape `(R,)`.
+        """
+        for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
+            velocity = state["velocity"][index]
+            leaf.sub_(velocity, alpha=self.momentum)  # back to theta
+            velocity.mul_(self.momentum).addcmul_(_rates(learning_rate, leaf), slope, value=-1.0)
+            leaf.add_(velocity, alpha=1.0 + self.momentum)  # a step, and ahead again
+
+    @torch.no_grad()
+    def evaluated(self, params: Params, state: State) -> Params:
+        """Return `theta`, one momentum step behind the look-ahead point."""
+        pairs = zip(leaves(params), state["velocity"], strict=True)
+        return like(params, [leaf.sub(v, alpha=self.momentum) for leaf, v in pairs])
+
 
 @dataclasses.dataclass(frozen=True)
 class Adam:
@@ -87,12 +141,14 @@ class Adam:
         beta2: Decay of the second moment.
         epsilon: Added to the root of the second moment.
         weight_decay: Factor of the parameters added to the gradient.
+        epsilon_inside: Whether `epsilon` is added under the root instead (Rike & Førland 2022, Eq. 4).
     """
 
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
+    epsilon_inside: bool = False
 
     def __post_init__(self) -> None:
         for name in ("beta1", "beta2"):
@@ -125,12 +181,25 @@ class Adam:
             first = state["first"][index].lerp_(step, 1.0 - self.beta1)
             second = state["second"][index].mul_(self.beta2)
             second.addcmul_(step, step, value=1.0 - self.beta2)
-            scale = second.sqrt().div_(second_bias**0.5).add_(self.epsilon)
+            if self.epsilon_inside:
+                scale = second.div(second_bias).add_(self.epsilon).sqrt_()
+            else:
+                scale = second.sqrt().div_(second_bias**0.5).add_(self.epsilon)
             rates = _rates(learning_rate, leaf) / first_bias
-            leaf.addcmul_(rates, first.div(scale), value=-1.0)
+            # into `scale`, which is ours: a fresh tensor of this size costs as much as the division
+            leaf.addcmul_(rates, torch.div(first, scale, out=scale), value=-1.0)
+
+    def evaluated(self, params: Params, state: State) -> Params:
+        """Return `params`: the step is taken, and the method judged, where the gradient was."""
+        del state
+        return params
 
 
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {"sgd": Sgd, "adam": Adam}
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": Sgd,
+    "look_ahead": LookAhead,
+    "adam": Adam,
+}
 
 
 def build(name: str, **options: Any) -> Optimizer:

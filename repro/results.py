@@ -52,6 +52,10 @@ IDENTITY = {
     "status": "str",
 }
 HYPERPARAMETERS = {"learning_rate": "float64", "decay": "float64"}
+SEARCH = {
+    "trial": "float64",  # number of the trial in its search; missing for reported runs
+    "search": "str",  # digest of the search; empty for reported runs
+}
 METRICS = {
     "score": "float64",  # what a search would minimise; finite also for diverged runs
     "diverged_step": "float64",
@@ -61,6 +65,7 @@ METRICS = {
     "validation_accuracy": "float64",  # fraction
     "test_loss": "float64",
     "test_accuracy": "float64",
+    "test_last_batch_loss": "float64",  # nats, mean over the last mini-batch of a shuffled pass
     "parameter_norm": "float64",
 }
 COST = {
@@ -85,7 +90,17 @@ ENVIRONMENT = {
     "load": "float64",  # other work on the machine: load average before the run, in processes
     "finished": "str",  # UTC
 }
-RUN_COLUMNS = {**IDENTITY, **HYPERPARAMETERS, **METRICS, **COST, **ENVIRONMENT, "spec": "str"}
+RUN_COLUMNS = {
+    **IDENTITY,
+    **SEARCH,
+    **HYPERPARAMETERS,
+    **METRICS,
+    **COST,
+    **ENVIRONMENT,
+    "spec": "str",
+}
+LATER_COLUMNS = ("trial", "search", "test_last_batch_loss")
+"""Columns that older files of this schema lack; they read as missing."""
 CURVE_COLUMNS = {
     "key": "str",
     "step": "int64",
@@ -331,6 +346,11 @@ def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
                 "repetition": spec.repetition,
                 "task": _TASKS[type(spec.task)],
                 "status": record.status,
+                **(
+                    {}
+                    if spec.trial is None
+                    else {"trial": spec.trial.number, "search": spec.trial.search}
+                ),
                 **{k: v for k, v in spec.hyperparameters if k in HYPERPARAMETERS},
                 **{k: v for k, v in record.measured.items() if k in RUN_COLUMNS},
                 "spec": spec.canonical_json(),
@@ -374,7 +394,7 @@ def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _sorted(runs: pd.DataFrame) -> pd.DataFrame:
-    order = ["study", "experiment", "learning_rate", "method", "repetition", "key"]
+    order = ["study", "experiment", "role", "trial", "learning_rate", "method", "repetition", "key"]
     return runs.sort_values(order, kind="stable", ignore_index=True)
 
 
@@ -424,6 +444,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
         raise RejectedFileError(
             f"{path}: expected results schema {SCHEMA}, found {found}. Skipped and left as it is."
         )
+    for name in set(LATER_COLUMNS) & set(columns) - set(frame.columns):
+        frame[name] = None
     if absent := [name for name in columns if name not in frame.columns]:
         raise RejectedFileError(
             f"{path}: lacks the columns {', '.join(absent)} of results schema {SCHEMA}. "

@@ -58,7 +58,7 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     if not isinstance(task, Sampling):
         raise ValueError(f"Expected a sampling run. Found {type(task).__name__}.")
     environment = describe(device)
-    problem = problems.build(spec.problem, device, getattr(torch, task.precision))
+    problem = problems.build(spec.trained_problem, device, getattr(torch, task.precision))
     replicas = [Replica(spec.role, spec.repetition)]
     objective = next(problem.batches(replicas))
     params = problem.start(replicas)

@@ -151,7 +151,7 @@ def _silenced_stderr() -> Iterator[None]:
 
 def _step(spec: RunSpec, device: torch.device) -> _Step:
     task = spec.task
-    problem = problems.build(spec.problem, device, getattr(torch, task.precision))
+    problem = problems.build(spec.trained_problem, device, getattr(torch, task.precision))
     replicas = [Replica(spec.role, spec.repetition)]
     objective = next(problem.batches(replicas))
     params = problem.start(replicas)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,8 +32,8 @@ class Interrupted(Exception):
 
 
 def replica_group(spec: RunSpec) -> RunSpec:
-    """Return what runs must share to train together: all but repetition and hyperparameters."""
-    return dataclasses.replace(spec, repetition=0, hyperparameters=())
+    """Return what runs must share to train together: all but repetition, hyperparameters and trial."""
+    return dataclasses.replace(spec, repetition=0, hyperparameters=(), trial=None)
 
 
 def train(
@@ -69,7 +69,7 @@ def train(
         )
     environment = describe(device)
     replicas = [Replica(spec.role, spec.repetition) for spec in specs]
-    problem = problems.build(first.problem, device, getattr(torch, task.precision))
+    problem = problems.build(first.trained_problem, device, getattr(torch, task.precision))
     estimator = estimators.build(first.method.estimator.name, **first.method.estimator.options())
     optimizer = optimizers.build(first.method.optimizer.name, **first.method.optimizer.options())
     schedule = Schedule(first.method.schedule, specs, device)
@@ -80,12 +80,15 @@ def train(
     log = _Log(len(specs), task)
 
     def evaluate(step: int) -> None:
-        log.evaluations.append(step)
-        metrics = problem.evaluate(params, replicas, "validation")
-        for name, values in {**metrics, "parameter_norm": _norm(params)}.items():
-            # a copy: in float64 on the CPU these may be views of the parameters
-            copied = values.to("cpu", torch.float64, copy=True)
-            log.metrics.setdefault(name, []).append(copied)
+        at_end = step == task.num_steps
+        judged = optimizer.evaluated(params, state)
+        if step % task.evaluate_every == 0 or at_end:
+            metrics = problem.evaluate(judged, replicas, "validation")
+            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
+        if task.test_every and (step % task.test_every == 0 or at_end):
+            assert isinstance(problem, problems.ClassificationProblem)
+            seen = problem.look_at_test(judged, replicas, step)
+            log.note(step, {f"test_{name}": values for name, values in seen.items()})
 
     evaluate(0)
     seconds = 0.0
@@ -93,8 +96,7 @@ def train(
     batches = problem.batches(replicas)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
     while step < task.num_steps and not log.all_diverged():
-        until_evaluation = task.evaluate_every - step % task.evaluate_every
-        steps = min(CHECK_EVERY, until_evaluation, task.num_steps - step)
+        steps = _steps_until_look(task, step)
         synchronize(device)
         started = time.perf_counter()
         for offset in range(steps):
@@ -106,13 +108,12 @@ def train(
         step += steps
         log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
         on_steps(steps)
-        if step % task.evaluate_every == 0 or step == task.num_steps:
-            evaluate(step)
+        evaluate(step)
         if should_stop():
             raise Interrupted
 
     log.close()
-    final = _final(problem, params, replicas, log)
+    final = _final(problem, optimizer.evaluated(params, state), replicas, log, first.role)
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
@@ -139,6 +140,12 @@ def train(
         )
         for index, spec in enumerate(specs)
     ]
+
+
+def _steps_until_look(task: Training, step: int) -> int:
+    """Return how many steps may be done before the losses or the metrics are wanted."""
+    until = [every - step % every for every in (task.evaluate_every, task.test_every) if every]
+    return min(CHECK_EVERY, *until, task.num_steps - step)
 
 
 def tangent_generator(spec: RunSpec, device: torch.device) -> torch.Generator:
@@ -204,8 +211,8 @@ class _Log:
     def __init__(self, num_replicas: int, task: Training) -> None:
         self.task = task
         self.losses: list[Tensor] = []
-        self.evaluations: list[int] = []
-        self.metrics: dict[str, list[Tensor]] = {}
+        # by metric: the steps at which it was taken, and its values (R,)
+        self.metrics: dict[str, tuple[list[int], list[Tensor]]] = {}
         # step at which a replica's loss first left the permitted range, 0 for never
         self._diverged = [0] * num_replicas
         self._steps = 0
@@ -219,9 +226,17 @@ class _Log:
                 self._diverged[replica] = self._steps + int(bad[:, replica].int().argmax()) + 1
         self._steps += losses.shape[0]
 
+    def note(self, step: int, metrics: Mapping[str, Tensor]) -> None:
+        """Take metrics `(R,)` after a step."""
+        for name, values in metrics.items():
+            steps, column = self.metrics.setdefault(name, ([], []))
+            steps.append(step)
+            # a copy: in float64 on the CPU these may be views of the parameters
+            column.append(values.to("cpu", torch.float64, copy=True))
+
     def close(self) -> None:
         """Take a replica whose last update left it without a finite evaluation as diverged there."""
-        for values in self.metrics.values():
+        for _, values in self.metrics.values():
             for replica in range(len(self._diverged)):
                 if not self._diverged[replica] and not math.isfinite(float(values[-1][replica])):
                     self._diverged[replica] = self._steps
@@ -243,34 +258,49 @@ class _Log:
             steps = tuple(range(min(len(losses), end - 1)))
             # the loss of step i is taken at the parameters before its update
             curves.append(Curve("train", "loss", steps, tuple(losses[: len(steps)])))
-        for name, values in self.metrics.items():
+        for name, (taken, values) in self.metrics.items():
             points = [
                 (step, float(value[replica]))
-                for step, value in zip(self.evaluations, values, strict=True)
+                for step, value in zip(taken, values, strict=True)
                 if step < end
             ]
-            split = "none" if name in ("value", "x0", "x1", "parameter_norm") else "validation"
+            split, metric = _split_of(name)
             curves.append(
-                Curve(split, name, tuple(s for s, _ in points), tuple(v for _, v in points))
+                Curve(split, metric, tuple(s for s, _ in points), tuple(v for _, v in points))
             )
         return tuple(curves)
 
 
+def _split_of(name: str) -> tuple[str, str]:
+    if name.startswith("test_"):
+        return "test", name.removeprefix("test_")
+    return "none" if name in ("value", "x0", "x1", "parameter_norm") else "validation", name
+
+
 def _final(
-    problem: problems.BuiltProblem, params: Params, replicas: Sequence[Replica], log: _Log
+    problem: problems.BuiltProblem,
+    params: Params,
+    replicas: Sequence[Replica],
+    log: _Log,
+    role: str,
 ) -> list[dict[str, float]]:
-    # validation metrics were taken after the last step; the test split is read here and nowhere else
-    columns = {name: values[-1] for name, values in log.metrics.items()}
+    # validation metrics were taken after the last step; the test split is read here, by reported runs
+    # only, and where the task says that its paper looked
+    columns = {name: values[-1] for name, (_, values) in log.metrics.items()}
     named = {
         "loss": "validation_loss",
         "accuracy": "validation_accuracy",
         "value": "value",
         "parameter_norm": "parameter_norm",
+        "test_loss": "test_loss",
+        "test_accuracy": "test_accuracy",
+        "test_last_batch_loss": "test_last_batch_loss",
     }
     finals = {named[name]: values for name, values in columns.items() if name in named}
     if "validation_loss" in finals:
-        test = problem.evaluate(params, replicas, "test")
-        finals |= {f"test_{name}": values.double().cpu() for name, values in test.items()}
+        if role == "report" and "test_loss" not in finals:
+            test = problem.evaluate(params, replicas, "test")
+            finals |= {f"test_{name}": values.double().cpu() for name, values in test.items()}
         finals["train_loss"] = log.losses[-1][-1]
     score = finals.get("validation_loss", finals.get("value"))
     assert score is not None

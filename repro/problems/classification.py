@@ -21,8 +21,44 @@ EVALUATION_BATCH = 1_000
 """Images evaluated at once; bounds the memory of an evaluation, changes no number."""
 
 
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of examples in nats.
+
+    Args:
+        logits: Shape `(..., classes)`.
+        labels: Shape `(...)`.
+
+    Returns:
+        Shape `(...)`.
+    """
+    losses = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return losses.view(labels.shape)
+
+
+def clamped_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of probabilities clamped to `[eps, 1 - eps]`, in nats.
+
+    `eps` is the spacing of the floating-point type at one, so that in float32 a loss lies in
+    [1.19e-7, 15.942]; outside the range it is flat, and an example there gives no derivative (the loss
+    of the forward-gradient runs of Rike & Førland 2022).
+
+    Args:
+        logits: Shape `(..., classes)`.
+        labels: Shape `(...)`.
+
+    Returns:
+        Shape `(...)`.
+    """
+    eps = torch.finfo(logits.dtype).eps
+    probabilities = logits.softmax(-1).gather(-1, labels[..., None]).squeeze(-1)
+    return -probabilities.clamp(eps, 1.0 - eps).log()
+
+
+LOSSES = {"cross_entropy": cross_entropy, "clamped_cross_entropy": clamped_cross_entropy}
+
+
 class ClassificationProblem:
-    """Images, labels, a network and its cross-entropy, for stacked replicas."""
+    """Images, labels, a network and its loss, for stacked replicas."""
 
     def __init__(
         self, declared: protocol.Classification, device: torch.device, dtype: torch.dtype
@@ -37,8 +73,9 @@ class ClassificationProblem:
         Raises:
             ValueError: If the declaration names a loss, network or batch size that cannot be.
         """
-        if declared.loss != "cross_entropy":
-            raise ValueError(f"Unknown loss {declared.loss!r}. Choose from: cross_entropy.")
+        if declared.loss not in LOSSES:
+            raise ValueError(f"Unknown loss {declared.loss!r}. Choose from: {', '.join(LOSSES)}.")
+        self.loss = LOSSES[declared.loss]
         self.declared = declared
         self.device, self.dtype = device, dtype
         self.dataset = datasets.load(declared.dataset)
@@ -105,7 +142,7 @@ class ClassificationProblem:
                 yield self.objective(self.train_images[examples], self.train_labels[examples])
 
     def objective(self, images: Tensor, labels: Tensor) -> Objective:
-        """Return the mean cross-entropy on given examples as a function of the parameters.
+        """Return the mean loss on given examples as a function of the parameters.
 
         Args:
             images: Shape `(R, n, C, H, W)`.
@@ -117,9 +154,7 @@ class ClassificationProblem:
 
         def loss(params: Params) -> Tensor:
             assert isinstance(params, dict)
-            logits = self.network(params, images)
-            losses = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-            return losses.view(labels.shape).mean(1)
+            return self.loss(self.network(params, images), labels).mean(1)
 
         return loss
 
@@ -135,21 +170,58 @@ class ClassificationProblem:
             split: `validation` or `test`.
 
         Returns:
-            `loss`, the mean cross-entropy in nats, and `accuracy`, a fraction; summed in float64.
+            `loss`, the mean loss in nats, and `accuracy`, a fraction; summed in float64.
         """
-        assert isinstance(params, dict)
+        rows = self._rows(replicas, split)
+        losses, correct = self._judge(params, rows, split)
+        return {
+            "loss": losses.sum(1, dtype=torch.float64) / rows.shape[1],
+            "accuracy": correct.sum(1, dtype=torch.float64) / rows.shape[1],
+        }
+
+    @torch.no_grad()
+    def look_at_test(
+        self, params: Params, replicas: Sequence[Replica], step: int
+    ) -> dict[str, Tensor]:
+        """Return what a paper that looks at the test split while it trains would print, each `(R,)`.
+
+        Args:
+            params: Leaves `(R, ...)`.
+            replicas: One a stacked run; they decide the order of the test images, with the step.
+            step: The step after which this is.
+
+        Returns:
+            As `evaluate`, and `last_batch_loss`: the mean loss over the last mini-batch alone of a
+            shuffled pass, the slip of Rike & Førland (2022), who print the loss of 16 images.
+        """
+        rows = self._rows(replicas, "test")
+        losses, correct = self._judge(params, rows, "test")
+        num = rows.shape[1]
+        last = num % self.declared.batch_size or self.declared.batch_size
+        chosen = torch.stack(
+            [torch.randperm(num, generator=self._generator(f"test order {step}", replica))[:last]
+             for replica in replicas]
+        ).to(self.device)  # fmt: skip
+        return {
+            "loss": losses.mean(1, dtype=torch.float64),
+            "accuracy": correct.mean(1, dtype=torch.float64),
+            "last_batch_loss": losses.gather(1, chosen).mean(1, dtype=torch.float64),
+        }
+
+    def _rows(self, replicas: Sequence[Replica], split: str) -> Tensor:
         if split == "test":
-            rows = torch.arange(self.test_labels.shape[0]).expand(len(replicas), -1)
-            images, labels = self.test_images, self.test_labels
-        else:
-            rows = torch.stack([self._split(replica).validation for replica in replicas])
-            images, labels = self.train_images, self.train_labels
-        loss = torch.zeros(len(replicas), device=self.device, dtype=torch.float64)
-        correct = torch.zeros_like(loss)
+            return torch.arange(self.test_labels.shape[0]).expand(len(replicas), -1)
+        return torch.stack([self._split(replica).validation for replica in replicas])
+
+    def _judge(self, params: Params, rows: Tensor, split: str) -> tuple[Tensor, Tensor]:
+        """Return losses and correctness of every example, `(R, n)`."""
+        assert isinstance(params, dict)
+        on_test = split == "test"
+        images = self.test_images if on_test else self.train_images
+        labels = self.test_labels if on_test else self.train_labels
+        losses, correct = [], []
         for chunk in torch.split(rows.to(self.device), EVALUATION_BATCH, dim=1):
             logits = self.network(params, images[chunk])
-            wanted = labels[chunk]
-            losses = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none")
-            loss += losses.view(wanted.shape).sum(1, dtype=torch.float64)
-            correct += (logits.argmax(-1) == wanted).sum(1)
-        return {"loss": loss / rows.shape[1], "accuracy": correct / rows.shape[1]}
+            losses.append(self.loss(logits, labels[chunk]))
+            correct.append(logits.argmax(-1) == labels[chunk])
+        return torch.cat(losses, dim=1), torch.cat(correct, dim=1)

@@ -1,14 +1,4 @@
-"""What is run, as values: a study declares experiments, an experiment expands to runs, a run has a key.
-
-Everything here is a frozen value without behaviour on tensors, so that a study can be read, listed, priced
-and hashed where no PyTorch is installed. Two ideas carry the rest of the package:
-
-* **A run is its specification.** The SHA-256 of a `RunSpec`'s canonical JSON is the run's key; whatever can
-  change a number stands in the specification, whatever merely describes where it ran stands in the record.
-* **Seeds are hashes of identity.** `derive_seed` maps (purpose, problem, role, repetition, ...) to a seed, so
-  methods of one problem share start, split and data order (they are paired), and adding a method moves no
-  other draw.
-"""
+"""What a run is: frozen values from component to `RunSpec`, canonical JSON, keys and seeds."""
 
 from __future__ import annotations
 
@@ -17,7 +7,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
 PROTOCOL_VERSION = 1
@@ -28,6 +18,9 @@ Settings: TypeAlias = tuple[tuple[str, Scalar], ...]
 Scale = Literal["smoke", "reduced", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "reduced", "full")
 Role = Literal["tune", "report"]
+
+_LATER = {"later": True}
+"""Marks a field that older specifications lack: at its default it stays out of the canonical JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,28 +106,6 @@ Problem: TypeAlias = ClosedForm | Classification
 
 
 @dataclasses.dataclass(frozen=True)
-class LogUniform:
-    """The log-uniform range `[low, high]` of one hyperparameter."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not (0.0 < self.low < self.high < math.inf):
-            raise ValueError(
-                "A log-uniform range needs 0 < low < high < inf. "
-                f"Found low={self.low}, high={self.high}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class SearchSpace:
-    """Ranges by hyperparameter name, one space for every method that has the hyperparameter."""
-
-    ranges: tuple[tuple[str, LogUniform], ...]
-
-
-@dataclasses.dataclass(frozen=True)
 class Method:
     """Estimator, optimizer and their fixed settings; what a comparison compares.
 
@@ -143,12 +114,14 @@ class Method:
         estimator: Name and settings of a gradient estimator.
         optimizer: Name and settings of an update rule.
         schedule: How the learning rate decays with the step: `constant`, `exponential` or `hyperbolic`.
+        loss: Training loss, where a published method had its own; the problem's where `None`.
     """
 
     name: str
     estimator: Component
     optimizer: Component
     schedule: str = "constant"
+    loss: str | None = dataclasses.field(default=None, metadata=_LATER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,17 +133,20 @@ class Training:
         evaluate_every: Steps between two evaluations on the validation split.
         loss_limit: A training loss above it counts as divergence; also the score of a diverged run.
         precision: Floating-point type of parameters and data.
+        test_every: Steps between two looks at the test split, for papers that looked; 0 for none before
+            the end.
     """
 
     num_steps: int
     evaluate_every: int
     loss_limit: float = 1e3
     precision: str = "float32"
+    test_every: int = dataclasses.field(default=0, metadata=_LATER)
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1. Found {getattr(self, name)}.")
+        for name, least in (("num_steps", 1), ("evaluate_every", 1), ("test_every", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"`{name}` must be at least {least}. Found {getattr(self, name)}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,6 +196,19 @@ Task: TypeAlias = Training | Timing | Sampling
 
 
 @dataclasses.dataclass(frozen=True)
+class Trial:
+    """Which trial of which search.
+
+    Attributes:
+        number: Number of the trial, from 0, in the order in which the search proposed it.
+        search: Digest of the search (space, budget, sampler); trials of different searches never mix.
+    """
+
+    number: int
+    search: str
+
+
+@dataclasses.dataclass(frozen=True)
 class RunSpec:
     """One (problem, method, hyperparameters, repetition, task): the unit that is cached and resumed.
 
@@ -234,6 +223,7 @@ class RunSpec:
         hyperparameters: Numbers such as the learning rate, as sorted pairs.
         repetition: Index of the repetition, from 0.
         task: What is done and for how long.
+        trial: The trial of a search that this run belongs to; `None` for reported runs.
     """
 
     study: str
@@ -246,11 +236,19 @@ class RunSpec:
     hyperparameters: Settings
     repetition: int
     task: Task
+    trial: Trial | None = dataclasses.field(default=None, metadata=_LATER)
 
     def __post_init__(self) -> None:
         rate = dict(self.hyperparameters).get("learning_rate")
         if rate is not None and not (isinstance(rate, float) and 0.0 < rate < math.inf):
             raise ValueError(f"`learning_rate` must be a positive finite float. Found {rate!r}.")
+
+    @property
+    def trained_problem(self) -> Problem:
+        """The problem, with the method's own loss where it has one."""
+        if self.method.loss is None or isinstance(self.problem, ClosedForm):
+            return self.problem
+        return dataclasses.replace(self.problem, loss=self.method.loss)
 
     @functools.cached_property
     def key(self) -> str:
@@ -287,7 +285,11 @@ def canonical_json(value: object) -> str:
 
 def _plain(value: object) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        fields = {
+            f.name: _plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata == _LATER and getattr(value, f.name) == f.default)
+        }
         return {"class": type(value).__name__, **fields}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
@@ -308,6 +310,7 @@ _CLASSES = {
         Training,
         Timing,
         Sampling,
+        Trial,
         RunSpec,
     )
 }
@@ -358,234 +361,3 @@ def derive_seed(purpose: str, *identity: str | int) -> int:
     """
     digest = hashlib.sha256(json.dumps([purpose, *identity]).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What an experiment does at one scale."""
-
-    problem: Problem
-    task: Task
-    repetitions: int
-
-    def __post_init__(self) -> None:
-        if self.repetitions < 1:
-            raise ValueError(f"`repetitions` must be at least 1. Found {self.repetitions}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Methods compared on one problem under one task, at each scale.
-
-    Attributes:
-        name: Identity within the study.
-        arm: The arm it belongs to.
-        methods: The methods compared.
-        hyperparameters: One entry a setting; every method runs every setting.
-        smoke: Wiring only, in seconds.
-        reduced: What a laptop can do.
-        full: As published.
-    """
-
-    name: str
-    arm: str
-    methods: tuple[Method, ...]
-    hyperparameters: tuple[Settings, ...]
-    smoke: Plan
-    reduced: Plan
-    full: Plan
-
-    def plan(self, scale: Scale) -> Plan:
-        """Return the plan of a scale."""
-        plans: dict[Scale, Plan] = {"smoke": self.smoke, "reduced": self.reduced, "full": self.full}
-        return plans[scale]
-
-    def label(self, scale: Scale) -> Scale:
-        """Return `full` where the scale's plan differs from it in nothing but repetitions."""
-        full = dataclasses.replace(self.full, repetitions=1)
-        same = dataclasses.replace(self.plan(scale), repetitions=1) == full
-        return "full" if same else scale
-
-
-@dataclasses.dataclass(frozen=True)
-class Fact:
-    """A published value.
-
-    Attributes:
-        item: The figure, table or section that states it.
-        quantity: What it is the value of.
-        value: The number; `None` where the paper is silent.
-        source: Where it was read, or why it is missing.
-        method: The method it belongs to, if any.
-        setting: The experiment it belongs to, if any.
-        x: Abscissa (step, depth, ...) where it is a point of a curve.
-    """
-
-    item: str
-    quantity: str
-    value: float | None
-    source: str
-    method: str = ""
-    setting: str = ""
-    x: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Expectation:
-    """What a claim says of a measured quantity: `low <= quantity <= high`."""
-
-    low: float = -math.inf
-    high: float = math.inf
-
-    def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise ValueError(
-                f"An expectation needs low < high. Found low={self.low}, high={self.high}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One measurable part of a claim.
-
-    Attributes:
-        label: The quantity in a few words.
-        measure: Name and settings of a measure of `repro.claims`.
-        expect: What the claim says of it.
-        published: The published value, if the paper has one.
-        unit: Unit of the quantity, empty for pure numbers.
-    """
-
-    label: str
-    measure: Component
-    expect: Expectation
-    published: float | None = None
-    unit: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A published, checkable sentence.
-
-    Attributes:
-        number: Number in the study's list of claims.
-        text: The claim, paraphrased.
-        where: Figure, table or section.
-        checks: What is measured; empty where nothing is.
-        untested: Why nothing is measured, for a claim without checks.
-    """
-
-    number: int
-    text: str
-    where: str
-    checks: tuple[Check, ...] = ()
-    untested: str = ""
-
-    def __post_init__(self) -> None:
-        if bool(self.checks) == bool(self.untested):
-            raise ValueError(
-                f"Claim {self.number} needs either checks or a reason why it is untested. "
-                f"Found {len(self.checks)} checks and untested={self.untested!r}."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Study:
-    """One paper re-run: its facts, our experiments, its claims.
-
-    Attributes:
-        name: `author2022`.
-        citation: Authors, title, year, identifier.
-        facts: Published values.
-        experiments: What is run.
-        claims: What is judged.
-    """
-
-    name: str
-    citation: str
-    facts: tuple[Fact, ...]
-    experiments: tuple[Experiment, ...]
-    claims: tuple[Claim, ...]
-
-
-def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str, ...]:
-    """Return the wanted names in declared order, or say which do not exist.
-
-    Args:
-        names: The names that exist, in order.
-        wanted: The names asked for; none means all.
-        what: What the names name, for the message.
-
-    Returns:
-        The chosen names.
-
-    Raises:
-        ValueError: If a wanted name does not exist.
-    """
-    known, asked = tuple(dict.fromkeys(names)), tuple(wanted)
-    for name in asked:
-        if name not in known:
-            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(known)}.")
-    return tuple(name for name in known if not asked or name in asked)
-
-
-def expand(
-    study: Study,
-    scale: Scale,
-    *,
-    arms: Iterable[str] = (),
-    only: Iterable[str] = (),
-    methods: Iterable[str] = (),
-    device: str = "cpu",
-) -> tuple[RunSpec, ...]:
-    """Return every run a study declares at a scale, in declared order.
-
-    Args:
-        study: The study.
-        scale: `smoke`, `reduced` or `full`.
-        arms: Keep these arms only.
-        only: Keep these experiments only.
-        methods: Keep these methods only.
-        device: The device that timing runs name.
-
-    Returns:
-        The runs; repetitions of a setting stand side by side.
-
-    Raises:
-        ValueError: If a name is unknown or nothing is left.
-    """
-    (scale,) = choose(SCALES, (scale,), "scale")  # type: ignore[assignment]
-    kept_arms = choose((e.arm for e in study.experiments), arms, f"arm of {study.name}")
-    kept = choose((e.name for e in study.experiments), only, f"experiment of {study.name}")
-    every = (m.name for e in study.experiments for m in e.methods)
-    kept_methods = choose(every, methods, f"method of {study.name}")
-    runs = tuple(
-        RunSpec(
-            study=study.name,
-            arm=experiment.arm,
-            scale=experiment.label(scale),
-            experiment=experiment.name,
-            role="report",
-            problem=experiment.plan(scale).problem,
-            method=method,
-            hyperparameters=hyperparameters,
-            repetition=repetition,
-            task=_on(experiment.plan(scale).task, device),
-        )
-        for experiment in study.experiments
-        if experiment.arm in kept_arms and experiment.name in kept
-        for hyperparameters in experiment.hyperparameters
-        for method in experiment.methods
-        if method.name in kept_methods
-        for repetition in range(experiment.plan(scale).repetitions)
-    )
-    if not runs:
-        raise ValueError(
-            f"No run of {study.name} has arm in {kept_arms}, experiment in {kept} and method in "
-            f"{kept_methods}. Drop one of the filters."
-        )
-    return runs
-
-
-def _on(task: Task, device: str) -> Task:
-    return dataclasses.replace(task, device=device) if isinstance(task, Timing) else task

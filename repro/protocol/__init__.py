@@ -1,0 +1,93 @@
+"""What is run, as values: a study declares experiments, an experiment expands to runs, a run has a key.
+
+Everything here is a frozen value without behaviour on tensors, so that a study can be read, listed, priced
+and hashed where no PyTorch is installed. Two ideas carry the rest of the package:
+
+* **A run is its specification.** The SHA-256 of a `RunSpec`'s canonical JSON is the run's key; whatever can
+  change a number stands in the specification, whatever merely describes where it ran stands in the record.
+* **Seeds are hashes of identity.** `derive_seed` maps (purpose, problem, role, repetition, ...) to a seed, so
+  methods of one problem share start, split and data order (they are paired), adding a method moves no other
+  draw, and tuning and reported repetitions, which differ in their role, never share a seed.
+"""
+
+from repro.protocol.declarations import (
+    Check,
+    Claim,
+    Comparison,
+    Expectation,
+    Experiment,
+    Fact,
+    LogUniform,
+    Plan,
+    Search,
+    SearchSpace,
+    Study,
+    choose,
+    comparisons,
+    expand,
+)
+from repro.protocol.runs import (
+    PROTOCOL_VERSION,
+    SCALES,
+    Classification,
+    ClosedForm,
+    Component,
+    Method,
+    Problem,
+    Replica,
+    Role,
+    RunSpec,
+    Sampling,
+    Scalar,
+    Scale,
+    Settings,
+    Task,
+    Timing,
+    Training,
+    Trial,
+    canonical_json,
+    derive_seed,
+    parse_run,
+    settings,
+    use,
+)
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "SCALES",
+    "Check",
+    "Claim",
+    "Classification",
+    "ClosedForm",
+    "Comparison",
+    "Component",
+    "Expectation",
+    "Experiment",
+    "Fact",
+    "LogUniform",
+    "Method",
+    "Plan",
+    "Problem",
+    "Replica",
+    "Role",
+    "RunSpec",
+    "Sampling",
+    "Scalar",
+    "Scale",
+    "Search",
+    "SearchSpace",
+    "Settings",
+    "Study",
+    "Task",
+    "Timing",
+    "Training",
+    "Trial",
+    "canonical_json",
+    "choose",
+    "comparisons",
+    "derive_seed",
+    "expand",
+    "parse_run",
+    "settings",
+    "use",
+]

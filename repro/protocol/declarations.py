@@ -1,0 +1,442 @@
+"""What a study declares: experiments at three scales, searches, published facts and claims."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from repro.protocol.runs import (
+    SCALES,
+    Component,
+    Method,
+    Problem,
+    RunSpec,
+    Scale,
+    Settings,
+    Task,
+    Timing,
+    Training,
+    Trial,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogUniform:
+    """The log-uniform range `[low, high]` of one hyperparameter."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (0.0 < self.low < self.high < math.inf):
+            raise ValueError(
+                "A log-uniform range needs 0 < low < high < inf. "
+                f"Found low={self.low}, high={self.high}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """Ranges by hyperparameter name, one space for every method that has the hyperparameter."""
+
+    ranges: tuple[tuple[str, LogUniform], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """An equal-budget search: what every method of a comparison gets, no more and no less.
+
+    Trials come from a scrambled Sobol sequence over the space, in fixed batches, so the first `m` of them
+    are what a search with `m` trials would have been. Where the winner of any method lies within `edge` of
+    the log range of a bound, the space grows by one decade there for all methods, with `extension_trials`
+    further trials each.
+
+    Attributes:
+        space: Ranges of the searched hyperparameters.
+        num_trials: Trials of every method.
+        repetitions: Tuning repetitions of a trial; its score is their mean.
+        batch: Trials proposed at once; part of the protocol, unlike the number of workers.
+        edge: Share of the log range that counts as the edge.
+        extension_trials: Trials of every method in a decade that is added.
+        max_extensions: Decades that may be added at one bound.
+        seed: Of the scrambling; all methods get the same sequence.
+    """
+
+    space: SearchSpace
+    num_trials: int
+    repetitions: int = 1
+    batch: int = 16
+    edge: float = 0.1
+    extension_trials: int = 4
+    max_extensions: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "repetitions", "batch", "extension_trials"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"A search needs `{name}` of at least 1. Found {getattr(self, name)}."
+                )
+        if self.max_extensions < 0 or not 0.0 <= self.edge < 0.5:
+            raise ValueError(
+                "A search needs `max_extensions` >= 0 and `edge` in [0, 0.5). "
+                f"Found {self.max_extensions} and {self.edge}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What an experiment does at one scale.
+
+    Attributes:
+        problem: What is minimised.
+        task: What a reported run does; a trial of a search does the same, evaluated at its end only.
+        repetitions: Reported repetitions.
+        search: How the methods find their settings; `None` where they are given.
+    """
+
+    problem: Problem
+    task: Task
+    repetitions: int
+    search: Search | None = None
+
+    def __post_init__(self) -> None:
+        if self.repetitions < 1:
+            raise ValueError(f"`repetitions` must be at least 1. Found {self.repetitions}.")
+        if self.search is not None and not isinstance(self.task, Training):
+            raise ValueError(f"Only training can be searched. Found the task {self.task}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Methods compared on one problem under one task, at each scale.
+
+    Attributes:
+        name: Identity within the study.
+        arm: The arm it belongs to.
+        methods: The methods compared.
+        hyperparameters: One entry a setting; every method runs every setting.
+        smoke: Wiring only, in seconds.
+        reduced: What a laptop can do.
+        full: As published.
+        own: Further settings of single methods, by name, where methods do not share them.
+    """
+
+    name: str
+    arm: str
+    methods: tuple[Method, ...]
+    hyperparameters: tuple[Settings, ...]
+    smoke: Plan
+    reduced: Plan
+    full: Plan
+    own: tuple[tuple[str, Settings], ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [method.name for method in self.methods]
+        if stray := [name for name, _ in self.own if name not in names]:
+            raise ValueError(
+                f"Experiment {self.name!r} has settings of its own for {stray[0]!r}, which is none of "
+                f"its methods. Choose from: {', '.join(names)}."
+            )
+
+    def settings_of(self, method: Method) -> tuple[Settings, ...]:
+        """Return the settings at which a method runs: the shared ones joined with its own."""
+        own = dict(self.own).get(method.name, ())
+        return tuple(tuple(sorted({**dict(s), **dict(own)}.items())) for s in self.hyperparameters)
+
+    def plan(self, scale: Scale) -> Plan:
+        """Return the plan of a scale."""
+        plans: dict[Scale, Plan] = {"smoke": self.smoke, "reduced": self.reduced, "full": self.full}
+        return plans[scale]
+
+    def label(self, scale: Scale) -> Scale:
+        """Return `full` where the scale's plan differs from it in nothing but repetitions."""
+        full = dataclasses.replace(self.full, repetitions=1)
+        same = dataclasses.replace(self.plan(scale), repetitions=1) == full
+        return "full" if same else scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Fact:
+    """A published value.
+
+    Attributes:
+        item: The figure, table or section that states it.
+        quantity: What it is the value of.
+        value: The number; `None` where the paper is silent.
+        source: Where it was read, or why it is missing.
+        method: The method it belongs to, if any.
+        setting: The experiment it belongs to, if any.
+        x: Abscissa (step, depth, ...) where it is a point of a curve.
+    """
+
+    item: str
+    quantity: str
+    value: float | None
+    source: str
+    method: str = ""
+    setting: str = ""
+    x: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """What a claim says of a measured quantity: `low <= quantity <= high`."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(
+                f"An expectation needs low < high. Found low={self.low}, high={self.high}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One measurable part of a claim.
+
+    Attributes:
+        label: The quantity in a few words.
+        measure: Name and settings of a measure of `repro.claims`.
+        expect: What the claim says of it.
+        published: The published value, if the paper has one.
+        unit: Unit of the quantity, empty for pure numbers.
+    """
+
+    label: str
+    measure: Component
+    expect: Expectation
+    published: float | None = None
+    unit: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A published, checkable sentence.
+
+    Attributes:
+        number: Number in the study's list of claims.
+        text: The claim, paraphrased.
+        where: Figure, table or section.
+        checks: What is measured; empty where nothing is.
+        untested: Why nothing is measured, for a claim without checks.
+    """
+
+    number: int
+    text: str
+    where: str
+    checks: tuple[Check, ...] = ()
+    untested: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.checks) == bool(self.untested):
+            raise ValueError(
+                f"Claim {self.number} needs either checks or a reason why it is untested. "
+                f"Found {len(self.checks)} checks and untested={self.untested!r}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """One paper re-run: its facts, our experiments, its claims.
+
+    Attributes:
+        name: `author2022`.
+        citation: Authors, title, year, identifier.
+        facts: Published values.
+        experiments: What is run.
+        claims: What is judged.
+    """
+
+    name: str
+    citation: str
+    facts: tuple[Fact, ...]
+    experiments: tuple[Experiment, ...]
+    claims: tuple[Claim, ...]
+
+
+def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return the wanted names in declared order, or say which do not exist.
+
+    Args:
+        names: The names that exist, in order.
+        wanted: The names asked for; none means all.
+        what: What the names name, for the message.
+
+    Returns:
+        The chosen names.
+
+    Raises:
+        ValueError: If a wanted name does not exist.
+    """
+    known, asked = tuple(dict.fromkeys(names)), tuple(wanted)
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(known)}.")
+    return tuple(name for name in known if not asked or name in asked)
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A searched experiment of a study at one scale: all its methods under one `Search`.
+
+    Attributes:
+        study: Name of the study.
+        experiment: The experiment; its plan has a search.
+        scale: The scale asked for.
+    """
+
+    study: str
+    experiment: Experiment
+    scale: Scale
+
+    @property
+    def plan(self) -> Plan:
+        """The plan at this scale."""
+        return self.experiment.plan(self.scale)
+
+    @property
+    def search(self) -> Search:
+        """The search that every method gets."""
+        search = self.plan.search
+        assert search is not None
+        return search
+
+    def trial_runs(self, method: Method, trial: Trial, values: Settings) -> tuple[RunSpec, ...]:
+        """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end."""
+        task = self.plan.task
+        assert isinstance(task, Training)
+        budget = dataclasses.replace(task, evaluate_every=task.num_steps, test_every=0)
+        return tuple(
+            self._run(method, values, repetition, budget, trial)
+            for repetition in range(self.search.repetitions)
+        )
+
+    def report_runs(self, method: Method, values: Settings) -> tuple[RunSpec, ...]:
+        """Return the reported runs of a method at the settings its search chose."""
+        return tuple(
+            self._run(method, values, repetition, self.plan.task, None)
+            for repetition in range(self.plan.repetitions)
+        )
+
+    def _run(
+        self, method: Method, values: Settings, repetition: int, task: Task, trial: Trial | None
+    ) -> RunSpec:
+        (fixed,) = self.experiment.settings_of(method)
+        return RunSpec(
+            study=self.study,
+            arm=self.experiment.arm,
+            scale=self.experiment.label(self.scale),
+            experiment=self.experiment.name,
+            role="report" if trial is None else "tune",
+            problem=self.plan.problem,
+            method=method,
+            hyperparameters=tuple(sorted({**dict(fixed), **dict(values)}.items())),
+            repetition=repetition,
+            task=task,
+            trial=trial,
+        )
+
+
+def expand(
+    study: Study,
+    scale: Scale,
+    *,
+    arms: Iterable[str] = (),
+    only: Iterable[str] = (),
+    methods: Iterable[str] = (),
+    device: str = "cpu",
+) -> tuple[RunSpec, ...]:
+    """Return every run at given settings that a study declares at a scale, in declared order.
+
+    What a search proposes is not among them: see `comparisons`.
+
+    Args:
+        study: The study.
+        scale: `smoke`, `reduced` or `full`.
+        arms: Keep these arms only.
+        only: Keep these experiments only.
+        methods: Keep these methods only.
+        device: The device that timing runs name.
+
+    Returns:
+        The runs; repetitions of a setting stand side by side.
+
+    Raises:
+        ValueError: If a name is unknown or nothing is left.
+    """
+    methods = tuple(methods)
+    kept, searched = _kept(study, scale, arms, only)
+    every = (m.name for e in study.experiments for m in e.methods)
+    kept_methods = choose(every, methods, f"method of {study.name}")
+    runs = tuple(
+        RunSpec(
+            study=study.name,
+            arm=experiment.arm,
+            scale=experiment.label(scale),
+            experiment=experiment.name,
+            role="report",
+            problem=experiment.plan(scale).problem,
+            method=method,
+            hyperparameters=experiment.settings_of(method)[index],
+            repetition=repetition,
+            task=_on(experiment.plan(scale).task, device),
+        )
+        for experiment in kept
+        for index in range(len(experiment.hyperparameters))
+        for method in experiment.methods
+        if method.name in kept_methods
+        for repetition in range(experiment.plan(scale).repetitions)
+    )
+    if not runs and (methods or not searched):
+        names = [experiment.name for experiment in (*kept, *searched)]
+        raise ValueError(
+            f"No run of {study.name} has an experiment in {names} and a method in {kept_methods}. "
+            "Drop one of the filters; a search takes all methods of its comparison."
+        )
+    return runs
+
+
+def comparisons(
+    study: Study, scale: Scale, *, arms: Iterable[str] = (), only: Iterable[str] = ()
+) -> tuple[Comparison, ...]:
+    """Return the searched experiments of a study at a scale, in declared order.
+
+    Args:
+        study: The study.
+        scale: `smoke`, `reduced` or `full`.
+        arms: Keep these arms only.
+        only: Keep these experiments only.
+
+    Returns:
+        One value a comparison.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    _, searched = _kept(study, scale, arms, only)
+    return tuple(Comparison(study.name, experiment, scale) for experiment in searched)
+
+
+def _kept(
+    study: Study, scale: Scale, arms: Iterable[str], only: Iterable[str]
+) -> tuple[list[Experiment], list[Experiment]]:
+    """Return the experiments that two filters leave: those at given settings, and those searched."""
+    (scale,) = choose(SCALES, (scale,), "scale")  # type: ignore[assignment]
+    kept_arms = choose((e.arm for e in study.experiments), arms, f"arm of {study.name}")
+    names = choose((e.name for e in study.experiments), only, f"experiment of {study.name}")
+    kept = [e for e in study.experiments if e.arm in kept_arms and e.name in names]
+    if not kept:
+        raise ValueError(
+            f"No run of {study.name} has an arm in {kept_arms} and an experiment in {names}. "
+            "Drop one of the filters."
+        )
+    searched = [experiment for experiment in kept if experiment.plan(scale).search is not None]
+    return [experiment for experiment in kept if experiment not in searched], searched
+
+
+def _on(task: Task, device: str) -> Task:
+    return dataclasses.replace(task, device=device) if isinstance(task, Timing) else task
