@@ -215,12 +215,12 @@ def cnn(
     Raises:
         ValueError: If nothing is left of the images after the poolings.
     """
-    inputs, height, width = image
-    side = [(size + 4 * (padding - 1)) // 2 for size in (height, width)]
-    side = [(size + 4 * (padding - 1)) // 2 for size in side]
+    inputs, *size = image
+    side = [(pixels + 4 * (padding - 1)) // 2 for pixels in size]
+    side = [(pixels + 4 * (padding - 1)) // 2 for pixels in side]
     if min(side) < 1:
         raise ValueError(
-            f"Images of {height} x {width} are too small for four 3 x 3 convolutions and two poolings "
+            f"Images of {size[0]} x {size[1]} are too small for four 3 x 3 convolutions and two poolings "
             f"with padding {padding}. Use `padding=1`."
         )
     features = channels * math.prod(side)
@@ -254,11 +254,11 @@ def vgg(image: Shape, num_classes: int, channels: int = 64, width: int = 4096) -
     Raises:
         ValueError: If nothing is left of the images after the poolings.
     """
-    inputs, height, width_of_image = image
-    side = [height // 8, width_of_image // 8]
+    inputs, *size = image
+    side = [pixels // 8 for pixels in size]
     if min(side) < 1:
         raise ValueError(
-            f"Images of {height} x {width_of_image} are too small for three poolings. Use 8 x 8 or more."
+            f"Images of {size[0]} x {size[1]} are too small for three poolings. Use 8 x 8 or more."
         )
     sizes = [inputs, channels, channels, *[2 * channels] * 2, *[4 * channels] * 2]
     convolutions = [

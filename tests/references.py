@@ -94,7 +94,9 @@ def mlp(features: int, num_classes: int, width: int, depth: int) -> nn.Sequentia
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, num_classes))
 
 
-def cnn(inputs: int, features: int, num_classes: int, channels: int, padding: int) -> nn.Sequential:
+def cnn(
+    inputs: int, features: int, num_classes: int, channels: int, padding: int, width: int = 1024
+) -> nn.Sequential:
     """Return the convolutional network of Baydin et al. (2022, Section 5.2)."""
 
     def pair(inputs: int) -> list[nn.Module]:
@@ -102,8 +104,25 @@ def cnn(inputs: int, features: int, num_classes: int, channels: int, padding: in
         second = nn.Conv2d(channels, channels, 3, padding=padding)
         return [first, nn.ReLU(), second, nn.ReLU(), nn.MaxPool2d(2)]
 
-    head = [nn.Flatten(), nn.Linear(features, 1024), nn.ReLU(), nn.Linear(1024, num_classes)]
+    head = [nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, num_classes)]
     return nn.Sequential(*pair(inputs), *pair(channels), *head)
+
+
+def vgg(inputs: int, features: int, num_classes: int, channels: int, width: int) -> nn.Sequential:
+    """Return the CIFAR-10 network of Rike & Førland (2022, Section III)."""
+
+    def pair(inputs: int, outputs: int) -> list[nn.Module]:
+        first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        return [first, nn.ReLU(), second, nn.ReLU(), nn.MaxPool2d(2)]
+
+    pairs = [
+        *pair(inputs, channels),
+        *pair(channels, 2 * channels),
+        *pair(2 * channels, 4 * channels),
+    ]
+    head = [nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, num_classes)]
+    return nn.Sequential(*pairs, *head)
 
 
 def laid_out_like(parameter: Tensor, leaf: Tensor) -> Tensor:

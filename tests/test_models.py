@@ -30,12 +30,22 @@ def test_number_of_parameters(name: str, options: dict[str, int], expected: int)
     assert build(name, MNIST, 10, **options).num_parameters == expected
 
 
+def test_number_of_parameters_on_cifar10() -> None:
+    assert (
+        build("vgg", (3, 32, 32), 10).num_parameters == 17_967_690
+    )  # as Rike & Førland count them
+
+
 # name, options, image, and the same network in torch.nn
 EQUIVALENT = {
     "logistic_regression": ({}, (1, 8, 8), references.logistic_regression(64, 10)),
     "mlp": ({"width": 16, "depth": 3}, (1, 8, 8), references.mlp(64, 10, 16, 3)),
     "cnn": ({"channels": 4, "padding": 1}, (1, 8, 8), references.cnn(1, 16, 10, 4, 1)),
     "cnn without padding": ({"channels": 3}, (2, 16, 18), references.cnn(2, 3, 10, 3, 0)),
+    "cnn with a narrow head": (
+        {"channels": 3, "width": 7}, (2, 16, 18), references.cnn(2, 3, 10, 3, 0, width=7)
+    ),
+    "vgg": ({"channels": 2, "width": 5}, (3, 16, 8), references.vgg(3, 16, 10, 2, 5)),
 }  # fmt: skip
 
 
@@ -160,11 +170,12 @@ def test_frozen_start() -> None:
 
 
 def test_bad_networks() -> None:
-    assert list(NETWORKS) == ["logistic_regression", "mlp", "cnn"]
+    assert list(NETWORKS) == ["logistic_regression", "mlp", "cnn", "vgg"]
     with pytest.raises(
-        ValueError, match=r"Unknown network 'vgg'. Choose from: logistic_regression, mlp, cnn."
+        ValueError,
+        match=r"Unknown network 'resnet'. Choose from: logistic_regression, mlp, cnn, vgg.",
     ):
-        build("vgg", MNIST, 10)
+        build("resnet", MNIST, 10)
     with pytest.raises(
         ValueError, match=r"`depth` and `width` must be at least 1. Found 0 and 1024."
     ):

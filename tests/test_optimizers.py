@@ -146,7 +146,7 @@ def test_one_step_of_each_by_hand() -> None:
         ("sgd", {"nesterov": True}, r"Nesterov's method needs `momentum` above 0. Found 0.0."),
         ("adam", {"beta1": 1.0}, r"`beta1` must be in \[0, 1\). Found 1.0."),
         ("adam", {"beta2": -1.0}, r"`beta2` must be in \[0, 1\). Found -1.0."),
-        ("lion", {}, r"Unknown optimizer 'lion'. Choose from: sgd, adam."),
+        ("lion", {}, r"Unknown optimizer 'lion'. Choose from: sgd, look_ahead, adam."),
     ],
 )
 def test_bad_settings(name: str, options: dict[str, float], message: str) -> None:
@@ -155,6 +155,6 @@ def test_bad_settings(name: str, options: dict[str, float], message: str) -> Non
 
 
 def test_names() -> None:
-    assert list(OPTIMIZERS) == ["sgd", "adam"]
+    assert list(OPTIMIZERS) == ["sgd", "look_ahead", "adam"]
     assert build("sgd", momentum=0.9) == Sgd(momentum=0.9)
     assert build("adam") == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8)

@@ -253,7 +253,7 @@ def test_evaluation_does_not_depend_on_its_batch(monkeypatch: pytest.MonkeyPatch
         ({"loss": "hinge"}, r"Unknown loss 'hinge'. Choose from: cross_entropy."),
         ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 0."),
         ({"batch_size": 1_001}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 1001."),
-        ({"network": use("vgg")}, r"Unknown network 'vgg'."),
+        ({"network": use("resnet")}, r"Unknown network 'resnet'."),
         ({"input_scaling": "bytes"}, r"one of unit, standardised; found 'bytes'."),
         ({"network": use("cnn")}, r"Images of 8 x 8 are too small"),
     ],
