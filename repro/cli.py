@@ -22,7 +22,7 @@ from rich.table import Table as Grid
 
 import studies
 from repro import __version__
-from repro.protocol import SCALES, Classification, RunSpec, Study, expand
+from repro.protocol import SCALES, Classification, Comparison, RunSpec, Study, comparisons, expand
 from repro.results import (
     RejectedFileError,
     Results,
@@ -135,7 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     run = verb(
         "run",
         _run,
-        "Run what a study declares and the store lacks; running it again resumes.",
+        "Run what a study declares and neither the store nor the published rows have; running it "
+        "again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
+        "optuna-dashboard.",
         epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
     )
     _choose_runs(run)
@@ -182,12 +184,11 @@ def _words(text: str) -> list[str]:
 
 
 def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
-    chosen = studies.names() if options.study == "all" else (options.study,)
     return tuple(
         spec
-        for name in chosen
+        for study in _chosen_studies(options)
         for spec in expand(
-            studies.get(name),
+            study,
             options.scale,
             arms=_words(options.arm),
             only=_words(options.only),
@@ -195,6 +196,23 @@ def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
             device=options.device,
         )
     )
+
+
+def _comparisons(options: argparse.Namespace) -> tuple[Comparison, ...]:
+    if _words(options.method):
+        return ()  # a search takes all methods of its comparison
+    return tuple(
+        comparison
+        for study in _chosen_studies(options)
+        for comparison in comparisons(
+            study, options.scale, arms=_words(options.arm), only=_words(options.only)
+        )
+    )
+
+
+def _chosen_studies(options: argparse.Namespace) -> list[Study]:
+    names = studies.names() if options.study == "all" else (options.study,)
+    return [studies.get(name) for name in names]
 
 
 def _all_studies() -> tuple[Study, ...]:
@@ -335,21 +353,26 @@ def _claims(options: argparse.Namespace, console: Console) -> int:
 
 
 def _run(options: argparse.Namespace, console: Console) -> int:
-    specs = _specs(options)  # a wrong name is said before PyTorch is asked for
+    # a wrong name is said before PyTorch is asked for
+    specs, searched = _specs(options), _comparisons(options)
 
     from repro import datasets, execution
     from repro.progress import Display
 
     execution.check_device(options.device)
     store = Store(options.store)
-    needed = {s.problem.dataset for s in specs if isinstance(s.problem, Classification)}
-    if any(spec.key not in store for spec in specs):
-        for name in sorted(needed):
-            datasets.load(name)  # missing data is said once, here, before any worker starts
+    published = load(studies.RESULTS).runs
+    known = set(published["key"])
+    problems = [s.problem for s in specs if s.key not in known and s.key not in store]
+    problems += [comparison.plan.problem for comparison in searched]
+    for name in sorted({p.dataset for p in problems if isinstance(p, Classification)}):
+        datasets.load(name)  # missing data is said once, here, before any worker starts
     with Display(console) as display:
-        outcome = execution.execute(
+        outcome = execution.search_and_execute(
             specs,
+            searched,
             store,
+            published=published,
             device=options.device,
             workers=options.workers,
             time_limit=options.time_limit,

@@ -1,6 +1,7 @@
 """Where runs happen: groups of runs go to this process or to a pool of single-threaded workers.
 
-A run is done when its file is in the store, so resuming is: run what is missing. Groups are formed from
+A run is done when its file is in the store, so resuming is: run what is missing. A search is a loop of that:
+what its finished runs call for next is run until nothing is. Groups are formed from
 what a study declares, never from what happens to be missing, so that a resumed run repeats the arithmetic
 of an undisturbed one. Training groups share the workers; timing groups follow, alone, in one process with
 the threads that their specifications name, because a busy neighbour would be in their numbers.
@@ -15,16 +16,21 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from repro.protocol import ClosedForm, RunSpec, Sampling, Task, Timing, Training
-from repro.results import Store, read_record
+import pandas as pd
+
+from repro.protocol import ClosedForm, Comparison, RunSpec, Sampling, Task, Timing, Training
+from repro.results import Store, read_record, read_store, tabulate
+
+if TYPE_CHECKING:
+    from repro.search import Score
 
 STACKED_REPLICAS = 16
 """Largest group trained together where stacking pays: closed forms and logistic regression.
@@ -116,6 +122,7 @@ def execute(
     specs: Sequence[RunSpec],
     store: Store,
     *,
+    published: Container[str] = (),
     device: str = "cpu",
     workers: int = 1,
     time_limit: float | None = None,
@@ -127,6 +134,7 @@ def execute(
     Args:
         specs: Runs as declared; finished ones are skipped.
         store: Where finished runs go.
+        published: Keys of runs that are finished elsewhere.
         device: `cpu` or `cuda`.
         workers: Processes for training runs; 1 means this process.
         time_limit: Seconds after which to stop; finished runs are kept.
@@ -144,7 +152,7 @@ def execute(
         raise ValueError(f"`workers` must be at least 1. Found {workers}.")
     check_device(device)
     started = time.monotonic()
-    missing = {spec.key for spec in specs if spec.key not in store}
+    missing = {s.key for s in specs if s.key not in published and s.key not in store}
     for path in (store.path(key) for key in sorted(missing)):
         if path.exists():
             read_record(path)  # unusable: said now, not when hours of work are to be written there
@@ -177,6 +185,96 @@ def execute(
         left=sum(not store.path(key).exists() for key in missing),  # others may write here too
         seconds=time.monotonic() - started,
     )
+
+
+def search_and_execute(
+    specs: Sequence[RunSpec],
+    comparisons: Sequence[Comparison],
+    store: Store,
+    *,
+    published: pd.DataFrame,
+    time_limit: float | None = None,
+    **options: Any,
+) -> Outcome:
+    """Run what is missing of given runs and of searches, batch after batch, then the winners' runs.
+
+    Args:
+        specs: Runs at given settings.
+        comparisons: Searched experiments.
+        store: Where finished runs go.
+        published: Runs table of what is finished elsewhere.
+        time_limit: Seconds after which to stop; finished runs are kept.
+        **options: As of `execute`.
+
+    Returns:
+        Counts over all batches and the time taken.
+
+    Raises:
+        ValueError: As `execute`, or if trials of another search are among the rows.
+    """
+    from repro import search
+
+    started = time.monotonic()
+    if comparisons:
+        search.refuse_other_searches(comparisons, published)
+        records, _ = read_store(store.directory)
+        search.refuse_other_searches(comparisons, tabulate(records)[0])
+    known = frozenset(published["key"])
+    scores = finished_scores(store, published)
+    total: Outcome | None = None
+    while True:
+        progress = [search.advance(comparison, scores) for comparison in comparisons]
+        batch = [run for state in progress for run in state.pending] + [
+            run
+            for comparison, state in zip(comparisons, progress, strict=True)
+            for method in comparison.experiment.methods
+            if method.name in state.winners
+            for run in comparison.report_runs(method, state.winners[method.name])
+        ]
+        left = None if time_limit is None else time_limit - (time.monotonic() - started)
+        outcome = execute([*specs, *batch], store, published=known, time_limit=left, **options)
+        if total is None:
+            total = outcome
+        else:
+            total = dataclasses.replace(
+                outcome,
+                done=total.done + outcome.done,
+                diverged=total.diverged + outcome.diverged,
+                cached=total.cached,
+            )
+        if comparisons:
+            search.write_journal(comparisons, scores, store.directory / "optuna.journal")
+        if outcome.left or not any(state.pending for state in progress):
+            return dataclasses.replace(total, seconds=time.monotonic() - started)
+
+
+def finished_scores(store: Store, published: pd.DataFrame) -> Callable[[str], Score | None]:
+    """Return a function that looks up the score of a finished run by its key.
+
+    Args:
+        store: Finished runs here.
+        published: Runs table of what is finished elsewhere.
+
+    Returns:
+        The function; it answers `None` for a run that has not finished.
+    """
+    from repro.search import Score
+
+    rows = zip(published["key"], published["score"], published["status"], strict=True)
+    known = {key: Score(float(score), status == "diverged") for key, score, status in rows}
+
+    def look_up(key: str) -> Score | None:
+        if key not in known:
+            try:
+                record = read_record(store.path(key))
+            except FileNotFoundError:
+                return None
+            value = record.measured["score"]
+            assert isinstance(value, (int, float))
+            known[key] = Score(float(value), record.status == "diverged")
+        return known[key]
+
+    return look_up
 
 
 def check_device(device: str) -> None:

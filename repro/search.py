@@ -1,0 +1,361 @@
+"""Equal-budget search: Optuna proposes, the rows decide, and nothing else is remembered.
+
+A search has no state of its own. Trials come from a scrambled Sobol sequence, asked for in fixed batches and
+told in trial order, so its whole course follows from its declaration and the scores of finished runs:
+`advance` replays it from them and says what has to be run next. Interrupted, resumed, repeated, or with any
+number of workers, it proposes the same trials and never one more.
+
+Every method of a comparison gets the same sequence over the same space. Where the winner of any of them lies
+near a bound, all of them get the same further trials in the decade beyond it (the edge rule).
+
+Only this module imports Optuna. `to_optuna` shows finished trials as Optuna studies, for
+`optuna.visualization`, and `write_journal` as a file that `optuna-dashboard` opens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+import secrets
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, FloatDistribution
+
+from repro.protocol import (
+    Comparison,
+    LogUniform,
+    Method,
+    RunSpec,
+    SearchSpace,
+    Settings,
+    Trial,
+    canonical_json,
+    settings,
+)
+
+SAMPLER = "optuna 5 QMCSampler, Sobol, scrambled"
+"""Part of a search's digest: another sampler proposes other trials."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What a search learns of a finished run: its score, finite also if it diverged."""
+
+    value: float
+    diverged: bool = False
+
+
+Scores: TypeAlias = Callable[[str], Score | None]
+"""The score of a finished run by its key; `None` where it has not finished."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A finished trial.
+
+    Attributes:
+        number: Number of the trial, from 0.
+        values: The searched hyperparameters.
+        score: Mean score of its runs, smaller is better.
+        diverged: Whether one of its runs diverged.
+        space: Where it was drawn from.
+    """
+
+    number: int
+    values: Settings
+    score: float
+    diverged: bool
+    space: SearchSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a comparison's search is.
+
+    Attributes:
+        pending: Runs that have to finish before it can go on; empty once it has ended.
+        trials: Finished trials by method, in trial order.
+        space: The space, with what the edge rule added.
+        winners: Best values by method, once the search has ended.
+        on_edge: Methods whose winner still lies near a bound although no more decades may be added.
+    """
+
+    pending: tuple[RunSpec, ...]
+    trials: Mapping[str, tuple[Scored, ...]]
+    space: SearchSpace
+    winners: Mapping[str, Settings] = dataclasses.field(default_factory=dict)
+    on_edge: tuple[str, ...] = ()
+
+
+def digest(comparison: Comparison) -> str:
+    """Return what identifies a search: problem, budget, space, sampler; trials of others never mix in.
+
+    Args:
+        comparison: The searched experiment.
+
+    Returns:
+        Twelve hexadecimal digits.
+    """
+    plan = dataclasses.replace(comparison.plan, repetitions=1)  # reporting more moves no trial
+    text = canonical_json({"plan": plan, "sampler": SAMPLER})
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def advance(comparison: Comparison, scores: Scores) -> Progress:
+    """Replay a search from finished runs and return what it needs next.
+
+    Args:
+        comparison: The searched experiment.
+        scores: Looks finished runs up.
+
+    Returns:
+        The pending runs of the next batch of every method, or the winners.
+    """
+    search = comparison.search
+    methods = comparison.experiment.methods
+    asking = {method.name: _Asking(comparison, method) for method in methods}
+    stages = [(search.space, search.num_trials)]
+    bounds = dict(search.space.ranges)
+    added: dict[tuple[str, str], int] = {}
+    while True:
+        space, count = stages[-1]
+        pending = [run for asked in asking.values() for run in asked.go(space, count, scores)]
+        trials = {name: tuple(asked.trials) for name, asked in asking.items()}
+        grown = SearchSpace(tuple(bounds.items()))
+        if pending:
+            return Progress(tuple(pending), trials, grown)
+        best = {name: min(done, key=lambda t: (t.score, t.number)) for name, done in trials.items()}
+        near = [
+            (parameter, side)
+            for parameter in bounds
+            for side in ("low", "high")
+            if any(
+                is_near(trial.values, parameter, side, bounds, search.edge)
+                for trial in best.values()
+            )
+        ]
+        open_ = [edge for edge in near if added.get(edge, 0) < search.max_extensions]
+        if not open_:
+            return Progress(
+                (),
+                trials,
+                grown,
+                {name: trial.values for name, trial in best.items()},
+                tuple(
+                    name
+                    for name, trial in best.items()
+                    if any(is_near(trial.values, p, side, bounds, search.edge) for p, side in near)
+                ),
+            )
+        parameter, side = edge = open_[0]
+        added[edge] = added.get(edge, 0) + 1
+        old = bounds[parameter]
+        decade = (
+            LogUniform(old.low / 10, old.low)
+            if side == "low"
+            else LogUniform(old.high, old.high * 10)
+        )
+        stages.append(
+            (SearchSpace(tuple({**bounds, parameter: decade}.items())), search.extension_trials)
+        )
+        bounds[parameter] = LogUniform(min(old.low, decade.low), max(old.high, decade.high))
+
+
+def is_near(
+    values: Settings, parameter: str, side: str, bounds: Mapping[str, LogUniform], edge: float
+) -> bool:
+    """Tell whether a value lies within a share of the log range of one of its bounds.
+
+    Args:
+        values: The hyperparameters.
+        parameter: Which of them.
+        side: `low` or `high`.
+        bounds: The ranges searched.
+        edge: The share.
+
+    Returns:
+        Whether it does.
+    """
+    value = dict(values)[parameter]
+    assert isinstance(value, float)
+    bound = bounds[parameter]
+    place = math.log(value / bound.low) / math.log(bound.high / bound.low)
+    return place < edge if side == "low" else place > 1.0 - edge
+
+
+class _Asking:
+    """Ask and tell of one method, in memory, from the first trial on."""
+
+    def __init__(self, comparison: Comparison, method: Method) -> None:
+        self.comparison, self.method = comparison, method
+        self.search_digest = digest(comparison)
+        self.sampler = _sampler(comparison.search.seed)
+        with _quiet():
+            self.study = optuna.create_study(sampler=self.sampler)
+        self.trials: list[Scored] = []
+
+    def go(self, space: SearchSpace, count: int, scores: Scores) -> Iterator[RunSpec]:
+        """Ask for a stage's trials batch by batch; yield the runs of the first unfinished batch."""
+        self.sampler.space = _distributions(space)
+        while count:
+            size = min(count, self.comparison.search.batch)
+            count -= size
+            # asked for all at once, told in their order: workers and interruptions change neither
+            asked = [self.study.ask(self.sampler.space) for _ in range(size)]
+            runs = [
+                self.comparison.trial_runs(
+                    self.method, Trial(trial.number, self.search_digest), settings(trial.params)
+                )
+                for trial in asked
+            ]
+            found = [[scores(run.key) for run in members] for members in runs]
+            if any(score is None for members in found for score in members):
+                yield from (run for members in runs for run in members)
+                return
+            for trial, members in zip(asked, found, strict=True):
+                finished = [score for score in members if score is not None]
+                value = math.fsum(score.value for score in finished) / len(finished)
+                diverged = any(score.diverged for score in finished)
+                self.study.tell(trial, value)
+                self.trials.append(
+                    Scored(trial.number, settings(trial.params), value, diverged, space)
+                )
+
+
+class _DeclaredSpaceSampler(optuna.samplers.QMCSampler):
+    """Sobol over a space that is declared, not inferred: its first trial belongs to the sequence too."""
+
+    space: dict[str, BaseDistribution]
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return the declared space."""
+        del study, trial
+        return self.space
+
+
+def _sampler(seed: int) -> _DeclaredSpaceSampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # every argument given: defaults have changed between versions
+        return _DeclaredSpaceSampler(
+            qmc_type="sobol",
+            scramble=True,
+            seed=seed,
+            independent_sampler=optuna.samplers.RandomSampler(seed=seed),
+            warn_asynchronous_seeding=False,
+            warn_independent_sampling=True,
+        )
+
+
+def _distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    return {
+        name: FloatDistribution(bound.low, bound.high, log=True) for name, bound in space.ranges
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # one line a study on stderr tells the user nothing here
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+def refuse_other_searches(comparisons: Iterable[Comparison], runs: pd.DataFrame) -> None:
+    """Raise if rows hold trials of the same comparison from another search.
+
+    Args:
+        comparisons: What is about to be searched.
+        runs: A runs table.
+
+    Raises:
+        ValueError: If there are; the message says how to start anew.
+    """
+    tuned = runs[runs["role"] == "tune"]
+    for comparison in comparisons:
+        own = digest(comparison)
+        same = tuned[
+            (tuned["study"] == comparison.study)
+            & (tuned["experiment"] == comparison.experiment.name)
+            & (tuned["scale"] == comparison.experiment.label(comparison.scale))
+        ]
+        if len(other := sorted(set(same["search"]) - {own})):
+            raise ValueError(
+                f"The rows of {comparison.study}, {comparison.experiment.name} hold {len(same)} trials "
+                f"of search {other[0]}, of another space, budget or sampler; this one is {own} "
+                f"({SAMPLER}). Trials of two searches do not mix: rename the experiment, or start anew "
+                "with `--store` on an empty folder and these rows taken out of studies/results."
+            )
+
+
+def to_optuna(
+    comparison: Comparison, scores: Scores, storage: optuna.storages.BaseStorage | None = None
+) -> dict[str, optuna.Study]:
+    """Return the finished trials of a comparison as Optuna studies, for `optuna.visualization`.
+
+    Args:
+        comparison: The searched experiment.
+        scores: Looks finished runs up.
+        storage: Where the studies are put; in memory by default.
+
+    Returns:
+        A study by method, named `study/experiment/scale/method`.
+    """
+    progress = advance(comparison, scores)
+    prefix = (
+        f"{comparison.study}/{comparison.experiment.name}"
+        f"/{comparison.experiment.label(comparison.scale)}"
+    )
+    studies = {}
+    for method, trials in progress.trials.items():
+        with _quiet():
+            study = optuna.create_study(
+                study_name=f"{prefix}/{method}", storage=storage, direction="minimize"
+            )
+        for trial in trials:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=dict(trial.values),
+                    distributions=_distributions(trial.space),
+                    value=trial.score,
+                    user_attrs={"diverged": trial.diverged, "sampler": SAMPLER},
+                )
+            )
+        studies[method] = study
+    return studies
+
+
+def write_journal(comparisons: Iterable[Comparison], scores: Scores, path: Path) -> None:
+    """Write the finished trials of comparisons as a journal file, which `optuna-dashboard` opens.
+
+    The file is a view: it is written anew, whole, and never read back.
+
+    Args:
+        comparisons: The searched experiments.
+        scores: Looks finished runs up.
+        path: The file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}-{secrets.token_hex(8)}"
+    try:
+        backend = optuna.storages.journal.JournalFileBackend(
+            str(temporary), lock_obj=optuna.storages.journal.JournalFileOpenLock(str(temporary))
+        )
+        storage = optuna.storages.JournalStorage(backend)
+        for comparison in comparisons:
+            to_optuna(comparison, scores, storage)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
