@@ -1,5 +1,10 @@
-"""Update rules in lockstep with `torch.optim`: three rates in one stack against three separate runs."""
+"""Update rules in lockstep with `torch.optim`: three rates in one stack against three separate runs.
 
+Rules that `torch.optim` lacks are held to their formulas, written out one rate at a time.
+"""
+
+import copy
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +13,7 @@ from references import draw
 from torch import Tensor
 
 from repro.autodiff import Params
-from repro.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd, build
+from repro.optimizers import OPTIMIZERS, Adam, LookAhead, Optimizer, Sgd, build
 
 RATES = (0.003, 0.05, 0.2)
 STEPS = 50
@@ -38,6 +43,11 @@ LOCKSTEP: dict[str, tuple[Optimizer, MakeReference]] = {
         Adam(beta1=0.8, beta2=0.95, epsilon=1e-3, weight_decay=0.1),
         lambda p, lr: torch.optim.Adam(p, lr, betas=(0.8, 0.95), eps=1e-3, weight_decay=0.1),
     ),
+}
+RULES: dict[str, Optimizer] = {
+    **{name: optimizer for name, (optimizer, _) in LOCKSTEP.items()},
+    "look-ahead": LookAhead(momentum=0.9),
+    "adam, epsilon inside": Adam(epsilon=1e-2, epsilon_inside=True),
 }
 
 
@@ -88,9 +98,98 @@ def test_rates_may_change_from_step_to_step(name: str) -> None:
         torch.testing.assert_close(leaf[1], alone[index].detach(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LOCKSTEP)
+def decaying(step: int) -> Tensor:
+    return torch.tensor(RATES, dtype=torch.float64) / (1 + step)
+
+
+def constant(step: int) -> Tensor:
+    del step
+    return torch.tensor(RATES, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("momentum", [0.367, 0.9])
+@pytest.mark.parametrize("rates", [constant, decaying])
+def test_look_ahead_follows_its_formula(rates: Callable[[int], Tensor], momentum: float) -> None:
+    optimizer, ahead = LookAhead(momentum), starts(torch.float64)
+    state = optimizer.init(ahead)
+    theta = {name: leaf.clone() for name, leaf in ahead.items()}
+    velocity = {name: torch.zeros_like(leaf) for name, leaf in ahead.items()}
+    for step in range(STEPS):
+        optimizer.update({n: slope(p, step) for n, p in ahead.items()}, state, ahead, rates(step))
+        for name, replica in itertools.product(theta, range(3)):
+            at, v = theta[name][replica], velocity[name][replica]
+            v = momentum * v - rates(step)[replica] * slope(at + momentum * v, step)
+            theta[name][replica], velocity[name][replica] = at + v, v
+        judged = optimizer.evaluated(ahead, state)
+        assert isinstance(judged, dict)
+        for name, leaf in theta.items():
+            torch.testing.assert_close(judged[name], leaf, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(
+                ahead[name], leaf + momentum * velocity[name], rtol=1e-12, atol=1e-12
+            )
+
+
+@pytest.mark.parametrize("rates", [constant, decaying])
+def test_look_ahead_points_are_nesterovs_iterates_at_a_constant_rate(
+    rates: Callable[[int], Tensor],
+) -> None:
+    points: dict[str, Tensor] = {}
+    for name, optimizer in (
+        ("look-ahead", LookAhead(momentum=0.9)),
+        ("nesterov", Sgd(momentum=0.9, nesterov=True)),
+    ):
+        params = starts(torch.float64)
+        state = optimizer.init(params)
+        for step in range(STEPS):
+            optimizer.update(
+                {n: slope(p, step) for n, p in params.items()}, state, params, rates(step)
+            )
+        points[name] = params["weight"]
+    close = torch.isclose(points["look-ahead"], points["nesterov"], rtol=1e-10, atol=1e-10)
+    assert bool(close.all()) == (rates is constant)
+
+
+@pytest.mark.parametrize("rates", [constant, decaying])
+def test_adam_with_epsilon_inside_follows_its_formula(rates: Callable[[int], Tensor]) -> None:
+    beta1, beta2, epsilon = 0.8, 0.95, 0.3
+    optimizer, params = Adam(beta1, beta2, epsilon, epsilon_inside=True), starts(torch.float64)
+    state = optimizer.init(params)
+    naive = {name: leaf.clone() for name, leaf in params.items()}
+    first, second = ({name: torch.zeros_like(p) for name, p in naive.items()} for _ in range(2))
+    for step in range(STEPS):
+        optimizer.update({n: slope(p, step) for n, p in params.items()}, state, params, rates(step))
+        for name, replica in itertools.product(naive, range(3)):
+            g = slope(naive[name][replica], step)
+            m = first[name][replica] = beta1 * first[name][replica] + (1 - beta1) * g
+            v = second[name][replica] = beta2 * second[name][replica] + (1 - beta2) * g**2
+            m_hat, v_hat = m / (1 - beta1 ** (step + 1)), v / (1 - beta2 ** (step + 1))
+            naive[name][replica] -= rates(step)[replica] * m_hat / torch.sqrt(v_hat + epsilon)
+        for name, leaf in naive.items():
+            torch.testing.assert_close(params[name], leaf, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_judging_moves_nothing(name: str) -> None:
+    optimizer = RULES[name]
+    params: Params = starts(torch.float64)
+    assert isinstance(params, dict)
+    state = optimizer.init(params)
+    judged = optimizer.evaluated(params, state)
+    assert isinstance(judged, dict)
+    assert all(torch.equal(judged[n], params[n]) for n in params)  # no velocity before a step
+    optimizer.update({n: slope(p, 0) for n, p in params.items()}, state, params, constant(0))
+    before = copy.deepcopy((params, state))
+    judged = optimizer.evaluated(params, state)
+    torch.testing.assert_close((params, state), before, rtol=0.0, atol=0.0)
+    assert isinstance(judged, dict)
+    assert list(judged) == list(params)
+    if not isinstance(optimizer, LookAhead):
+        assert judged is params
+
+
+@pytest.mark.parametrize("name", RULES)
 def test_a_tensor_is_updated_in_place_and_the_gradient_left_alone(name: str) -> None:
-    optimizer, _ = LOCKSTEP[name]
+    optimizer = RULES[name]
     params = draw(2, 3)
     where, before = params.data_ptr(), params.clone()
     gradient = draw(2, 3, seed=1)
@@ -104,9 +203,9 @@ def test_a_tensor_is_updated_in_place_and_the_gradient_left_alone(name: str) -> 
     assert torch.equal(gradient, kept)
 
 
-@pytest.mark.parametrize("name", LOCKSTEP)
+@pytest.mark.parametrize("name", RULES)
 def test_a_diverged_replica_spoils_itself_alone(name: str) -> None:
-    optimizer, _ = LOCKSTEP[name]
+    optimizer = RULES[name]
     rates = torch.tensor(RATES, dtype=torch.float64)
     well, spoilt = starts(torch.float64), starts(torch.float64)
     for params in (well, spoilt):
@@ -134,7 +233,11 @@ def test_one_step_of_each_by_hand() -> None:
     assert stepped(Sgd(weight_decay=0.2)) == pytest.approx(1.0 - 0.1 * (0.5 + 0.2))
     assert stepped(Sgd(momentum=0.9)) == pytest.approx(1.0 - 0.1 * 0.5)
     assert stepped(Sgd(momentum=0.9, nesterov=True)) == pytest.approx(1.0 - 0.1 * 0.5 * 1.9)
+    # one step, and the look ahead along it
+    assert stepped(LookAhead(momentum=0.9)) == pytest.approx(1.0 - 0.1 * 0.5 * 1.9)
     assert stepped(Adam()) == pytest.approx(1.0 - 0.1, rel=1e-6)  # the first step is the rate
+    inside = Adam(epsilon=0.11, epsilon_inside=True)
+    assert stepped(inside) == pytest.approx(1.0 - 0.1 * 0.5 / 0.6)  # 0.25 + 0.11 = 0.6^2
 
 
 @pytest.mark.parametrize(
@@ -144,6 +247,10 @@ def test_one_step_of_each_by_hand() -> None:
         ("sgd", {"momentum": -0.1}, r"`momentum` must be in \[0, 1\). Found -0.1."),
         ("sgd", {"momentum": float("nan")}, r"`momentum` must be in \[0, 1\). Found nan."),
         ("sgd", {"nesterov": True}, r"Nesterov's method needs `momentum` above 0. Found 0.0."),
+        ("look_ahead", {"momentum": 0.0}, r"`momentum` must be in \(0, 1\). Found 0.0."),
+        ("look_ahead", {"momentum": 1.0}, r"`momentum` must be in \(0, 1\). Found 1.0."),
+        ("look_ahead", {"momentum": -0.1}, r"`momentum` must be in \(0, 1\). Found -0.1."),
+        ("look_ahead", {"momentum": float("nan")}, r"`momentum` must be in \(0, 1\). Found nan."),
         ("adam", {"beta1": 1.0}, r"`beta1` must be in \[0, 1\). Found 1.0."),
         ("adam", {"beta2": -1.0}, r"`beta2` must be in \[0, 1\). Found -1.0."),
         ("lion", {}, r"Unknown optimizer 'lion'. Choose from: sgd, look_ahead, adam."),
@@ -157,4 +264,5 @@ def test_bad_settings(name: str, options: dict[str, float], message: str) -> Non
 def test_names() -> None:
     assert list(OPTIMIZERS) == ["sgd", "look_ahead", "adam"]
     assert build("sgd", momentum=0.9) == Sgd(momentum=0.9)
-    assert build("adam") == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8)
+    assert build("look_ahead", momentum=0.5) == LookAhead(momentum=0.5)
+    assert build("adam") == Adam(beta1=0.9, beta2=0.999, epsilon=1e-8, epsilon_inside=False)
