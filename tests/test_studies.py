@@ -1,6 +1,7 @@
 """One contract for every study."""
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 import studies
 from repro import datasets, estimators, models, optimizers, timing
+from repro.problems.classification import LOSSES
 from repro.problems.closed_form import FUNCTIONS
 from repro.protocol import (
     SCALES,
@@ -16,8 +18,10 @@ from repro.protocol import (
     Fact,
     Method,
     Problem,
+    Scale,
     Study,
     Timing,
+    comparisons,
     expand,
 )
 from repro.training import Schedule
@@ -122,6 +126,7 @@ def test_components_exist(study: Study) -> None:
         assert method.optimizer.name in optimizers.OPTIMIZERS
         optimizers.build(method.optimizer.name, **method.optimizer.options())
         assert method.schedule in Schedule.KINDS
+        assert method.loss is None or method.loss in LOSSES
 
 
 @every_study
@@ -158,11 +163,23 @@ def test_schedules_have_their_hyperparameters(study: Study) -> None:
     for experiment in study.experiments:
         if type(experiment.full.task).__name__ == "Sampling":
             continue
-        for method in experiment.methods:
-            for hyperparameters in experiment.hyperparameters:
-                constant = method.schedule == "constant"
-                needed = {"learning_rate"} if constant else {"learning_rate", "decay"}
-                assert needed <= set(dict(hyperparameters)), experiment.name
+        for method, scale in itertools.product(experiment.methods, SCALES):
+            search = experiment.plan(scale).search
+            searched = {} if search is None else dict(search.space.ranges)
+            constant = method.schedule == "constant"
+            needed = {"learning_rate"} if constant else {"learning_rate", "decay"}
+            for given in experiment.settings_of(method):
+                assert needed <= {*dict(given), *searched}, experiment.name
+                assert not set(dict(given)) & set(searched), experiment.name
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@every_study
+def test_a_search_starts_from_one_setting(study: Study, scale: Scale) -> None:
+    for comparison in comparisons(study, scale):
+        for method in comparison.experiment.methods:
+            assert len(comparison.experiment.settings_of(method)) == 1
+        assert len(comparison.search.space.ranges) >= 1
 
 
 @every_study
