@@ -18,6 +18,7 @@ from torch import Tensor
 from repro import estimators, optimizers, problems
 from repro.autodiff import Params, leaves
 from repro.environment import describe, now, synchronize
+from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training, derive_seed
 from repro.results import Curve, Record
 
@@ -86,7 +87,7 @@ def train(
             metrics = problem.evaluate(judged, replicas, "validation")
             log.note(step, {**metrics, "parameter_norm": _norm(judged)})
         if task.test_every and (step % task.test_every == 0 or at_end):
-            assert isinstance(problem, problems.ClassificationProblem)
+            assert isinstance(problem, ClassificationProblem)
             seen = problem.look_at_test(judged, replicas, step)
             log.note(step, {f"test_{name}": values for name, values in seen.items()})
 
