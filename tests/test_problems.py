@@ -7,13 +7,17 @@ import math
 import pytest
 import references
 import torch
-from references import beale_gradient, gradient, load_, rosenbrock_gradient
+from references import beale_gradient, draw, gradient, load_, rosenbrock_gradient
 from torch import Tensor, nn
 
 from repro import problems
-from repro.autodiff import Params
+from repro.autodiff import Params, value_and_directional_derivatives, value_and_gradient
 from repro.problems import classification
-from repro.problems.classification import ClassificationProblem
+from repro.problems.classification import (
+    ClassificationProblem,
+    clamped_cross_entropy,
+    cross_entropy,
+)
 from repro.problems.closed_form import FUNCTIONS, ClosedFormProblem, beale, rosenbrock
 from repro.protocol import Classification, ClosedForm, Problem, Replica, derive_seed, use
 
@@ -247,10 +251,166 @@ def test_evaluation_does_not_depend_on_its_batch(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(whole[name], pieces[name], rtol=1e-12, atol=0.0)
 
 
+# Looking at the test split while training
+
+
+def look(problem: ClassificationProblem, replicas: list[Replica], step: int) -> dict[str, Tensor]:
+    """Every replica at the same parameters, so that only examples can differ."""
+    start = problem.network.start([torch.Generator().manual_seed(0)], problem.dtype, CPU)
+    params = {name: leaf.expand(len(replicas), *leaf.shape[1:]) for name, leaf in start.items()}
+    return problem.look_at_test(params, replicas, step)
+
+
+def test_a_look_is_an_evaluation_of_the_test_split() -> None:
+    problem = digits()
+    params = problem.start([FIRST, SECOND])
+    seen = problem.look_at_test(params, [FIRST, SECOND], 3)
+    whole = problem.evaluate(params, [FIRST, SECOND], "test")
+    assert list(seen) == ["loss", "accuracy", "last_batch_loss"]
+    for name, values in whole.items():
+        torch.testing.assert_close(seen[name], values, rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "last"), [(64, 52), (16, 4), (499, 1), (100, 100), (500, 500), (501, 500)]
+)
+def test_the_last_batch_is_what_the_others_leave(
+    batch_size: int, last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = digits(dataclasses.replace(DIGITS, batch_size=batch_size))
+    num = len(problem.test_labels)
+    assert num == 500
+    # the loss of replica r is one on example r alone: the mean over a batch tells whether r is in it
+    monkeypatch.setattr(problem, "network", lambda _, images: images.flatten(2))
+    monkeypatch.setattr(problem, "loss", lambda *_: torch.eye(num, dtype=torch.float64))
+    found = problem.look_at_test({}, [FIRST] * num, 5)["last_batch_loss"]
+    assert int((found > 0.0).sum()) == last
+    assert found[found > 0.0].tolist() == pytest.approx([1.0 / last] * last, rel=1e-12)
+
+
+def test_the_last_batch_is_that_of_a_shuffled_pass() -> None:
+    problem = digits()
+    params = problem.start([SECOND])
+    module = reference_of(problem, params)
+    seed = derive_seed("test order 7", DIGITS.name, "report", 1)
+    rows = torch.randperm(500, generator=torch.Generator().manual_seed(seed))[:52]
+    expected = nn.functional.cross_entropy(
+        module(problem.test_images[rows]), problem.test_labels[rows]
+    )
+    found = problem.look_at_test(params, [SECOND], 7)["last_batch_loss"]
+    assert found.item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_the_last_batch_belongs_to_problem_repetition_and_step() -> None:
+    alone = look(digits(), [SECOND], 7)["last_batch_loss"]
+    company = look(digits(), [TUNING, SECOND, FIRST, SECOND], 7)["last_batch_loss"]
+    assert company[1] == company[3] == pytest.approx(alone.item(), rel=1e-12)
+    renamed = digits(dataclasses.replace(DIGITS, name="digits other"))
+    others = [
+        look(digits(), [FIRST], 7),
+        look(digits(), [TUNING], 7),
+        look(digits(), [SECOND], 8),
+        look(renamed, [SECOND], 7),
+    ]
+    losses = {round(seen["last_batch_loss"].item(), 9) for seen in others}
+    assert len(losses | {round(alone.item(), 9)}) == 5
+    for seen in others:  # the same parameters on the same whole split
+        assert seen["loss"].item() == pytest.approx(look(digits(), [SECOND], 7)["loss"].item())
+
+
+# Losses
+
+PROBABILITIES = (0.0, 1e-9, 0.25, 0.9, 1.0)
+"""Of the true one of two classes; the first two and the last are out of range in float32."""
+
+
+def logits_of(probabilities: tuple[float, ...], dtype: torch.dtype) -> Tensor:
+    """Logits `(n, 2)` whose softmax gives the first class these probabilities."""
+    gaps = [
+        math.copysign(200.0, p - 0.5) if p in (0.0, 1.0) else math.log(p / (1.0 - p))
+        for p in probabilities
+    ]
+    return torch.tensor([[gap, 0.0] for gap in gaps], dtype=dtype)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
+def test_clamping_changes_nothing_within_the_range(dtype: torch.dtype, rtol: float) -> None:
+    logits = draw(3, 7, 10, dtype=dtype)
+    labels = torch.randint(10, (3, 7), generator=torch.Generator().manual_seed(1))
+    found = clamped_cross_entropy(logits, labels)
+    assert found.shape == (3, 7)
+    torch.testing.assert_close(found, cross_entropy(logits, labels), rtol=rtol, atol=0.0)
+    expected = nn.functional.cross_entropy(logits[1], labels[1], reduction="none")
+    torch.testing.assert_close(found[1], expected, rtol=rtol, atol=0.0)
+
+
+def test_a_clamped_loss_is_bounded() -> None:
+    labels = torch.zeros(5, dtype=torch.int64)
+    single = clamped_cross_entropy(logits_of(PROBABILITIES, torch.float32), labels).tolist()
+    eps = 2.0**-23
+    expected = [-math.log(p) for p in (eps, eps, 0.25, 0.9, 1.0 - eps)]
+    assert single == pytest.approx(expected, rel=1e-6)
+    assert single[0] == pytest.approx(15.942385, rel=1e-7)
+    assert single[-1] == pytest.approx(1.1920930e-7, rel=1e-6)
+    # in double precision the range is wider: 1e-9 is within
+    double = clamped_cross_entropy(logits_of(PROBABILITIES, torch.float64), labels).tolist()
+    assert double[:2] == pytest.approx([52.0 * math.log(2.0), 9.0 * math.log(10.0)], rel=1e-9)
+    assert cross_entropy(logits_of((0.0,), torch.float32), labels[:1]).item() == 200.0
+
+
+@pytest.mark.parametrize("mode", ["backward", "forward", "forward, two tangents"])
+def test_a_clamped_loss_is_flat_out_of_range(mode: str) -> None:
+    logits, labels = logits_of(PROBABILITIES, torch.float32), torch.zeros(5, dtype=torch.int64)
+
+    def loss(params: Params) -> Tensor:
+        assert isinstance(params, Tensor)
+        return clamped_cross_entropy(params, labels)
+
+    # d loss / d logits is softmax minus one-hot: (p - 1, 1 - p) for the first of two classes
+    tangents = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    if mode == "backward":
+        value, gradient_ = value_and_gradient(loss, logits)
+        assert isinstance(gradient_, Tensor)
+        slopes = gradient_ @ tangents.T
+    else:
+        count = 1 if mode == "forward" else 2
+        directions = tangents[:count, None, :].expand(count, 5, 2)
+        value, derivatives = value_and_directional_derivatives(loss, logits, directions)
+        slopes = derivatives.T
+    torch.testing.assert_close(value, loss(logits))
+    assert slopes[[0, 1, 4]].tolist() == [[0.0] * slopes.shape[1]] * 3  # not NaN either
+    expected = torch.tensor([[-0.75, 1.5], [-0.1, 0.2]])[:, : slopes.shape[1]]
+    torch.testing.assert_close(slopes[[2, 3]], expected, rtol=1e-5, atol=0.0)
+
+
+def test_a_clamped_objective_is_the_mean_over_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = digits(dataclasses.replace(DIGITS, loss="clamped_cross_entropy"))
+    params = problem.start([FIRST, SECOND])
+    assert isinstance(params, dict)
+    for leaf in params.values():
+        leaf.mul_(25.0)  # sure enough of itself to leave the range
+    objective = next(problem.batches([FIRST, SECOND]))
+    ((images, labels),) = batches(problem, [FIRST, SECOND], 1, monkeypatch)
+    eps, clamped = 2.0**-52, 0
+    for replica in range(2):
+        probabilities = reference_of(problem, params, replica)(images[replica]).softmax(1)
+        losses = []
+        for row, label in zip(probabilities.tolist(), labels[replica].tolist(), strict=True):
+            losses.append(-math.log(min(max(row[label], eps), 1.0 - eps)))
+            clamped += not eps <= row[label] <= 1.0 - eps
+        assert len(losses) == 64
+        expected = math.fsum(losses) / 64
+        assert objective(params)[replica].item() == pytest.approx(expected, rel=1e-9)
+    assert clamped > 0
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"loss": "hinge"}, r"Unknown loss 'hinge'. Choose from: cross_entropy."),
+        (
+            {"loss": "hinge"},
+            r"^Unknown loss 'hinge'\. Choose from: cross_entropy, clamped_cross_entropy\.$",
+        ),
         ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 0."),
         ({"batch_size": 1_001}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 1001."),
         ({"network": use("resnet")}, r"Unknown network 'resnet'."),
