@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import references
@@ -24,6 +25,7 @@ from repro.protocol import (
     RunSpec,
     Sampling,
     Training,
+    Trial,
     expand,
     settings,
     use,
@@ -194,6 +196,171 @@ def test_lockstep_with_torch_nn_and_torch_optim(
     assert measured(record, "parameter_norm") == pytest.approx(norm, rel=1e-5)
     assert measured(record, "validation_loss") == curve(record, "loss", "validation")[30]
     assert measured(record, "score") == record.measured["validation_loss"]
+
+
+def test_look_ahead_methods_are_judged_behind_the_point_they_look_at() -> None:
+    mu, rate, decay = 0.9, 2.0**-10, 0.01
+    method = Method(
+        "look-ahead", use("backpropagation"), use("look_ahead", momentum=mu), "exponential"
+    )
+    task = Training(60, 20, precision="float64")
+    record = one(run(method=method, learning_rate=rate, task=task, decay=decay))
+    beale = FUNCTIONS["beale"]
+    theta = torch.tensor(BEALE.start, dtype=torch.float64)
+    velocity = torch.zeros_like(theta)
+    path, losses = {0: theta}, []
+    for step in range(60):
+        ahead = theta + mu * velocity
+        losses.append(float(beale(ahead)))
+        velocity = mu * velocity - rate * math.exp(-decay * step) * gradient(beale, ahead)
+        theta = theta + velocity
+        path[step + 1] = theta
+    assert list(curve(record, "loss").values()) == pytest.approx(losses, rel=1e-9)
+    judged = {step: path[step] for step in (0, 20, 40, 60)}
+    for name, quantity in (
+        ("x0", lambda p: p[0]),
+        ("x1", lambda p: p[1]),
+        ("value", beale),
+        ("parameter_norm", torch.linalg.vector_norm),
+    ):
+        expected = {step: float(quantity(point)) for step, point in judged.items()}
+        assert curve(record, name) == pytest.approx(expected, rel=1e-9)
+    assert measured(record, "value") == pytest.approx(float(beale(theta)), rel=1e-9)
+    assert measured(record, "value") != pytest.approx(float(beale(theta + mu * velocity)), rel=1e-3)
+
+
+def test_every_split_judges_a_look_ahead_method_at_one_point() -> None:
+    # at a constant rate the look-ahead points are the iterates of Nesterov's method
+    task = Training(20, 10, precision="float64", test_every=10)
+    ahead, nesterov = (
+        one(run(MLP, Method("test", use("backpropagation"), optimizer), 0.05, task=task))
+        for optimizer in (
+            use("look_ahead", momentum=0.9),
+            use("sgd", momentum=0.9, nesterov=True),
+        )
+    )
+    losses = (list(curve(record, "loss", "train").values()) for record in (ahead, nesterov))
+    assert next(losses) == pytest.approx(next(losses), rel=1e-6)
+    for split in ("validation", "test"):
+        behind, at = (curve(record, "loss", split) for record in (ahead, nesterov))
+        assert behind[0] == at[0]
+        assert abs(behind[20] / at[20] - 1.0) > 1e-3
+    assert measured(ahead, "test_loss") == curve(ahead, "loss", "test")[20]
+
+
+# A method's own loss
+
+
+def test_a_method_trains_its_own_loss() -> None:
+    loss = "clamped_cross_entropy"
+    task = Training(20, 10, loss_limit=1e30)
+    own, declared, neither = (
+        one(run(problem, method, 100.0, task=task))  # a rate that leaves the range
+        for problem, method in (
+            (LOGISTIC, dataclasses.replace(BACKPROPAGATION, loss=loss)),
+            (dataclasses.replace(LOGISTIC, loss=loss), BACKPROPAGATION),
+            (LOGISTIC, BACKPROPAGATION),
+        )
+    )
+    assert own.curves == declared.curves
+    bound = -math.log(2.0**-23) * (1.0 + 1e-6)  # float32
+    for split in ("train", "validation"):
+        assert max(curve(own, "loss", split).values()) <= bound
+        assert max(curve(neither, "loss", split).values()) > bound
+        first = curve(neither, "loss", split)[0]  # the same start, on the same examples
+        assert curve(own, "loss", split)[0] == pytest.approx(first, rel=1e-6)
+    for name in ("train_loss", "validation_loss", "test_loss"):
+        assert measured(own, name) <= bound
+
+
+def test_a_formula_has_no_other_loss() -> None:
+    method = dataclasses.replace(BACKPROPAGATION, loss="clamped_cross_entropy")
+    assert one(run(method=method)).curves == one(run()).curves
+
+
+# The test split
+
+
+@pytest.mark.parametrize(
+    ("every", "steps"), [(7, [0, 7, 14, 20]), (10, [0, 10, 20]), (30, [0, 20])]
+)
+def test_a_paper_that_looks_at_the_test_split_has_its_curves(every: int, steps: list[int]) -> None:
+    looking = one(run(MLP, FORWARD, task=Training(20, 10, test_every=every)))
+    assert {c.metric for c in looking.curves if c.split == "test"} == {
+        "loss",
+        "accuracy",
+        "last_batch_loss",
+    }
+    for metric in ("loss", "accuracy", "last_batch_loss"):
+        values = curve(looking, metric, "test")
+        assert list(values) == steps
+        assert measured(looking, f"test_{metric}") == values[20]
+    assert measured(looking, "test_last_batch_loss") != measured(looking, "test_loss")
+    assert list(curve(looking, "loss", "validation")) == [0, 10, 20]
+    # looking changes nothing else
+    blind = one(run(MLP, FORWARD))
+    assert tuple(c for c in looking.curves if c.split != "test") == blind.curves
+    assert "test_last_batch_loss" not in blind.measured
+    for name in ("test_loss", "test_accuracy", "score"):
+        assert measured(blind, name) == pytest.approx(measured(looking, name), rel=1e-12)
+
+
+def test_a_formula_has_no_test_split() -> None:
+    assert not any(name.startswith("test_") for name in one(run()).measured)
+
+
+def test_the_last_test_batch_is_the_same_for_every_method_and_in_any_company() -> None:
+    task = Training(10, 10, test_every=5)
+    look_ahead = Method("look-ahead", use("backpropagation"), use("look_ahead", momentum=0.9))
+    losses = [
+        curve(one(run(MLP, method, task=task)), "last_batch_loss", "test")
+        for method in (BACKPROPAGATION, FORWARD, look_ahead)
+    ]
+    assert losses[0][0] == losses[1][0] == losses[2][0]  # one start, one order of the images
+    assert losses[0][5] != losses[1][5]
+    _, mate = train([run(MLP, task=task, repetition=3), run(MLP, task=task)], CPU)
+    assert curve(mate, "last_batch_loss", "test") == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.fixture
+def no_test_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the test examples away from every problem that is built."""
+    build = problems.build
+
+    def without_test(*declared: Any) -> problems.BuiltProblem:
+        built = build(*declared)
+        assert isinstance(built, ClassificationProblem)
+        del built.test_images, built.test_labels
+        return built
+
+    monkeypatch.setattr(problems, "build", without_test)
+
+
+@pytest.mark.usefixtures("no_test_split")
+def test_a_tuning_run_never_reads_the_test_split() -> None:
+    reported = run(MLP)
+    tuning = dataclasses.replace(reported, role="tune", trial=Trial(0, "search"))
+    record = one(tuning)
+    assert record.status == "done"
+    assert not any(name.startswith("test_") for name in record.measured)
+    assert {c.split for c in record.curves} == {"train", "validation", "none"}
+    assert measured(record, "score") == record.measured["validation_loss"]
+    with pytest.raises(AttributeError, match="test_labels"):  # what is reported needs it
+        one(reported)
+
+
+def test_trials_train_together_as_they_do_alone() -> None:
+    specs = [
+        dataclasses.replace(run(MLP, FORWARD, rate), role="tune", trial=Trial(number, "search"))
+        for number, rate in enumerate((1e-2, 1e-4))
+    ]
+    assert len({replica_group(spec) for spec in specs}) == 1
+    for spec, record in zip(specs, train(specs, CPU), strict=True):
+        assert record.spec == spec
+        assert measured(record, "score") == pytest.approx(measured(one(spec), "score"), rel=1e-5)
+        # which trial a rate was proposed in decides nothing
+        renumbered = dataclasses.replace(spec, trial=Trial(7, "other"))
+        assert one(renumbered).curves == one(spec).curves
 
 
 # Replicas and pairing
@@ -434,7 +601,8 @@ def test_a_record_states_cost_and_environment() -> None:
 
 def test_replica_group() -> None:
     spec = run()
-    for same in (run(repetition=4), run(learning_rate=0.5), run(decay=1.0)):
+    trial = dataclasses.replace(spec, trial=Trial(3, "search"))
+    for same in (run(repetition=4), run(learning_rate=0.5), run(decay=1.0), trial):
         assert replica_group(same) == replica_group(spec)
     for other in (run(method=FORWARD), run(ROSENBROCK), run(task=Training(21, 10))):
         assert replica_group(other) != replica_group(spec)
@@ -483,3 +651,5 @@ def test_bad_budgets() -> None:
         Training(0, 1)
     with pytest.raises(ValueError, match=r"`evaluate_every` must be at least 1. Found 0."):
         Training(1, 0)
+    with pytest.raises(ValueError, match=r"`test_every` must be at least 0. Found -1."):
+        Training(1, 1, test_every=-1)
