@@ -1,0 +1,355 @@
+"""A search proposes the same trials whatever happens to it, and no method ever gets one more."""
+
+import dataclasses
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from scipy.stats import qmc
+
+import repro
+from repro import execution
+from repro.execution import Outcome, search_and_execute
+from repro.protocol import (
+    ClosedForm,
+    Comparison,
+    Experiment,
+    LogUniform,
+    Method,
+    Plan,
+    RunSpec,
+    Search,
+    SearchSpace,
+    Settings,
+    Training,
+    settings,
+    use,
+)
+from repro.results import Store, read_store, tabulate
+from repro.search import (
+    Progress,
+    Score,
+    Scores,
+    advance,
+    digest,
+    is_near,
+    refuse_other_searches,
+    to_optuna,
+    write_journal,
+)
+
+SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
+METHODS = (
+    Method("backpropagation", use("backpropagation"), use("sgd")),
+    Method("forward gradient", use("forward_gradient"), use("sgd")),
+)
+PROBLEM = ClosedForm("test beale", "beale", (0.0, 0.5))
+PATIENCE = 300.0  # seconds; a busy machine may take a minute to start four workers
+
+
+def comparison(search: Search, steps: int = 40, repetitions: int = 2) -> Comparison:
+    plan = Plan(PROBLEM, Training(steps, evaluate_every=10), repetitions, search)
+    experiment = Experiment("tuned", "tuned", METHODS, (settings(),), plan, plan, plan)
+    return Comparison("someone2030", experiment, "full")
+
+
+SMALL = comparison(Search(SPACE, 8, repetitions=2, batch=4, extension_trials=2))
+
+
+def rate(values: Settings) -> float:
+    (value,) = (v for name, v in values if name == "learning_rate")
+    assert isinstance(value, float)
+    return value
+
+
+def searched(
+    compared: Comparison, score: Callable[[RunSpec], float]
+) -> tuple[Progress, list[RunSpec]]:
+    """Run a whole search on made-up scores; return its end, and every run it asked for, in order."""
+    known: dict[str, Score] = {}
+    asked: list[RunSpec] = []
+    while True:
+        progress = advance(compared, known.get)
+        if not progress.pending:
+            return progress, asked
+        assert not known.keys() & {run.key for run in progress.pending}
+        asked += progress.pending
+        known |= {run.key: Score(score(run)) for run in progress.pending}
+
+
+def bowl(**best: float) -> Callable[[RunSpec], float]:
+    """Scores with their minimum at a rate of each method's own, in decades."""
+    places = {"backpropagation": -2.0, "forward gradient": -2.0, **best}
+    return lambda run: abs(math.log10(rate(run.hyperparameters)) - places[run.method.name])
+
+
+def rates(progress: Progress, method: str) -> list[float]:
+    return [rate(trial.values) for trial in progress.trials[method]]
+
+
+# What is proposed
+
+
+def test_trials_are_the_scrambled_sobol_sequence_on_a_log_scale() -> None:
+    progress, _ = searched(comparison(Search(SPACE, 16, seed=3)), bowl())
+    unit = qmc.Sobol(1, scramble=True, seed=3).random(16).ravel()
+    expected = 10.0 ** (-6.0 + 7.0 * unit)
+    np.testing.assert_allclose(rates(progress, "forward gradient"), expected, rtol=1e-12)
+    # balanced: one trial in every sixteenth of the range
+    assert sorted((unit * 16).astype(int)) == list(range(16))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 16])
+def test_every_method_gets_the_same_trials_and_a_smaller_budget_is_a_prefix(batch: int) -> None:
+    long, _ = searched(comparison(Search(SPACE, 16, batch=16)), bowl())
+    short, asked = searched(comparison(Search(SPACE, 8, batch=batch)), bowl())
+    for method in METHODS:
+        assert rates(short, method.name) == rates(long, "backpropagation")[:8]
+    assert len({run.key for run in asked}) == len(asked) == 8 * len(METHODS)
+
+
+def budget(run: RunSpec) -> tuple[Any, ...]:
+    assert run.trial is not None
+    return run.trial, run.repetition, run.problem, run.task, run.hyperparameters
+
+
+@pytest.mark.parametrize("place", [-9.0, -5.9, -3.0, 0.8, 0.99, 3.5, 9.0])
+def test_budgets_are_equal_to_the_trial(place: float) -> None:
+    compared = comparison(Search(SPACE, 8, repetitions=2, extension_trials=2))
+    _, asked = searched(compared, bowl(backpropagation=place))
+    first, second = ([budget(r) for r in asked if r.method == method] for method in METHODS)
+    assert first == second
+    one_more = [*asked, dataclasses.replace(asked[0], repetition=2)]
+    more = [budget(r) for r in one_more if r.method == METHODS[0]]
+    assert more != second  # what this test would see
+
+
+def test_a_trial_scores_the_mean_over_its_repetitions_and_diverges_if_one_does() -> None:
+    compared = comparison(Search(SPACE, 2, repetitions=2))
+    pending = advance(compared, lambda key: None).pending
+    scores = {
+        run.key: Score(float(run.repetition), diverged=run.repetition == 1) for run in pending
+    }
+    (first, _) = advance(compared, scores.get).trials["backpropagation"]
+    assert (first.score, first.diverged) == (0.5, True)
+
+
+def test_a_batch_waits_for_all_of_its_runs() -> None:
+    compared = comparison(Search(SPACE, 4, batch=4))
+    pending = advance(compared, lambda key: None).pending
+    scores = {run.key: Score(1.0) for run in pending[:-1]}
+    again = advance(compared, scores.get)
+    assert set(again.pending) <= set(pending)
+    assert pending[-1] in again.pending
+    assert len(again.trials["backpropagation"]) == 4
+    assert again.trials["forward gradient"] == ()
+
+
+def test_ties_go_to_the_earliest_trial() -> None:
+    compared = comparison(Search(SPACE, 8, max_extensions=0))
+    progress, _ = searched(compared, lambda run: 1.0)
+    for method in METHODS:
+        assert progress.winners[method.name] == progress.trials[method.name][0].values
+
+
+# The edge rule
+
+
+@pytest.mark.parametrize("place", [-9.0, -6.1, -5.9, -5.0, -2.0, 0.2, 0.9, 1.9, 2.5, 9.0])
+def test_the_space_grows_for_all_methods_until_no_winner_is_near_an_edge(place: float) -> None:
+    compared = comparison(Search(SPACE, 16, extension_trials=4))
+    progress, _ = searched(compared, bowl(backpropagation=place))
+    (bound,) = dict(progress.space.ranges).values()
+    decades = round(math.log10(bound.high / bound.low)) - 7
+    assert (decades > 0) == (place not in (-5.0, -2.0))
+    for method in METHODS:
+        assert len(progress.trials[method.name]) == 16 + 4 * decades
+        on_edge = any(
+            is_near(
+                progress.winners[method.name], "learning_rate", side, {"learning_rate": bound}, 0.1
+            )
+            for side in ("low", "high")
+        )
+        assert on_edge == (method.name in progress.on_edge)
+        later = rates(progress, method.name)[16:]
+        for number, value in enumerate(later):
+            decade = number // 4  # four trials in each that was added, nearest first
+            low = 10.0 ** (1 + decade) if place > 0 else 10.0 ** (-7 - decade)
+            assert low * (1 - 1e-12) <= value <= 10 * low * (1 + 1e-12)
+    # three decades are the most; a winner beyond them stays on the edge, and is said to
+    assert progress.on_edge == (("backpropagation",) if abs(place) == 9.0 else ())
+    assert decades <= 3
+    assert abs(place) != 9.0 or decades == 3
+
+
+# Whatever happens
+
+
+def run_search(store: Store, workers: int, **more: Any) -> Outcome:
+    published = tabulate(())[0]
+    return search_and_execute([], [SMALL], store, published=published, workers=workers, **more)
+
+
+def course(store: Store) -> list[tuple[Any, ...]]:
+    """Every run of a store with its score, to the last bit: trials, winners and reported runs."""
+    records, problems = read_store(store.directory)
+    assert problems == ()
+    return sorted((r.spec.canonical_json(), r.status, r.measured["score"]) for r in records)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("undisturbed"))
+    threads = torch.get_num_threads()
+    outcome = run_search(store, workers=1)
+    torch.set_num_threads(threads)
+    assert outcome.left == 0
+    runs = tabulate(read_store(store.directory)[0])[0]
+    tuned, reported = runs[runs["role"] == "tune"], runs[runs["role"] == "report"]
+    assert outcome.done == len(runs)
+    trials = tuned.groupby("method")["trial"].nunique()
+    assert trials.nunique() == 1
+    assert trials.iloc[0] >= 8
+    assert (tuned.groupby(["method", "trial"]).size() == 2).all()
+    assert (reported.groupby("method").size() == 2).all()
+    assert (runs["status"] == "diverged").any()  # rates of 10 do; they cost budget like any other
+    assert np.isfinite(runs["score"]).all()
+    return store
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_do_not_change_the_course(undisturbed: Store, tmp_path: Path, workers: int) -> None:
+    store = Store(tmp_path / "store")
+    run_search(store, workers)
+    assert course(store) == course(undisturbed)
+    assert run_search(store, workers).done == 0  # repeated: not one trial more
+
+
+def test_a_search_killed_three_times_at_random_takes_the_undisturbed_course(
+    undisturbed: Store, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    generator = random.Random(2022)
+    total = len(undisturbed.files())
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path(__file__).parent), str(Path(repro.__file__).parent.parent)]
+        ),
+    }
+    for _ in range(3):
+        code = (
+            f"import test_search as t; t.run_search(t.Store(t.Path({str(store.directory)!r})), 1)"
+        )
+        with subprocess.Popen([sys.executable, "-c", code], env=environment) as process:
+            already, deadline = len(store.files()), time.monotonic() + PATIENCE
+            wanted = already + generator.randrange(1, max(2, (total - already) // 2))
+            while len(store.files()) < wanted and time.monotonic() < deadline:
+                if process.poll() is not None:
+                    break
+                time.sleep(0.001)
+            process.send_signal(signal.SIGKILL)
+        assert set(course(store)) <= set(course(undisturbed))
+    run_search(store, workers=1)
+    assert course(store) == course(undisturbed)
+
+
+def test_stopped_by_its_time_limit_it_says_so_and_goes_on(
+    undisturbed: Store, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    outcome = run_search(store, workers=1, time_limit=0.0)
+    assert outcome.left > 0
+    assert outcome.done == 0
+    assert run_search(store, workers=1).left == 0
+    assert course(store) == course(undisturbed)
+
+
+def test_published_rows_are_finished_runs(undisturbed: Store, tmp_path: Path) -> None:
+    published, _ = tabulate(read_store(undisturbed.directory)[0])
+    outcome = search_and_execute([], [SMALL], Store(tmp_path / "store"), published=published)
+    assert (outcome.done, outcome.left) == (0, 0)
+
+
+# Other searches
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Search(SearchSpace((("learning_rate", LogUniform(1e-5, 1e1)),)), 8, 2, 4),
+        Search(SPACE, 9, repetitions=2, batch=4, extension_trials=2),
+        Search(SPACE, 8, repetitions=2, batch=4, extension_trials=2, seed=1),
+    ],
+    ids=["space", "budget", "seed"],
+)
+def test_rows_of_another_search_are_refused(
+    undisturbed: Store, tmp_path: Path, other: Search
+) -> None:
+    changed = comparison(other)
+    assert digest(changed) != digest(SMALL)
+    before = course(undisturbed)
+    message = r"hold \d+ trials of search .* do not mix: rename the experiment, or start anew"
+    with pytest.raises(ValueError, match=message):
+        search_and_execute([], [changed], undisturbed, published=tabulate(())[0])
+    published, _ = tabulate(read_store(undisturbed.directory)[0])
+    with pytest.raises(ValueError, match=message):
+        search_and_execute([], [changed], Store(tmp_path), published=published)
+    assert course(undisturbed) == before
+
+
+def test_another_sampler_is_another_search(
+    undisturbed: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published, _ = tabulate(read_store(undisturbed.directory)[0])
+    refuse_other_searches([SMALL], published)  # its own rows are welcome
+    monkeypatch.setattr("repro.search.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
+    with pytest.raises(ValueError, match="do not mix"):
+        refuse_other_searches([SMALL], published)
+
+
+def test_more_reported_repetitions_are_the_same_search() -> None:
+    assert digest(comparison(SMALL.search, repetitions=7)) == digest(SMALL)
+
+
+# Optuna
+
+
+@pytest.fixture
+def scores(undisturbed: Store) -> Scores:
+    return execution.finished_scores(undisturbed, tabulate(())[0])
+
+
+def test_optuna_studies_hold_the_trials_and_the_winner(scores: Scores) -> None:
+    progress = advance(SMALL, scores)
+    for method, study in to_optuna(SMALL, scores).items():
+        assert [t.params["learning_rate"] for t in study.trials] == rates(progress, method)
+        assert settings(study.best_params) == progress.winners[method]
+        diverged = [t.user_attrs["diverged"] for t in study.trials]
+        assert diverged == [trial.diverged for trial in progress.trials[method]]
+        assert {t.state for t in study.trials} == {optuna.trial.TrialState.COMPLETE}
+
+
+def test_the_journal_opens_and_is_written_whole(scores: Scores, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "optuna.journal"
+    for _ in range(2):
+        write_journal([SMALL], scores, path)
+        assert [p.name for p in path.parent.iterdir()] == ["optuna.journal"]
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        storage = optuna.storages.JournalStorage(backend)
+        names = optuna.get_all_study_names(storage)
+        assert names == [f"someone2030/tuned/full/{method.name}" for method in METHODS]
+        study = optuna.load_study(study_name=names[0], storage=storage)
+        winner = advance(SMALL, scores).winners["backpropagation"]
+        assert settings(study.best_params) == winner
