@@ -19,6 +19,7 @@ from repro.protocol import (
     Claim,
     Classification,
     ClosedForm,
+    Comparison,
     Expectation,
     Experiment,
     LogUniform,
@@ -27,11 +28,16 @@ from repro.protocol import (
     RunSpec,
     Sampling,
     Scale,
+    Search,
+    SearchSpace,
+    Settings,
     Study,
     Timing,
     Training,
+    Trial,
     canonical_json,
     choose,
+    comparisons,
     derive_seed,
     expand,
     parse_run,
@@ -61,12 +67,17 @@ def run(task: protocol.Task = Training(10, 5), problem: protocol.Problem = NETWO
 
 
 RUNS = (run(), run(Timing(3, 1, "cpu", 1)), run(Sampling(4), QUADRATIC))
+TRIAL_RUN = dataclasses.replace(run(), role="tune", trial=Trial(3, "digest"))
 
 
 def experiment(name: str, arm: str = "published", **plans: Plan) -> Experiment:
     full = Plan(NETWORK, Training(100, 10), 5)
-    declared = {"smoke": Plan(NETWORK, Training(2, 1), 1), "reduced": full, "full": full, **plans}
+    smoke = Plan(NETWORK, Training(2, 1), 1)
+    declared: dict[str, Any] = {"smoke": smoke, "reduced": full, "full": full, **plans}
     return Experiment(name, arm, (BACK, FORWARD), (settings(learning_rate=0.1),), **declared)
+
+
+TIMED = Plan(NETWORK, Timing(3, 1, "cpu", 1), 1)
 
 
 STUDY = Study(
@@ -81,7 +92,9 @@ STUDY = Study(
             "published",
             (BACK,),
             (settings(learning_rate=0.1),),
-            *[Plan(NETWORK, Timing(3, 1, "cpu", 1), 1)] * 3,
+            TIMED,
+            TIMED,
+            TIMED,
         ),
     ),
     (),
@@ -211,14 +224,67 @@ def variants(value: Any) -> Iterator[tuple[str, Any]]:
             yield field.name, dataclasses.replace(value, **{field.name: other(held)})
 
 
-@pytest.mark.parametrize("original", RUNS, ids=lambda spec: type(spec.task).__name__)
+@pytest.mark.parametrize(
+    "original", [*RUNS, TRIAL_RUN], ids=["training", "timing", "sampling", "trial"]
+)
 def test_every_field_is_in_the_key(original: RunSpec) -> None:
     changed = dict(variants(original))
-    assert {"repetition", "role", "method.name", "method.schedule", "task.precision"} <= set(
-        changed
-    )
+    trial = {"trial"} if original.trial is None else {"trial.number", "trial.search"}
+    method = {"method.name", "method.schedule", "method.loss"}
+    assert {"repetition", "role", "task.precision", *method, *trial} <= set(changed)
     keys = {original.key, *(variant.key for variant in changed.values())}
     assert len(keys) == len(changed) + 1
+
+
+OWN_LOSS = dataclasses.replace(run(), method=dataclasses.replace(FORWARD, loss="clamped"))
+LATER: dict[tuple[str, str], RunSpec] = {
+    ("Method", "loss"): OWN_LOSS,
+    ("Training", "test_every"): run(Training(10, 5, test_every=5)),
+    ("RunSpec", "trial"): TRIAL_RUN,
+}
+"""What a specification could not say at first: runs that say it, by class and field."""
+
+
+def names_in(value: Any) -> Iterator[tuple[str, str]]:
+    """Class and name of every field in parsed canonical JSON."""
+    if isinstance(value, dict):
+        for name, held in value.items():
+            yield str(value.get("class", "")), name
+            yield from names_in(held)
+    elif isinstance(value, list):
+        for held in value:
+            yield from names_in(held)
+
+
+@pytest.mark.parametrize("field", LATER, ids=".".join)
+def test_later_fields_are_in_the_text_only_where_they_say_something(
+    field: tuple[str, str],
+) -> None:
+    spec = LATER[field]
+    assert field in set(names_in(json.loads(spec.canonical_json())))
+    for older in RUNS:
+        assert field not in set(names_in(json.loads(older.canonical_json())))
+        assert parse_run(older.canonical_json()) == older
+        assert older.key != spec.key
+    revived = parse_run(spec.canonical_json())
+    assert revived == spec
+    assert revived.key == spec.key
+    assert revived.trial == spec.trial
+
+
+def test_a_text_that_states_a_later_default_is_the_same_run() -> None:
+    content = json.loads(run().canonical_json())
+    content["run"]["method"]["loss"] = content["run"]["trial"] = None
+    content["run"]["task"]["test_every"] = 0
+    assert parse_run(json.dumps(content)).key == run().key
+
+
+def test_a_method_with_its_own_loss_trains_it() -> None:
+    assert run().trained_problem is run().problem
+    assert OWN_LOSS.problem == run().problem
+    assert OWN_LOSS.trained_problem == dataclasses.replace(NETWORK, loss="clamped")
+    on_a_formula = dataclasses.replace(OWN_LOSS, problem=QUADRATIC)
+    assert on_a_formula.trained_problem == QUADRATIC
 
 
 def test_values_and_types_of_settings_are_in_the_key() -> None:
@@ -283,6 +349,7 @@ def test_parts_of_an_identity_do_not_run_together() -> None:
 # Values that cannot be
 
 CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
+SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
 
 
 @pytest.mark.parametrize(
@@ -292,6 +359,38 @@ CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
         (lambda: LogUniform(1.0, 1.0), r"Found low=1\.0, high=1\.0"),
         (lambda: LogUniform(1.0, math.inf), r"Found low=1\.0, high=inf"),
         (lambda: LogUniform(math.nan, 1.0), r"Found low=nan"),
+        (lambda: LogUniform(-1.0, 1.0), r"Found low=-1\.0, high=1\.0"),
+        (lambda: LogUniform(2.0, 1.0), r"Found low=2\.0, high=1\.0"),
+        (lambda: Search(SPACE, 0), r"A search needs `num_trials` of at least 1\. Found 0\."),
+        (
+            lambda: Search(SPACE, 4, repetitions=0),
+            r"A search needs `repetitions` of at least 1\. Found 0\.",
+        ),
+        (lambda: Search(SPACE, 4, batch=-1), r"needs `batch` of at least 1\. Found -1\."),
+        (
+            lambda: Search(SPACE, 4, extension_trials=0),
+            r"needs `extension_trials` of at least 1\. Found 0\.",
+        ),
+        (
+            lambda: Search(SPACE, 4, max_extensions=-1),
+            r"needs `max_extensions` >= 0 and `edge` in \[0, 0\.5\)\. Found -1 and 0\.1\.",
+        ),
+        (lambda: Search(SPACE, 4, edge=0.5), r"`edge` in \[0, 0\.5\)\. Found 3 and 0\.5\."),
+        (lambda: Search(SPACE, 4, edge=math.nan), r"Found 3 and nan\."),
+        (
+            lambda: Plan(NETWORK, Timing(3, 1, "cpu", 1), 1, Search(SPACE, 4)),
+            r"Only training can be searched\. Found the task Timing\(num_steps=3",
+        ),
+        (
+            lambda: Plan(NETWORK, Sampling(2), 1, Search(SPACE, 4)),
+            r"Only training can be searched\. Found the task Sampling\(num_draws=2",
+        ),
+        (
+            lambda: dataclasses.replace(experiment("x"), own=(("bakc", settings(decay=1.0)),)),
+            r"Experiment 'x' has settings of its own for 'bakc', which is none of its methods\. "
+            r"Choose from: back, forward\.",
+        ),
+        (lambda: Training(1, 1, test_every=-1), r"`test_every` must be at least 0\. Found -1\."),
         (lambda: Training(0, 1), r"`num_steps` must be at least 1\. Found 0\."),
         (lambda: Training(1, 0), r"`evaluate_every` must be at least 1\. Found 0\."),
         (lambda: Timing(0, 1, "cpu", 1), r"`num_steps` must be at least 1\. Found 0\."),
@@ -317,6 +416,7 @@ def test_what_cannot_be_says_so(make: Any, message: str) -> None:
 
 def test_what_can_be() -> None:
     assert LogUniform(1e-6, 10.0).low == 1e-6
+    assert Search(SPACE, 1, edge=0.0, max_extensions=0).num_trials == 1
     assert Expectation() == Expectation(-math.inf, math.inf)
     assert Expectation(high=1.0).low == -math.inf
     assert Claim(1, "text", "Fig. 1", (CHECK,)).checks == (CHECK,)
@@ -359,6 +459,198 @@ def test_any_other_difference_keeps_its_label(plan: Plan) -> None:
     assert declared.label("reduced") == "reduced"
     study = dataclasses.replace(STUDY, experiments=(declared,))
     assert not set(expand(study, "reduced")) & set(expand(study, "full"))
+
+
+# Settings of single methods
+
+
+def test_own_settings_join_and_override_the_shared_ones() -> None:
+    shared = (settings(learning_rate=0.1), settings(learning_rate=0.2, clip=1.0))
+    declared = dataclasses.replace(
+        experiment("x"),
+        hyperparameters=shared,
+        own=(("forward", settings(learning_rate=0.5, decay=1e-4)),),
+    )
+    assert declared.settings_of(BACK) == shared
+    assert declared.settings_of(FORWARD) == (
+        settings(learning_rate=0.5, decay=1e-4),
+        settings(learning_rate=0.5, decay=1e-4, clip=1.0),
+    )
+    runs = expand(dataclasses.replace(STUDY, experiments=(declared,)), "smoke")
+    assert [(r.method.name, r.hyperparameters) for r in runs] == [
+        (method.name, declared.settings_of(method)[index])
+        for index in range(2)
+        for method in (BACK, FORWARD)
+    ]
+
+
+def test_settings_of_its_own_are_a_run_as_shared_ones_are() -> None:
+    # the key is of the run, not of where its settings were declared
+    given = settings(learning_rate=0.1)
+    own = dataclasses.replace(
+        experiment("first"), hyperparameters=((),), own=(("back", given), ("forward", given))
+    )
+    alone = dataclasses.replace(STUDY, experiments=(own,))
+    assert expand(alone, "full") == expand(STUDY, "full", only=["first"])
+
+
+# Searches
+
+
+def searched(name: str, arm: str = "tuned", **options: Any) -> Experiment:
+    """An experiment whose methods find their rates; searched at every scale."""
+    task = Training(100, 10, precision="float64", test_every=20)
+    search = Search(SPACE, 4, repetitions=2)
+    plans = {
+        "smoke": Plan(NETWORK, Training(2, 1), 1, Search(SPACE, 2)),
+        "reduced": Plan(NETWORK, task, 2, search),
+        "full": Plan(NETWORK, task, 3, search),
+    }
+    return Experiment(name, arm, (BACK, FORWARD), (settings(decay=1e-4),), **{**plans, **options})
+
+
+def comparison(scale: Scale = "full", **options: Any) -> Comparison:
+    return Comparison("someone2022", searched("search", **options), scale)
+
+
+SEARCHED = dataclasses.replace(STUDY, experiments=(*STUDY.experiments, searched("search")))
+RATE = settings(learning_rate=0.25)
+
+
+def test_searched_experiments_are_compared_and_the_others_expanded() -> None:
+    for scale in SCALES:
+        assert expand(SEARCHED, scale) == expand(STUDY, scale)
+        (found,) = comparisons(SEARCHED, scale)
+        assert found == Comparison("someone2022", SEARCHED.experiments[-1], scale)
+        assert comparisons(STUDY, scale) == ()
+    assert expand(SEARCHED, "full", arms=["tuned"]) == expand(STUDY, "full", arms=["tuned"])
+    assert expand(SEARCHED, "full", only=["search"]) == ()
+
+
+def test_an_experiment_is_searched_at_the_scales_that_say_so() -> None:
+    given = Plan(NETWORK, Training(2, 1), 1)
+    study = dataclasses.replace(STUDY, experiments=(searched("search", smoke=given),))
+    assert comparisons(study, "smoke") == ()
+    assert {r.experiment for r in expand(study, "smoke")} == {"search"}
+    assert [c.scale for c in comparisons(study, "full")] == ["full"]
+    assert expand(study, "full") == ()
+
+
+def test_filters_keep_the_comparisons_that_they_name() -> None:
+    other_arm = searched("other", arm="published")
+    study = dataclasses.replace(SEARCHED, experiments=(*SEARCHED.experiments, other_arm))
+
+    def names(**filters: Any) -> list[str]:
+        return [c.experiment.name for c in comparisons(study, "full", **filters)]
+
+    assert names() == ["search", "other"]
+    assert names(arms=["published"]) == ["other"]
+    assert names(only=["search", "first"]) == ["search"]
+    assert names(only=["cost"]) == []
+    with pytest.raises(ValueError, match=r"^Unknown experiment of someone2022 'third'\."):
+        names(only=["third"])
+    with pytest.raises(ValueError, match=r"^Unknown arm of someone2022 'best'\."):
+        names(arms=["best"])
+    with pytest.raises(ValueError, match=r"^No run of someone2022 has an arm in .* Drop one"):
+        names(arms=["published"], only=["search"])
+
+
+def test_a_search_takes_all_methods_of_its_comparison() -> None:
+    with pytest.raises(ValueError, match=r"a search takes all methods of its comparison\.$"):
+        expand(SEARCHED, "full", only=["search"], methods=["back"])
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_method_gets_the_same_budget(scale: Scale) -> None:
+    declared = comparison(scale)
+    trials = {m: declared.trial_runs(m, Trial(0, "digest"), RATE) for m in (BACK, FORWARD)}
+    reported = {m: declared.report_runs(m, RATE) for m in (BACK, FORWARD)}
+    for runs in (trials, reported):
+        assert {method: {r.method for r in runs[method]} for method in runs} == {
+            BACK: {BACK},
+            FORWARD: {FORWARD},
+        }
+        assert [dataclasses.replace(r, method=FORWARD) for r in runs[BACK]] == [*runs[FORWARD]]
+    assert len(trials[BACK]) == declared.search.repetitions
+    assert len(reported[BACK]) == declared.plan.repetitions
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_trial_is_a_reported_run_evaluated_at_its_end_only(scale: Scale) -> None:
+    declared = comparison(scale)
+    for r in declared.report_runs(BACK, RATE):
+        assert r.task == declared.plan.task
+        assert (r.role, r.trial) == ("report", None)
+    task = declared.plan.task
+    assert isinstance(task, Training)
+    for r in declared.trial_runs(BACK, Trial(1, "digest"), RATE):
+        assert (r.role, r.trial) == ("tune", Trial(1, "digest"))
+        assert isinstance(r.task, Training)
+        assert r.task.evaluate_every == r.task.num_steps == task.num_steps
+        assert r.task.test_every == 0  # no look at the test split before the choice is made
+        assert (
+            dataclasses.replace(
+                r.task, evaluate_every=task.evaluate_every, test_every=task.test_every
+            )
+            == task
+        )
+    both = (
+        declared.trial_runs(BACK, Trial(1, "digest"), RATE)[0],
+        declared.report_runs(BACK, RATE)[0],
+    )
+    for part in ("study", "arm", "scale", "experiment", "problem", "method", "hyperparameters"):
+        assert getattr(both[0], part) == getattr(both[1], part)
+    assert both[0].scale == ("smoke" if scale == "smoke" else "full")
+
+
+def test_tuning_and_reported_runs_share_no_seed() -> None:
+    declared = comparison()
+    tuning = [r for m in (BACK, FORWARD) for r in declared.trial_runs(m, Trial(0, "d"), RATE)]
+    reported = [r for m in (BACK, FORWARD) for r in declared.report_runs(m, RATE)]
+    assert {r.repetition for r in tuning} <= {r.repetition for r in reported}  # not by the number
+
+    def seeds(runs: list[RunSpec]) -> set[int]:
+        return {
+            derive_seed(purpose, r.problem.name, *method, r.role, r.repetition)
+            for r in runs
+            for purpose, method in (
+                ("start", ()),
+                ("split", ()),
+                ("order", ()),
+                ("tangents", (r.method.name,)),
+            )
+        }
+
+    # three that methods share and one of each method's own, by repetition
+    assert (len(seeds(tuning)), len(seeds(reported))) == (2 * 5, 3 * 5)
+    assert not seeds(tuning) & seeds(reported)
+
+
+def test_values_that_a_search_proposes_join_the_settings() -> None:
+    own = (("forward", settings(clip=1.0)),)
+    declared = comparison(own=own)
+    expected: dict[Method, Settings] = {
+        BACK: settings(learning_rate=0.25, decay=1e-4),
+        FORWARD: settings(learning_rate=0.25, decay=1e-4, clip=1.0),
+    }
+    for method, hyperparameters in expected.items():
+        for r in (
+            *declared.trial_runs(method, Trial(0, "digest"), RATE),
+            *declared.report_runs(method, RATE),
+        ):
+            assert r.hyperparameters == hyperparameters
+            assert parse_run(r.canonical_json()) == r
+
+
+def test_every_trial_is_a_run_of_its_own() -> None:
+    declared = comparison()
+    runs = [
+        r
+        for method in (BACK, FORWARD)
+        for trial in (Trial(0, "a"), Trial(1, "a"), Trial(0, "b"))
+        for r in declared.trial_runs(method, trial, RATE)
+    ] + [r for method in (BACK, FORWARD) for r in declared.report_runs(method, RATE)]
+    assert len({r.key for r in runs}) == len(runs) == 2 * 3 * 2 + 2 * 3
 
 
 # Expansion
