@@ -26,6 +26,7 @@ from repro.protocol import (
     Task,
     Timing,
     Training,
+    Trial,
     canonical_json,
     settings,
     use,
@@ -33,6 +34,7 @@ from repro.protocol import (
 from repro.results import (
     CURVE_COLUMNS,
     ENVIRONMENT,
+    LATER_COLUMNS,
     MAX_POINTS,
     RUN_COLUMNS,
     Curve,
@@ -485,6 +487,32 @@ def test_tasks_are_named() -> None:
         assert runs["task"].tolist() == [name]
 
 
+def tuning(repetition: int = 0, number: int = 3, search: str = "digest") -> Record:
+    """A run of a trial."""
+    reported = record(repetition)
+    role = dataclasses.replace(reported.spec, role="tune", trial=Trial(number, search))
+    return dataclasses.replace(reported, spec=role)
+
+
+def test_a_trial_stands_in_its_columns(store: Store) -> None:
+    read = read_record(store.write(tuning()))
+    assert read == tuning()
+    runs, _ = tabulate([record(), read])
+    assert runs["role"].tolist() == ["report", "tune"]
+    assert runs["trial"].isna().tolist() == [True, False]
+    assert runs["trial"].tolist()[1] == 3.0
+    assert runs["search"].tolist() == ["", "digest"]
+    assert select(runs, search="digest", trial=3)["key"].tolist() == [tuning().spec.key]
+
+
+def test_trials_stand_in_the_order_of_their_search() -> None:
+    records = [tuning(repetition, number) for number in (10, 2, 0) for repetition in (1, 0)]
+    runs, _ = tabulate(records)
+    assert list(zip(runs["trial"], runs["repetition"], strict=True)) == [
+        (number, repetition) for number in (0.0, 2.0, 10.0) for repetition in (0, 1)
+    ]
+
+
 def test_order_of_records_does_not_matter() -> None:
     records = [record(n) for n in range(5)] + [record(n, study="another2022") for n in range(3)]
     for one, two in zip(tabulate(records), tabulate(records[::-1]), strict=True):
@@ -651,6 +679,49 @@ def test_flipped_bits_of_a_snapshot_are_never_read_as_data(store: Store, publish
             assert "\n" not in str(error)  # noqa: PT017
         else:
             pd.testing.assert_frame_equal(read, curves)
+
+
+# Snapshots from before a column was there
+
+
+@pytest.mark.parametrize("lacking", [LATER_COLUMNS, *((name,) for name in LATER_COLUMNS)])
+def test_columns_that_older_snapshots_lack_read_as_missing(
+    store: Store, published: Path, lacking: tuple[str, ...]
+) -> None:
+    for n in range(2):
+        store.write(record(n))
+    publish(store.directory, published)
+    whole = read_published(published)
+    path = published / "someone2022.runs.parquet"
+    rewrite(path, lambda table: table.drop_columns(list(lacking)))
+    assert not set(lacking) & set(pyarrow.parquet.read_schema(path).names)
+    before = contents(published)
+    runs, curves, problems = read_published(published)
+    assert problems == ()
+    assert kinds(runs) == RUN_COLUMNS
+    assert runs["trial"].isna().all()
+    assert runs["test_last_batch_loss"].isna().all()
+    assert runs["search"].tolist() == ["", ""]
+    pd.testing.assert_frame_equal(runs, whole[0])
+    pd.testing.assert_frame_equal(curves, whole[1])
+    assert contents(published) == before  # reading writes nothing
+
+
+def test_an_older_snapshot_grows_by_runs_that_have_the_later_columns(
+    store: Store, published: Path
+) -> None:
+    store.write(record())
+    publish(store.directory, published)
+    path = published / "someone2022.runs.parquet"
+    rewrite(path, lambda table: table.drop_columns(list(LATER_COLUMNS)))
+    looked = dataclasses.replace(tuning(), measured={"score": 0.5, "test_last_batch_loss": 0.25})
+    store.write(looked)
+    assert publish(store.directory, published) == ({"someone2022": 1}, ())
+    runs, _, problems = read_published(published)
+    assert problems == ()
+    pd.testing.assert_frame_equal(runs, tabulate([record(), looked])[0])
+    assert runs["test_last_batch_loss"].isna().tolist() == [True, False]
+    assert runs["test_last_batch_loss"].tolist()[1] == 0.25
 
 
 # Loading
