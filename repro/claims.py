@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     for measure in (
         measures.final_metric,
         measures.paired_difference,
+        measures.paired_difference_at_equal,
         measures.paired_ratio,
         measures.peak_memory_ratio,
         measures.curve_at,

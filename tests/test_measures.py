@@ -203,3 +203,84 @@ def test_two_studies_with_one_name_must_be_told_apart() -> None:
     with pytest.raises(ValueError, match="exists in several studies: other, s"):
         measures.final_metric(rows, "e", BP, "value")
     assert measures.final_metric(rows, "e", BP, "value", study="s").interval.num == 1
+
+
+def priced(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> list[Record]:
+    # losses at steps 0, 50 and 100; 10 steps an epoch; 2 passes a step of FG, 3 of BP
+    return [
+        dataclasses.replace(
+            record(
+                "e",
+                method,
+                repetition,
+                curves=losses(*zip((0, 50, 100), values, strict=True)),
+                num_steps=100.0,
+                forward_passes=passes * 100,
+            ),
+            steps_per_epoch=10.0,
+        )
+        for method, rows, passes in ((FG, ours, 2.0), (BP, theirs, 3.0))
+        for repetition, values in enumerate(rows)
+    ]
+
+
+OURS = ((4.0, 3.0, 2.0), (4.0, 3.5, 2.5), (4.0, 2.0, 1.0))
+THEIRS = ((4.0, 2.0, 1.0), (4.0, 1.5, 0.5), (4.0, 1.0, 0.4))
+
+
+def test_differences_at_equal_epochs_are_those_at_the_end() -> None:
+    rows = results(*priced(OURS, THEIRS))
+    measured = measures.paired_difference_at_equal(rows, "e", "loss", FG, BP)
+    assert measured.interval == stats.paired_interval([2.0, 2.5, 1.0], [1.0, 0.5, 0.4])
+    assert len(measured.keys) == 6
+
+
+def test_differences_at_equal_passes_cut_the_dearer_method() -> None:
+    # FG spends 200 passes; BP has spent them at step 200 / 3, a third of the way from step 50 to 100
+    rows = results(*priced(OURS, THEIRS))
+    measured = measures.paired_difference_at_equal(
+        rows, "e", "loss", FG, BP, equal="forward_passes"
+    )
+    cut = [2.0 - 1.0 / 3, 1.5 - 1.0 / 3, 1.0 - 0.6 / 3]
+    expected = stats.paired_interval([2.0, 2.5, 1.0], cut)
+    assert measured.interval.estimate == pytest.approx(expected.estimate)
+    assert measured.interval.high == pytest.approx(expected.high)
+    swapped = measures.paired_difference_at_equal(rows, "e", "loss", BP, FG, equal="forward_passes")
+    assert swapped.interval.estimate == pytest.approx(-expected.estimate)
+
+
+def test_differences_at_equal_seconds_take_the_timed_steps() -> None:
+    # a step of FG takes twice as long: BP's 100 steps are 50 of FG's
+    rows = results(*priced(OURS, THEIRS), *timed("t", (2.0, 8.0, 4.0), (1.0, 4.0, 2.0)))
+    measured = measures.paired_difference_at_equal(
+        rows, "e", "loss", FG, BP, equal="seconds", run_time_experiment="t"
+    )
+    assert measured.interval == stats.paired_interval([3.0, 3.5, 2.0], [1.0, 0.5, 0.4])
+    assert len(measured.keys) == 8
+    assert measured.device == "a cpu, 1 thread"
+    assert measured.procedure.startswith("mean difference at equal seconds")
+    with pytest.raises(EmptySelectionError, match="experiment='elsewhere'"):
+        measures.paired_difference_at_equal(
+            rows, "e", "loss", FG, BP, equal="seconds", run_time_experiment="elsewhere"
+        )
+
+
+def test_a_diverged_run_leaves_no_difference_at_equal_cost() -> None:
+    good = priced(OURS, THEIRS)
+    hurt = dataclasses.replace(good[1], status="diverged", curves=())
+    measured = measures.paired_difference_at_equal(
+        results(good[0], hurt, *good[2:]), "e", "loss", FG, BP
+    )
+    assert math.isnan(measured.interval.estimate)
+    assert (measured.interval.num, measured.diverged) == (3, 1)
+
+
+def test_equal_costs_are_named() -> None:
+    rows = results(*priced(OURS, THEIRS))
+    with pytest.raises(ValueError, match=r"epochs, forward_passes, seconds\. Found 'money'"):
+        measures.paired_difference_at_equal(rows, "e", "loss", FG, BP, equal="money")
+    with pytest.raises(ValueError, match="Equal seconds need `run_time_experiment`"):
+        measures.paired_difference_at_equal(rows, "e", "loss", FG, BP, equal="seconds")
+    without = results(*(record("e", m, curves=losses((0, 2.0), (9, 1.0))) for m in (FG, BP)))
+    with pytest.raises(EmptySelectionError, match="its runs have no epochs"):
+        measures.paired_difference_at_equal(without, "e", "loss", FG, BP)

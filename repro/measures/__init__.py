@@ -20,6 +20,7 @@ from repro.measures.cost import (
     steps_to_loss_ratio,
     time_to_loss_ratio,
 )
+from repro.measures.equal import paired_difference_at_equal
 from repro.measures.final import (
     curve_at,
     diverged_share,
@@ -51,6 +52,7 @@ __all__ = [
     "final_metric",
     "mean_square_error",
     "paired_difference",
+    "paired_difference_at_equal",
     "paired_ratio",
     "paired_step_times",
     "peak_memory_ratio",

@@ -1,0 +1,115 @@
+"""Measures of two methods cut at an equal cost: the same epochs, forward passes or seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+
+from repro.measures.cost import step_seconds
+from repro.measures.rows import (
+    SCALES,
+    Measurement,
+    Vector,
+    curve_rows,
+    mean,
+    measurement,
+    report_runs,
+    shared_repetitions,
+    unknown,
+)
+from repro.results import EmptySelectionError, Results
+
+COSTS = ("epochs", "forward_passes", "seconds")
+"""What two methods can be given the same amount of."""
+
+
+def paired_difference_at_equal(
+    results: Results,
+    experiment: str,
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    equal: str = "epochs",
+    run_time_experiment: str = "",
+    split: str | None = None,
+    study: str | None = None,
+) -> Measurement:
+    """Return the mean of `a - b` in a recorded metric where both methods have cost the same.
+
+    Both curves are cut at the cost of the cheaper method's whole budget; between evaluations a curve is
+    taken as straight. Forward passes are those of the runs by step. Seconds are steps times the median step
+    of a timing experiment, not those of the runs, which shared their machine with others: evaluation takes
+    no part, and the interval holds no doubt about the step times.
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        metric: Name of the metric in the curves table, e.g. `loss`.
+        a: Name of the first method.
+        b: Name of the method to subtract.
+        equal: One of `COSTS`.
+        run_time_experiment: Name of the timing experiment on the same problem; needed for `seconds`.
+        split: See `curve_rows`.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % paired-t interval over the repetitions that both have; NaN as soon as one of the runs
+        diverged, before the cut or after. For `seconds` the keys are those of both experiments, the scale
+        the smaller of the two.
+
+    Raises:
+        EmptySelectionError: If a method was not run or not timed, or they share no repetition or have no
+            epochs.
+        ValueError: If `equal` is no such cost, or seconds are asked for without a timing experiment.
+    """
+    if equal not in COSTS:
+        raise ValueError(f"`equal` must be one of {', '.join(COSTS)}. Found {equal!r}.")
+    if equal == "seconds" and not run_time_experiment:
+        raise ValueError(
+            "Equal seconds need `run_time_experiment`, the timing of the same problem."
+        )
+    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    points = curve_rows(results, rows, metric, split)
+    timed = {}
+    if equal == "seconds":
+        timed = {m: step_seconds(results, run_time_experiment, m, study=study) for m in (a, b)}
+        seconds = {method: measured.interval.estimate for method, measured in timed.items()}
+        spent = points["step"] * points["method"].map(seconds)
+    elif equal == "forward_passes":
+        by_step = (rows["forward_passes"] / rows["num_steps"]).set_axis(rows["key"])
+        spent = points["step"] * points["key"].map(by_step)
+    else:
+        spent = points["epoch"]
+    if spent.isna().any():
+        raise EmptySelectionError(f"Experiment {experiment!r}: its runs have no {equal}.")
+    if (rows["status"] == "diverged").any():
+        interval = unknown(rows["repetition"].nunique())
+    else:
+        interval = mean(_cut(points.assign(spent=spent), a, b))
+    found = measurement(
+        rows,
+        interval,
+        f"mean difference at equal {equal.replace('_', ' ')}, 95 % paired-t interval",
+    )
+    if not timed:
+        return found
+    return dataclasses.replace(
+        found,
+        keys=tuple(sorted({*found.keys, *(key for m in timed.values() for key in m.keys)})),
+        scale=max((found.scale, *(m.scale for m in timed.values())), key=SCALES.index),
+        device=timed[a].device,
+    )
+
+
+def _cut(points: pd.DataFrame, a: str, b: str) -> Vector:
+    """Return the differences `a - b` by repetition, where the cheaper method has spent its budget."""
+    end = points.groupby("method")["spent"].max().min()
+    values = {
+        (method, repetition): float(np.interp(end, curve["spent"], curve["value"]))
+        for (method, repetition), curve in points.groupby(["method", "repetition"])
+    }
+    repetitions = sorted(set(points["repetition"]))
+    return np.array([values[a, r] - values[b, r] for r in repetitions])
