@@ -27,6 +27,7 @@ from typing import TypeAlias
 import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from repro.protocol import (
     Comparison,
@@ -350,9 +351,7 @@ def write_journal(comparisons: Iterable[Comparison], scores: Scores, path: Path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}-{secrets.token_hex(8)}"
     try:
-        backend = optuna.storages.journal.JournalFileBackend(
-            str(temporary), lock_obj=optuna.storages.journal.JournalFileOpenLock(str(temporary))
-        )
+        backend = JournalFileBackend(str(temporary), JournalFileOpenLock(str(temporary)))
         storage = optuna.storages.JournalStorage(backend)
         for comparison in comparisons:
             to_optuna(comparison, scores, storage)

@@ -18,7 +18,7 @@ import pytest
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test opens a window
 
-TRAIN = ("torch", "pooch", "requests", "sklearn")  # what the extra `train` brings
+TRAIN = ("torch", "optuna", "pooch", "requests", "sklearn")  # what the extra `train` brings
 HAS_TORCH = find_spec("torch") is not None
 MNIST = "train-images-idx3-ubyte"
 

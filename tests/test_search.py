@@ -16,7 +16,8 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from scipy.stats import qmc
+from optuna.storages.journal import JournalFileBackend
+from scipy.stats import qmc  # type: ignore[import-untyped, unused-ignore]
 
 import repro
 from repro import execution
@@ -346,7 +347,7 @@ def test_the_journal_opens_and_is_written_whole(scores: Scores, tmp_path: Path) 
     for _ in range(2):
         write_journal([SMALL], scores, path)
         assert [p.name for p in path.parent.iterdir()] == ["optuna.journal"]
-        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        backend = JournalFileBackend(str(path))
         storage = optuna.storages.JournalStorage(backend)
         names = optuna.get_all_study_names(storage)
         assert names == [f"someone2030/tuned/full/{method.name}" for method in METHODS]
