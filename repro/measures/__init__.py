@@ -23,6 +23,7 @@ from repro.measures.cost import (
 from repro.measures.equal import paired_difference_at_equal
 from repro.measures.final import (
     curve_at,
+    curve_spread_ratio,
     diverged_share,
     final_metric,
     paired_difference,
@@ -38,6 +39,7 @@ from repro.measures.rows import (
     curve_rows,
     report_runs,
 )
+from repro.measures.trials import diverged_trials_difference
 
 __all__ = [
     "BACKPROPAGATION",
@@ -47,7 +49,9 @@ __all__ = [
     "best_scale",
     "curve_at",
     "curve_rows",
+    "curve_spread_ratio",
     "diverged_share",
+    "diverged_trials_difference",
     "estimate_ratio",
     "final_metric",
     "mean_square_error",

@@ -13,6 +13,7 @@ from repro.measures.rows import (
     measurement,
     pairs,
     report_runs,
+    shared_repetitions,
     unknown,
 )
 from repro.results import EmptySelectionError, Results
@@ -148,3 +149,46 @@ def diverged_share(
     rows = report_runs(results, experiment, [method], study=study)
     interval = stats.binomial_interval(int((rows["status"] == "diverged").sum()), len(rows))
     return measurement(rows, interval, "fraction, 95 % Clopper-Pearson interval")
+
+
+def curve_spread_ratio(
+    results: Results,
+    experiment: str,
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    split: str = "train",
+    share: float = 0.1,
+    study: str | None = None,
+) -> Measurement:
+    """Return how many times more a recorded metric of `a` scatters at the end of training than that of `b`.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        metric: Name of the metric in the curves table.
+        a: Name of the first method.
+        b: Name of the method to divide by.
+        split: See `curve_rows`.
+        share: Share of the recorded points, from the last, whose standard deviation is taken.
+        study: See `best_scale`.
+
+    Returns:
+        Geometric mean over repetitions of the ratio of standard deviations, and its 95 % paired-t interval
+        on logarithms; NaN within (0, inf) as soon as one of the runs diverged or does not scatter.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or they share no repetition.
+    """
+    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    points = curve_rows(results, rows, metric, split)
+    spread = points.groupby("key")["value"].agg(
+        lambda v: v.iloc[-max(2, int(share * len(v))) :].std()
+    )
+    values = spread.reindex(rows["key"]).to_numpy(np.float64)
+    values[(rows["status"] == "diverged").to_numpy()] = np.nan
+    first, second = (values[(rows["method"] == name).to_numpy()] for name in (a, b))
+    known = bool(np.isfinite(values).all() and (values > 0).all())
+    interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)
+    return measurement(rows, interval, "geometric mean of ratios, 95 % paired-t interval")
