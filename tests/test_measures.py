@@ -3,12 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from repro import measures, stats
-from repro.protocol import Classification, Method, RunSpec, Timing, Training, settings, use
+from repro.protocol import Classification, Method, RunSpec, Timing, Training, Trial, settings, use
 from repro.results import Curve, EmptySelectionError, Record, Results, tabulate
 
 BP, FG = measures.BACKPROPAGATION, measures.FORWARD_GRADIENT
@@ -284,3 +285,55 @@ def test_equal_costs_are_named() -> None:
     without = results(*(record("e", m, curves=losses((0, 2.0), (9, 1.0))) for m in (FG, BP)))
     with pytest.raises(EmptySelectionError, match="its runs have no epochs"):
         measures.paired_difference_at_equal(without, "e", "loss", FG, BP)
+
+
+# --- Searches and scatter -------------------------------------------------------------------------------
+
+
+def trial(method: str, number: int, status: str = "done", repetition: int = 0) -> Record:
+    made = record("e", method, repetition, status=status, score=1.0)
+    spec = dataclasses.replace(made.spec, role="tune", trial=Trial(number, "abc"))
+    return dataclasses.replace(made, spec=spec)
+
+
+def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
+    table = results(
+        *(trial("a", n, "diverged" if n < 3 else "done") for n in range(4)),
+        trial("a", 3, "diverged", repetition=1),  # one of its runs is enough
+        *(trial("b", n, "diverged" if n < 1 else "done") for n in range(4)),
+        record("e", "a", status="diverged"),  # a reported run is no trial
+    )
+    measured = measures.diverged_trials_difference(table, "e", "a", "b")
+    assert measured.interval == stats.Interval(0.75, 0.5, 1.0, 4, 1.0)
+    assert len(measured.keys) == 9
+    assert measured.diverged == 5
+    with pytest.raises(EmptySelectionError):
+        measures.diverged_trials_difference(table, "e", "a", "c")
+
+
+def wave(height: float) -> dict[tuple[str, str], list[tuple[int, float]]]:
+    """A fall, then ten points that alternate by a height."""
+    fall = [(step, 100.0 - step) for step in range(90)]
+    return {("train", "loss"): [*fall, *((90 + n, height * (n % 2)) for n in range(10))]}
+
+
+def test_curve_spread_ratio_is_of_the_last_tenth() -> None:
+    table = results(
+        *(record("e", "a", r, curves=wave(6.0)) for r in range(2)),
+        *(record("e", "b", r, curves=wave(2.0)) for r in range(2)),
+    )
+    measured = measures.curve_spread_ratio(table, "e", "loss", "a", "b")
+    assert measured.interval.estimate == pytest.approx(3.0)
+    assert measured.interval.num == 2
+
+
+@pytest.mark.parametrize(
+    "bad", [{"curves": wave(0.0)}, {"curves": wave(6.0), "status": "diverged"}]
+)
+def test_curve_spread_ratio_is_unknown_without_scatter_or_after_divergence(
+    bad: dict[str, Any],
+) -> None:
+    table = results(record("e", "a", **bad), record("e", "b", curves=wave(2.0)))
+    measured = measures.curve_spread_ratio(table, "e", "loss", "a", "b")
+    assert math.isnan(measured.interval.estimate)
+    assert (measured.interval.low, measured.interval.high) == (0.0, math.inf)

@@ -186,8 +186,8 @@ def curve_spread_ratio(
     spread = points.groupby("key")["value"].agg(
         lambda v: v.iloc[-max(2, int(share * len(v))) :].std()
     )
-    values = spread.reindex(rows["key"]).to_numpy(np.float64)
-    values[(rows["status"] == "diverged").to_numpy()] = np.nan
+    ended = (rows["status"] != "diverged").to_numpy()
+    values = np.where(ended, spread.reindex(rows["key"]).to_numpy(np.float64), np.nan)
     first, second = (values[(rows["method"] == name).to_numpy()] for name in (a, b))
     known = bool(np.isfinite(values).all() and (values > 0).all())
     interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from repro.measures.rows import Measurement, best_scale, measurement
+from repro.measures.rows import SCALES, Measurement, measurement
 from repro.results import Results, select
 from repro.stats import Interval
 
@@ -30,7 +30,7 @@ def diverged_trials_difference(
     """
     conditions = {"experiment": experiment, "role": "tune"}
     rows = select(results.runs, **conditions, **({} if study is None else {"study": study}))
-    rows = select(rows, scale=best_scale(rows, experiment))
+    rows = select(rows, scale=next(scale for scale in SCALES if scale in set(rows["scale"])))
     shares = []
     for method in (a, b):
         lost = (
