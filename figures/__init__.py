@@ -1,7 +1,7 @@
 """Figures and tables of the paper, one module each, drawn from the results table and nothing else.
 
-A **figure** module has `TITLE`, `LAYOUT`, `select(results) -> DataFrame` and `draw(table, axes) -> None`; a
-**table** module has `table(results) -> repro.tables.Table`. A module with neither is a part that they share. New
+A **figure** module has `TITLE`, `LAYOUT` (or `layout(table)`, where the rows decide how many panels there are),
+`select(results) -> DataFrame` and `draw(table, axes) -> None`; a **table** module has `table(results) -> repro.tables.Table`. A module with neither is a part that they share. New
 modules are found by themselves. Everything here runs where no PyTorch is installed, changes none of its inputs,
 and writes the same bytes from the same rows.
 """
@@ -131,12 +131,26 @@ def draw(module: ModuleType, rows: pd.DataFrame) -> Figure:
     Returns:
         The figure, on no screen.
     """
-    layout = module.LAYOUT
+    layout = layout_of(module, rows)
     figure = Figure(figsize=(layout.width, layout.height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(layout.rows, layout.cols, squeeze=False)
     module.draw(rows, axes)
     return figure
+
+
+def layout_of(module: ModuleType, rows: pd.DataFrame) -> style.Layout:
+    """Return a figure's panels and size.
+
+    Args:
+        module: The figure's module.
+        rows: What its `select` returned.
+
+    Returns:
+        Its `LAYOUT`, or what its `layout` makes of the rows.
+    """
+    layout: style.Layout = module.layout(rows) if hasattr(module, "layout") else module.LAYOUT
+    return layout
 
 
 def to_csv(rows: pd.DataFrame) -> bytes:

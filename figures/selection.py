@@ -5,8 +5,10 @@ Columns (`COLUMNS`): the panel, the kind of row, the series, the repetition (-1 
 bounds, n and how many of those runs diverged, scale, device, a note, and whether the value was published.
 
 Kinds: `mean` (an aggregate with its interval, as the note says), `repetition`, `diverged` (the last recorded
-point of a run that diverged), `published`, `theory`, `guide`, `ratio` (a number written in the panel),
-`not run` (what is missing, in place).
+point of a run that diverged, or a trial that did), `point` (one value of one repetition or trial), `winner`
+(the trial that a search chose), `best` (the best of the trials so far), `expected` (what as many trials are
+expected to find, with its band), `settled` (which method is ahead, in words), `published`, `theory`, `guide`,
+`ratio` (a number written in the panel), `not run` (what is missing, in place).
 """
 
 from __future__ import annotations
@@ -108,6 +110,31 @@ def published(
     return frame({**shown, **columns, "note": (facts["item"] + ", " + facts["source"]).to_numpy()})
 
 
+def fact(
+    results: Results, quantity: str, setting: str, *, study: str, method: str, item: str
+) -> float:
+    """Return one published value of a method, NaN where the paper does not give it.
+
+    Args:
+        results: The tables.
+        quantity: Column `quantity` of the facts.
+        setting: Column `setting` of the facts.
+        study: Column `study` of the facts.
+        method: Column `method` of the facts.
+        item: Column `item` of the facts: where it is stated.
+
+    Returns:
+        The value.
+    """
+    facts = results.facts
+    if facts.empty:
+        return math.nan
+    wanted = {"quantity": quantity, "setting": setting, "study": study}
+    wanted |= {"method": method, "item": item}
+    found = facts[np.logical_and.reduce([facts[c] == value for c, value in wanted.items()])]
+    return float(found["value"].iloc[0]) if len(found) else math.nan
+
+
 def published_number(results: Results, quantity: str, setting: str) -> float:
     """Return one published value without abscissa, NaN where the paper does not give it."""
     rows = published(results, "", quantity, setting)
@@ -124,6 +151,9 @@ def curves(
     run_time: str | None = None,
     logarithmic: bool = False,
     with_repetitions: bool = True,
+    by_epoch: bool = False,
+    split: str | None = None,
+    study: str = STUDY,
 ) -> pd.DataFrame:
     """Return the curves of an experiment: every repetition, their mean with its interval, who diverged.
 
@@ -138,6 +168,9 @@ def curves(
         run_time: Timing experiment whose median step makes seconds of iterations; none keeps iterations.
         logarithmic: Whether the mean is geometric, its interval that of the mean logarithm.
         with_repetitions: Whether the single runs are rows too.
+        by_epoch: Whether the abscissa is in epochs rather than iterations.
+        split: See `measures.curve_rows`.
+        study: Name of the study.
 
     Returns:
         Rows of kinds mean, repetition, diverged and not run.
@@ -145,11 +178,11 @@ def curves(
     parts = []
     for method in methods:
         try:
-            runs = measures.report_runs(results, experiment, [method], study=STUDY)
-            points = measures.curve_rows(results, runs, metric)
+            runs = measures.report_runs(results, experiment, [method], study=study)
+            points = measures.curve_rows(results, runs, metric, split)
             step = None
             if run_time is not None:
-                step = measures.step_seconds(results, run_time, method, study=STUDY)
+                step = measures.step_seconds(results, run_time, method, study=study)
         except EmptySelectionError as error:
             parts.append(not_run(panel, method, str(error)))
             continue
@@ -162,7 +195,7 @@ def curves(
             "device": step.device if step else "",
         }
         seconds = step.interval.estimate if step else 1.0
-        shown = points.assign(x=points["step"] * seconds)
+        shown = points.assign(x=points["epoch"] if by_epoch else points["step"] * seconds)
         parts.append(_means(shown, common, logarithmic))
         if with_repetitions:
             parts.append(_repetitions(shown, common))

@@ -7,6 +7,7 @@ dark grey and dotted. Sizes are those of a two-column paper: nothing has to be s
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 SINGLE, DOUBLE = 3.4, 7.0
 """Width of one and of both columns, in inches."""
@@ -58,6 +59,7 @@ GREY = "#404040"
 LOOKS: Mapping[str, Look] = {
     "backpropagation": Look(PALETTE[0], "-", "o"),
     "forward gradient": Look(PALETTE[1], (0, (4, 1.2)), "s"),
+    "forward gradient, clipped": Look(PALETTE[2], (0, (2, 1)), "^"),
     "function alone": Look(PALETTE[2], "-.", "^"),
     "tangents alone": Look(PALETTE[4], (0, (6, 1.5, 1, 1.5)), "v"),
     "published": Look(GREY, ":", "D"),
@@ -70,6 +72,12 @@ LOOKS: Mapping[str, Look] = {
     "R_f/R_b": Look(PALETTE[2], "-.", "^"),
 }
 """Look of every series, by name."""
+
+SPARE = tuple(Look(PALETTE[i], (0, (1 + i % 3, 1)), "ovs^D"[i % 5]) for i in (3, 4, 5, 6, 7, 8, 9))
+"""Looks of series that have none of their own."""
+
+NOT_OURS = ("published", "theory", "guide", "ratio", "not run")
+"""Kinds of row that show no run of ours."""
 
 STYLE: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -113,6 +121,19 @@ def short_device(device: str) -> str:
     return re.sub(r"\s+", " ", name).strip()
 
 
+def looks(series: Iterable[str]) -> dict[str, Look]:
+    """Return the look of every series; one that has none of its own gets a spare one, in order.
+
+    Args:
+        series: Names; the same names in the same order get the same looks.
+
+    Returns:
+        Look by name.
+    """
+    spare = itertools.cycle(SPARE)
+    return {name: LOOKS[name] if name in LOOKS else next(spare) for name in series}
+
+
 def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     """Write a panel's title: its name, n, how many diverged, device, and any scale below full.
 
@@ -154,8 +175,7 @@ def missing(axes: Axes, rows: pd.DataFrame, height: float = 0.5) -> bool:
     Returns:
         Whether it was written.
     """
-    ours = rows[rows["kind"].isin(["mean", "repetition"])]
-    if len(ours):
+    if not rows["kind"].isin(NOT_OURS).all():
         return False
     axes.text(
         0.5,
@@ -230,6 +250,19 @@ def key(axes: AxesGrid, entries: Iterable[tuple[str, Mapping[str, Any]]], column
     figure.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
+def diverged_entry(table: pd.DataFrame) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the legend entry of divergences, if there are any.
+
+    Args:
+        table: The figure's table.
+
+    Returns:
+        An entry for `key`, or none.
+    """
+    cross = {"color": GREY, "marker": "x", "ls": "", "mew": 1.2}
+    return [("diverged here", cross)] if (table["kind"] == "diverged").any() else []
+
+
 def curve_entries(
     table: pd.DataFrame, series: Sequence[str], interval: str = "mean, 95 % t band"
 ) -> list[tuple[str, Mapping[str, Any]]]:
@@ -250,8 +283,7 @@ def curve_entries(
     kinds = set(table["kind"])
     if "repetition" in kinds:
         entries.append(("single repetitions", {"color": GREY, "lw": 0.4}))
-    if "diverged" in kinds:
-        entries.append(("diverged here", {"color": GREY, "marker": "x", "ls": "", "mew": 1.2}))
+    entries += diverged_entry(table)
     for name in dict.fromkeys(table[table["kind"] == "published"]["series"]):
         look = LOOKS[name]
         edge = GREY if name == "published" else look.color
@@ -315,6 +347,18 @@ def whole_ticks(axes: Axes, most: int = 6) -> None:
     """Keep the iteration axis from crowding: at most that many ticks, thousands as `k`."""
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if abs(x) >= 1000 else f"{x:g}")
+
+
+def log_ticks(axes: Axes) -> None:
+    """Label a logarithmic ordinate with plain numbers, few of them, whatever its range."""
+    low, high = axes.get_ylim()
+    if high / low < 4:
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+    else:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,)))
+    axes.yaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(low, high)
 
 
 def each(rows: pd.DataFrame) -> Iterable[Any]:

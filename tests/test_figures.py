@@ -6,6 +6,7 @@ import dataclasses
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,21 @@ from figures import (
     baydin2022_identification,
     baydin2022_run_time,
     landscapes,
+    learning_rate_sensitivity,
+    rike2022_fig1,
+    rike2022_fig2,
+    rike2022_last_batch,
+    rike2022_runs,
+    searches,
     selection,
     style,
+    tuning_budget,
 )
 from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
 from repro.results import Results
 
+CLIPPED = rike2022_runs.CLIPPED
 FIGURES = figures.names()
 ROUNDS = 12
 
@@ -48,11 +57,14 @@ def make(
         repetition: int,
         task: str,
         curves: dict[tuple[str, str], dict[int, float]],
+        *,
+        study: str = "baydin2022",
+        epoch: float = math.nan,
         **columns: object,
     ) -> None:
-        key = f"{experiment}/{method}/{repetition}"
+        key = f"{experiment}/{method}/{repetition}/{columns.get('trial', '')}"
         ended = (experiment, method, repetition) in diverged
-        identity = {"key": key, "study": "baydin2022", "arm": "published", "scale": scale}
+        identity = {"key": key, "study": study, "arm": "published", "scale": scale}
         identity |= {"experiment": experiment, "method": method, "role": "report", "task": task}
         state = {"repetition": repetition, "status": "diverged" if ended else "done"}
         machine = {"device": "Test(R) CPU @ 1GHz", "num_threads": 1}
@@ -63,7 +75,7 @@ def make(
                 {
                     "key": key,
                     "step": step,
-                    "epoch": math.nan,
+                    "epoch": step / epoch,
                     "split": split,
                     "metric": metric,
                     "value": curve[step],
@@ -103,6 +115,7 @@ def make(
             curves["none", f"gradient_{i}"] = {0: -1.0 - i}
             curves["none", f"estimate_{i}"] = dict(enumerate(draws[:, i].tolist()))
         add("estimates", FORWARD_GRADIENT, repetition, "sampling", curves)
+    add_rike(add)
     facts = [
         {"quantity": "validation loss", "setting": "logistic", "x": x, "value": y, "method": ""}
         for x, y in ((0.0, 2.58), (2_500.0, 1.17), (25_000.0, 0.54))
@@ -113,6 +126,16 @@ def make(
         {"quantity": "R_f", "setting": "depth", "x": 10.0, "value": 2.92, "method": ""},
         {"quantity": "time ratio", "setting": "beale", "x": math.nan, "value": 0.87, "method": ""},
     ]
+    printed = {"quantity": "test loss", "setting": "nn-sgd", "x": math.nan, "study": "rike2022"}
+    facts += [
+        {**printed, "method": method, "item": item, "value": value}
+        for method, item, value in (
+            (f"{BACKPROPAGATION}, SGD", "Table I", 0.0),
+            (f"{BACKPROPAGATION}, SGD", "notebook, last epoch", 1.87e-5),
+            (f"{CLIPPED}, SGD", "Table I", 0.332),
+            (f"{CLIPPED}, SGD", "notebook, last epoch", 0.332),
+        )
+    ]
     table = pd.DataFrame(
         [{"study": "baydin2022", "item": "Fig.", "source": "read", **f} for f in facts]
     )
@@ -120,6 +143,47 @@ def make(
         pd.DataFrame(runs).reindex(columns=list(results.RUN_COLUMNS)), results.RUN_COLUMNS
     )
     return Results(frame, pd.DataFrame(points)[list(results.CURVE_COLUMNS)], table)
+
+
+def add_rike(add: Callable[..., None]) -> None:
+    """Rows of Rike & Førland: 4 epochs of 10 steps; trials whose loss is lowest at a rate of its own."""
+    best = {BACKPROPAGATION: (-1, 0.05), FORWARD_GRADIENT: (-4, 0.4), CLIPPED: (-3.5, 0.3)}
+    rates = [10.0 ** (-6 + 7 * i / 8) for i in (0, 5, 3, 6, 1, 7, 2, 4)]
+    passes = {BACKPROPAGATION: 3.0, FORWARD_GRADIENT: 2.0, CLIPPED: 2.0}
+    for setting in rike2022_runs.SETTINGS:
+        common = {"study": "rike2022", "epoch": 10, "num_steps": 40}
+        for series, (place, lowest) in best.items():
+            name, tuned = setting.method(series), f"tuned-{setting.name}"
+            for number, rate in enumerate([*rates, 30.0]):  # the last is of the edge rule
+                far = math.log10(rate) - place
+                score = 1_000.0 if far > 2 else min(2.3, lowest * 3 ** abs(far))
+                searched = {"trial": number, "search": "d", "learning_rate": rate, "score": score}
+                status = {"status": "diverged" if far > 2 else "done", "role": "tune"}
+                problem = {"problem": f"mnist {setting.network}"}
+                add(tuned, name, 0, "training", {}, **common, **searched, **status, **problem)
+            for repetition in range(3):
+                loss = {
+                    s: 2.3 * math.exp(-s / 40) + lowest + 0.01 * repetition for s in (0, 20, 40)
+                }
+                ends = {"test_loss": loss[40] + 0.01, "test_accuracy": 1 - loss[40] / 3}
+                spent = {"forward_passes": 40 * passes[series]}
+                curve = {("validation", "loss"): loss}
+                add(tuned, name, repetition, "training", curve, **common, **ends, **spent)
+            seconds = {s: passes[series] * (1 + s / 100) * 1e-3 for s in range(ROUNDS)}
+            timed = {("none", "step_seconds"): seconds}
+            add(f"run-time-{setting.name}", name, 0, "timing", timed, study="rike2022")
+        for series in setting.published:
+            for repetition in range(3):
+                lowest = best[series][1]
+                loss = {s: 2.3 * math.exp(-s / 10) + lowest for s in range(40)}
+                test = {s: 2.3 * math.exp(-s / 10) + lowest for s in (0, 10, 20, 30, 40)}
+                last = {s: value * 10.0**-repetition for s, value in test.items()}
+                curves = {("train", "loss"): loss, ("test", "loss"): test}
+                curves["test", "last_batch_loss"] = last
+                finals = {"test_loss": test[40] + 0.1 * repetition, "test_accuracy": 0.9}
+                finals["test_last_batch_loss"] = last[40]
+                name = setting.method(series)
+                add(setting.name, name, repetition, "training", curves, **common, **finals)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +213,9 @@ def line(axes: Any, label: str) -> Any:
 
 
 def test_names_are_of_two_kinds() -> None:
-    assert (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification") == FIGURES
+    rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
+    baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
+    assert (*baydin, "learning_rate_sensitivity", *rike, "tuning_budget") == FIGURES
     assert figures.table_names() == ("baydin2022_run_time",)
     assert set(figures.captions()) == set(FIGURES)
 
@@ -164,9 +230,9 @@ def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_without_rows_every_panel_says_not_run(name: str, empty: Results) -> None:
     module = figures._module(name)
-    figure = drawn(module, module.select(empty))
-    panels = module.LAYOUT.rows * module.LAYOUT.cols
-    assert text(figure).count("not run") == panels
+    table = module.select(empty)
+    layout = figures.layout_of(module, table)
+    assert text(drawn(module, table)).count("not run") == layout.rows * layout.cols
 
 
 def test_empty_results_build(empty: Results, tmp_path: Path) -> None:
@@ -191,7 +257,7 @@ def test_select_is_tidy_and_nothing_is_mutated(name: str, full: Results) -> None
 
 
 def test_two_builds_are_byte_identical(full: Results, tmp_path: Path) -> None:
-    only = ["baydin2022_fig3"]
+    only = ["baydin2022_fig3", "learning_rate_sensitivity", "rike2022_last_batch", "tuning_budget"]
     first, second = (figures.build(full, tmp_path / name, only) for name in ("a", "b"))
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.suffix
@@ -356,6 +422,132 @@ def test_one_machine_only(full: Results) -> None:
     measured = measures.step_time_ratio(more, "run-time-mlp", FORWARD_GRADIENT, BACKPROPAGATION)
     assert measured.device == "Test(R) CPU @ 1GHz"
     assert measured.interval.num == ROUNDS
+
+
+def test_training_losses_are_drawn_as_tabled(full: Results) -> None:
+    table = rike2022_fig2.select(full)
+    panel = drawn(rike2022_fig2, table).axes[2]  # the dense network with Adam: not clipped
+    rows = table[(table["panel"] == "nn-adam") & (table["kind"] == "repetition")]
+    assert set(rows["series"]) == {BACKPROPAGATION, FORWARD_GRADIENT}
+    curves = [np.asarray(entry.get_ydata()) for entry in panel.lines]
+    for _, part in rows.groupby(["series", "repetition"]):
+        assert any(np.array_equal(part["y"], curve) for curve in curves)
+    # the first repetition is thicker than the others
+    assert len({entry.get_linewidth() for entry in panel.lines if np.size(entry.get_xdata())}) == 2
+    assert "n=3 each, 0 diverged" in panel.get_title()
+
+
+def test_a_diverged_training_run_ends_in_a_cross() -> None:
+    hurt = make(diverged=frozenset({("cifar-sgd", f"{CLIPPED}, SGD", 1)}))
+    table = rike2022_fig1.select(hurt)
+    (cross,) = style.each(table[table["kind"] == "diverged"])
+    assert (cross.x, cross.diverged, cross.n) == (19, 1, 3)
+    assert f"{CLIPPED}: n=3, 1 diverged" in text(drawn(rike2022_fig1, table))
+
+
+def test_the_last_batch_stands_beside_the_whole_test_split(full: Results) -> None:
+    table = rike2022_last_batch.select(full)
+    rows = table[(table["panel"] == "nn-sgd") & (table["series"] == BACKPROPAGATION)]
+    mean, dots = (rows[rows["kind"] == kind] for kind in ("mean", "point"))
+    assert mean["x"].tolist() == [0, 1, 2, 3, 4]  # epochs
+    np.testing.assert_allclose(mean["y"], 2.3 * np.exp(-mean["x"]) + 0.05)
+    assert len(dots) == 15
+    np.testing.assert_allclose(dots["y"][dots["repetition"] == 2], mean["y"] / 100)
+    (printed,) = style.each(rows[rows["kind"] == "published"])
+    assert (printed.x, printed.y) == (50, 1.87e-5)  # what is printed, not the zero of Table I
+
+
+def test_losses_of_zero_stand_at_the_lower_edge(full: Results) -> None:
+    table = rike2022_last_batch.select(full)
+    zero = table.assign(y=table["y"].where(table["kind"] != "point", 0.0))
+    panel = drawn(rike2022_last_batch, zero).axes[0]
+    dots = [
+        np.asarray(entry.get_ydata()) for entry in panel.lines if entry.get_linestyle() == "None"
+    ]
+    assert panel.get_ylim()[0] == rike2022_last_batch.FLOOR
+    assert sum(int((y == rike2022_last_batch.FLOOR).sum()) for y in dots) == 30
+
+
+def test_trials_winners_and_divergences(full: Results) -> None:
+    table = learning_rate_sensitivity.select(full)
+    rows = table[table["panel"] == "rike2022 tuned-nn-sgd: mnist nn, SGD"]
+    ours = rows[rows["series"] == FORWARD_GRADIENT]
+    counts = ours["kind"].value_counts()
+    assert (counts["point"], counts["diverged"], counts["winner"]) == (5, 4, 1)
+    assert set(ours["diverged"]) == {4}
+    assert set(ours["n"]) == {9}
+    assert ours[ours["kind"] == "diverged"]["y"].isna().all()
+    (winner,) = style.each(ours[ours["kind"] == "winner"])
+    assert winner.x == pytest.approx(10.0 ** (-6 + 7 * 2 / 8))
+    assert winner.note == "trial 6"
+    ranges = rows[rows["kind"] == "guide"][["low", "high"]].to_numpy().tolist()
+    assert ranges == [[1e-6, 10.0], [10.0, 100.0]]  # the edge rule added a decade
+    assert text(drawn(learning_rate_sensitivity, table)).count("4 of 9 diverged") == 9
+
+
+def test_a_panel_for_every_searched_comparison(full: Results) -> None:
+    table = learning_rate_sensitivity.select(full)
+    layout = figures.layout_of(learning_rate_sensitivity, table)
+    assert (layout.rows, layout.cols) == (3, 3)
+    kept = full.runs["experiment"].isin([f"tuned-nn-{name}" for name in rike2022_runs.OPTIMIZERS])
+    tuned = full.runs["role"] == "tune"
+    few = dataclasses.replace(full, runs=full.runs[kept | ~tuned])
+    four = full.runs[tuned & kept].iloc[:9].assign(study="another2030", method="mine", search="e")
+    more = dataclasses.replace(few, runs=pd.concat([few.runs, four], ignore_index=True))
+    figure = drawn(tuning_budget, tuning_budget.select(more))
+    assert [axes.axison for axes in figure.axes] == [True] * 4 + [False] * 2
+    assert "another2030: mnist nn" in text(figure)
+
+
+def test_smaller_budgets_are_read_off_the_search(full: Results) -> None:
+    table = tuning_budget.select(full)
+    rows = table[table["panel"].str.startswith("rike2022 tuned-nn-sgd")]
+    best = rows[(rows["kind"] == "best") & (rows["series"] == BACKPROPAGATION)]
+    trials = next(s for s in searches.searched(full) if "tuned-nn-sgd" in s.panel).trials
+    scores = trials[BACKPROPAGATION]["score"].to_numpy()
+    np.testing.assert_array_equal(best["y"], np.minimum.accumulate(scores[:8]))
+    assert best["n"].tolist() == [8] * 8  # without the trial of the edge rule
+    words = rows[rows["kind"] == "settled"].set_index("series")["note"]
+    assert words[CLIPPED].startswith(f"{CLIPPED}: behind from 2 on, ")
+    assert words[CLIPPED] in text(drawn(tuning_budget, table)).replace(":\n", ": ")
+
+
+def test_no_loss_while_every_trial_has_diverged(full: Results) -> None:
+    first = (full.runs["role"] == "tune") & (full.runs["trial"] == 0)
+    runs = full.runs.assign(
+        status=full.runs["status"].mask(first, "diverged"),
+        score=full.runs["score"].mask(first, 1_000.0),
+    )
+    table = tuning_budget.select(dataclasses.replace(full, runs=runs))
+    best = table[table["kind"] == "best"]
+    assert best["y"][best["x"] == 1].isna().all()
+    assert best["y"][best["x"] > 1].max() < 3
+    assert "not run" not in text(drawn(tuning_budget, table))
+
+
+def test_trials_come_at_the_scale_of_what_is_reported(full: Results) -> None:
+    tuned = full.runs[full.runs["role"] == "tune"]
+    larger = tuned.assign(scale="full", key="f" + tuned["key"], score=9.0)
+    reduced = full.runs.assign(scale="reduced")
+    both = dataclasses.replace(full, runs=pd.concat([reduced, larger], ignore_index=True))
+    assert {found.scale for found in searches.searched(both)} == {"reduced"}
+    alone = dataclasses.replace(both, runs=both.runs[both.runs["role"] == "tune"])
+    assert {found.scale for found in searches.searched(alone)} == {"full"}
+    shown = text(drawn(learning_rate_sensitivity, learning_rate_sensitivity.select(both)))
+    assert shown.count("9 trials each\nreduced scale") == 9
+
+
+def test_an_unfinished_search_counts_up_to_its_first_gap() -> None:
+    trials = pd.DataFrame({"number": [0, 1, 3], "rate": [1e-3, 1e-2, 1e-1]})
+    assert searches.declared(trials)["number"].tolist() == [0, 1]
+    added = pd.DataFrame({"number": [0, 1, 2], "rate": [1e-3, 1e-2, 20.0]})
+    assert searches.declared(added)["number"].tolist() == [0, 1]
+
+
+def test_methods_without_a_look_get_one_each() -> None:
+    looks = style.looks(["mine", BACKPROPAGATION, "yours"])
+    assert looks[BACKPROPAGATION] == style.LOOKS[BACKPROPAGATION]
+    assert looks["mine"] != looks["yours"]
 
 
 def test_landscapes() -> None:

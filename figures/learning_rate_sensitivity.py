@@ -1,0 +1,124 @@
+"""Learning-rate sensitivity: where every trial of a search ended, by the learning rate it was given."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures import searches, style
+from figures.searches import DECLARED, Searched, searched
+from figures.selection import frame, not_run, stack
+from repro.results import Results
+
+TITLE = (
+    "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. Same trials, epochs and "
+    "batch order for every method of a panel. Rings: the winners. Crosses: diverged trials, one row a method, counted at the "
+    "left. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons without trials are not shown."
+)
+TOP = 0.30
+"""Share of a panel's height, at its top, that is kept for diverged trials."""
+
+layout = searches.layout
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return every trial, the winners, and the ranges searched."""
+    parts = [_comparison(found) for found in searched(results)]
+    return stack(parts) if parts else not_run("searches", note="no trials")
+
+
+def _comparison(found: Searched) -> pd.DataFrame:
+    parts = [_ranges(found)]
+    for series, trials in found.trials.items():
+        diverged = trials["diverged"]
+        common: dict[str, object] = {"panel": found.panel, "series": series, "scale": found.scale}
+        common |= {"n": len(trials), "diverged": int(diverged.sum())}
+        best = trials.sort_values(["score", "number"]).head(1)
+        kinds = {"point": trials[~diverged], "diverged": trials[diverged], "winner": best}
+        for kind, shown in kinds.items():
+            if len(shown):
+                note = ("trial " + shown["number"].astype("str")).to_numpy()
+                # a diverged trial has a stand-in for a score, which is no loss
+                y = shown["score"].where(~shown["diverged"]).to_numpy()
+                values = {"x": shown["rate"].to_numpy(), "y": y, "note": note}
+                parts.append(frame({**common, **values, "kind": kind}))
+    return stack(parts)
+
+
+def _ranges(found: Searched) -> pd.DataFrame:
+    rates = np.concatenate([trials["rate"] for trials in found.trials.values()])
+    rows = [("declared range", *DECLARED)]
+    # the edge rule adds whole decades
+    if rates.min() < DECLARED[0]:
+        rows.append(("added range", 10 ** np.floor(np.log10(rates.min())), DECLARED[0]))
+    if rates.max() > DECLARED[1]:
+        rows.append(("added range", DECLARED[1], 10 ** np.ceil(np.log10(rates.max()))))
+    names = ("series", "low", "high")
+    where = {"panel": found.panel, "kind": "guide", "note": "learning rates searched"}
+    return frame([{**where, **dict(zip(names, row, strict=True))} for row in rows])
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a panel for each comparison."""
+    trials = table[table["kind"] != "guide"]
+    looks = style.looks(name for name in dict.fromkeys(trials["series"]) if name)
+    for panel, heading, rows in searches.panels(table, axes):
+        searches.title(panel, heading, rows)
+        panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
+        for guide in style.each(rows[rows["kind"] == "guide"]):
+            alpha = 0.12 if guide.series == "declared range" else 0.05
+            panel.axvspan(guide.low, guide.high, color=style.GREY, alpha=alpha, lw=0, zorder=0.5)
+        _losses(panel, rows, looks)
+        _divergences(panel, rows, looks)
+    entries = [
+        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
+        for name, look in looks.items()
+    ]
+    ring = {"color": style.GREY, "marker": "o", "ms": 7, "mfc": "none", "ls": ""}
+    cross = {"color": style.GREY, "marker": "x", "ls": ""}
+    style.key(axes, [*entries, ("winner", ring), ("diverged", cross)], 5)
+
+
+def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    ours = rows[rows["kind"].isin(["point", "diverged"])].sort_values("x")
+    for place, (series, look) in enumerate(looks.items()):
+        part = ours[ours["series"] == series]
+        # a diverged trial has no loss: the line is broken there
+        axes.plot(
+            part["x"], part["y"], color=look.color, ls=look.dashes, lw=0.8,
+            marker=look.marker, ms=2.8, mew=0, zorder=2.2,
+        )  # fmt: skip
+        won = rows[(rows["kind"] == "winner") & (rows["series"] == series)]
+        # rings of several sizes, since two may lie on one point
+        axes.plot(
+            won["x"], won["y"], "o", color=look.color,
+            ms=5.5 + 2 * place, mfc="none", mew=0.9, zorder=2.6,
+        )  # fmt: skip
+    losses = ours["y"].dropna()
+    low, high = (losses.min(), losses.max()) if len(losses) else (1.0, 1.0)
+    low, high = low / 1.25, high * 1.1
+    axes.set_ylim(low, low * (high / low) ** (1 / (1 - TOP)))
+    style.log_ticks(axes)
+
+
+def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    counts = rows[rows["n"] > 0].drop_duplicates("series").set_index("series")
+    across = axes.get_xaxis_transform()
+    # all methods are given the same rates: a row each, or their crosses would lie on one another
+    for place, (series, count) in enumerate(counts.iterrows()):
+        look = looks[str(series)]
+        height = 0.97 - place * TOP / (len(counts) + 0.5)
+        lost = rows[(rows["kind"] == "diverged") & (rows["series"] == series)]
+        rates = lost["x"].to_numpy()
+        heights = np.full(len(rates), height)
+        axes.plot(rates, heights, "x", color=look.color, ms=3.5, mew=0.9, transform=across)
+        axes.text(
+            0.02,
+            height,
+            f"{count['diverged']} of {count['n']} diverged",
+            transform=axes.transAxes,
+            color=look.color,
+            size=6.5,
+            va="center",
+        )

@@ -1,0 +1,30 @@
+"""Rike & Førland 2022, Fig. 2: training loss on MNIST by network and optimizer."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from figures import style
+from figures.rike2022_runs import PUBLISHED, draw_training_losses, outer_labels, training_losses
+from figures.selection import stack
+from repro.results import Results
+
+TITLE = (
+    "Training loss on MNIST as published (50 epochs, each method at its own settings): the loss of single mini-batches of 64, "
+    "unsmoothed, at evenly spaced iterations (at most 500 a run). Every repetition is drawn, the first one thicker. "
+    "Forward gradients with Nesterov's method are judged at the look-ahead point."
+)
+LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.2)
+MNIST = tuple(setting for setting in PUBLISHED if setting.network != "cifar")
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return the losses of the first twelve rows of Table I."""
+    return stack(training_losses(results, setting) for setting in MNIST)
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a panel for each network and optimizer."""
+    for panel, setting in zip(axes.flat, MNIST, strict=True):
+        draw_training_losses(panel, table[table["panel"] == setting.name], setting.label)
+    outer_labels(axes, table, 5)

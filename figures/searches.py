@@ -1,0 +1,152 @@
+"""What the figures of tuning share: the finished trials of every searched comparison, whatever its study."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from figures import style
+from repro import measures
+from repro.results import Results
+
+DECLARED = (1e-6, 1e1)
+"""Range of the learning rate in every search; trials outside it are those that the edge rule added."""
+COLUMNS = 3
+PANEL_WIDTH, PANEL_HEIGHT = style.DOUBLE / COLUMNS, 2.15
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """The trials of one comparison at one scale.
+
+    Attributes:
+        panel: Study, experiment and, after a colon, what a reader is told.
+        scale: The scale.
+        trials: By series, in trial order: columns number, rate, score, diverged; what all methods of the
+            comparison end with (their optimizer) is left out of the series.
+    """
+
+    panel: str
+    scale: str
+    trials: Mapping[str, pd.DataFrame]
+
+
+def searched(results: Results) -> Iterator[Searched]:
+    """Yield the searched comparisons that have trials, sorted by study and experiment.
+
+    Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
+
+    Args:
+        results: The tables.
+
+    Yields:
+        One value a comparison.
+    """
+    runs = results.runs
+    report, tune = (runs[runs["role"] == role] for role in ("report", "tune"))
+    for (study, experiment), rows in tune.groupby(["study", "experiment"]):
+        same = (report["study"] == study) & (report["experiment"] == experiment)
+        scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])
+        scale = next(s for s in measures.SCALES if s in scales)
+        kept = rows[rows["scale"] == scale]
+        # of two searches the one with more trials: theirs never mix
+        kept = kept[kept["search"] == kept["search"].value_counts().sort_index().idxmax()]
+        methods = sorted(set(kept["method"]))
+        ending = _common_ending(methods)
+        title = f"{kept['problem'].iloc[0]}{ending}"
+        yield Searched(
+            f"{study} {experiment}: {title}",
+            scale,
+            {m.removesuffix(ending): _trials(kept[kept["method"] == m]) for m in methods},
+        )
+
+
+def _common_ending(methods: list[str]) -> str:
+    """Return what all names end with from their last comma on, e.g. `, SGD`."""
+    endings = {", " + name.rpartition(", ")[2] for name in methods if ", " in name}
+    (ending,) = endings if len(endings) == 1 else ("",)
+    return ending if all(name.endswith(ending) for name in methods) else ""
+
+
+def _trials(rows: pd.DataFrame) -> pd.DataFrame:
+    # a trial is scored by the mean over its repetitions
+    grouped = rows.assign(diverged=rows["status"] == "diverged").groupby("trial", as_index=False)
+    trials = grouped.agg(
+        rate=("learning_rate", "first"), score=("score", "mean"), diverged=("diverged", "any")
+    )
+    trials.insert(0, "number", trials.pop("trial").astype("int64"))
+    return trials.sort_values("number", ignore_index=True)
+
+
+def declared(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of the declared space that a shorter search would have had.
+
+    Args:
+        trials: Of one method.
+
+    Returns:
+        Those before the first that is missing or that the edge rule added.
+    """
+    low, high = DECLARED
+    inside = trials["rate"].between(low, high) & (trials["number"] == trials.index)
+    return trials[inside.cummin()]
+
+
+def layout(table: pd.DataFrame) -> style.Layout:
+    """Return a panel a comparison, three in a row.
+
+    Args:
+        table: The figure's table.
+
+    Returns:
+        Panels and size.
+    """
+    panels = table["panel"].nunique()
+    rows, cols = math.ceil(panels / COLUMNS), min(panels, COLUMNS)
+    return style.Layout(
+        rows, cols, max(style.SINGLE, cols * PANEL_WIDTH), rows * PANEL_HEIGHT + 0.7
+    )
+
+
+def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
+    """Yield the panels that have something to show; empty places of the grid are switched off.
+
+    Args:
+        table: The figure's table.
+        axes: The panels.
+
+    Yields:
+        Axes, heading and rows.
+    """
+    names = list(dict.fromkeys(table["panel"]))
+    for empty in axes.flat[len(names) :]:
+        empty.set_axis_off()
+    several = len({name.partition(" ")[0] for name in names}) > 1
+    for panel, name in zip(axes.flat, names, strict=False):
+        rows = table[table["panel"] == name]
+        if not style.missing(panel, rows):
+            heading = name.partition(": ")[2]
+            study = f"{name.partition(' ')[0]}: " if several else ""
+            yield panel, study + heading, rows
+
+
+def title(axes: Axes, heading: str, rows: pd.DataFrame, *more: str) -> None:
+    """Write a panel's title: its name, how many trials each series has, and any scale below full.
+
+    Args:
+        axes: The panel.
+        heading: Its name.
+        rows: Rows of the panel.
+        *more: What else the line of the trials says.
+    """
+    counts = rows[rows["n"] > 0].drop_duplicates("series")
+    few, most = counts["n"].min(), counts["n"].max()
+    trials = f"{most} trials each" if few == most else f"{few} to {most} trials"
+    lines = [heading, ", ".join([trials, *more])]
+    if (scale := counts["scale"].iloc[0]) != "full":
+        lines.append(f"{scale} scale" + (", no result" if scale == "smoke" else ""))
+    axes.set_title("\n".join(lines))
