@@ -266,6 +266,22 @@ def test_differences_at_equal_seconds_take_the_timed_steps() -> None:
         )
 
 
+def test_seconds_of_another_problem_do_not_count() -> None:
+    own = timed("t", (2.0, 8.0, 4.0), (1.0, 4.0, 2.0))
+    small = [dataclasses.replace(r, spec=dataclasses.replace(r.spec, scale="reduced")) for r in own]
+    wider = dataclasses.replace(PROBLEM, name="wider")
+    large = [
+        dataclasses.replace(r, spec=dataclasses.replace(r.spec, problem=wider))
+        for r in timed("t", (9.0,), (1.0,))
+    ]
+    rows = results(*priced(OURS, THEIRS), *small, *large)
+    measured = measures.paired_difference_at_equal(
+        rows, "e", "loss", FG, BP, equal="seconds", run_time_experiment="t"
+    )
+    assert measured.interval == stats.paired_interval([3.0, 3.5, 2.0], [1.0, 0.5, 0.4])
+    assert measured.scale == "reduced"
+
+
 def test_a_diverged_run_leaves_no_difference_at_equal_cost() -> None:
     good = priced(OURS, THEIRS)
     hurt = dataclasses.replace(good[1], status="diverged", curves=())

@@ -41,7 +41,7 @@ def paired_difference_at_equal(
 
     Both curves are cut at the cost of the cheaper method's whole budget; between evaluations a curve is
     taken as straight. Forward passes are those of the runs by step. Seconds are steps times the median step
-    of a timing experiment, not those of the runs, which shared their machine with others: evaluation takes
+    of a timing of the same problem, not those of the runs, which shared their machine with others: evaluation takes
     no part, and the interval holds no doubt about the step times.
 
     Args:
@@ -51,7 +51,8 @@ def paired_difference_at_equal(
         a: Name of the first method.
         b: Name of the method to subtract.
         equal: One of `COSTS`.
-        run_time_experiment: Name of the timing experiment on the same problem; needed for `seconds`.
+        run_time_experiment: Name of the timing experiment; needed for `seconds`. Rows of another problem
+            (a wider network at a larger scale) do not count.
         split: See `curve_rows`.
         study: See `best_scale`.
 
@@ -75,7 +76,11 @@ def paired_difference_at_equal(
     points = curve_rows(results, rows, metric, split)
     timed = {}
     if equal == "seconds":
-        timed = {m: step_seconds(results, run_time_experiment, m, study=study) for m in (a, b)}
+        # a timing at a larger scale may be of a larger network: only the same problem's counts
+        same = results.runs["problem"].isin(set(rows["problem"]))
+        alike = same | (results.runs["experiment"] != run_time_experiment)
+        of_problem = dataclasses.replace(results, runs=results.runs[alike])
+        timed = {m: step_seconds(of_problem, run_time_experiment, m, study=study) for m in (a, b)}
         seconds = {method: measured.interval.estimate for method, measured in timed.items()}
         spent = points["step"] * points["method"].map(seconds)
     elif equal == "forward_passes":
