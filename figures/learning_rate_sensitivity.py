@@ -77,7 +77,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     ]
     ring = {"color": style.GREY, "marker": "o", "ms": 7, "mfc": "none", "ls": ""}
     cross = {"color": style.GREY, "marker": "x", "ls": ""}
-    style.key(axes, [*entries, ("winner", ring), ("diverged", cross)], 5)
+    if entries:
+        style.key(axes, [*entries, ("winner", ring), ("diverged", cross)], 5)
 
 
 def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:

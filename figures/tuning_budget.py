@@ -106,7 +106,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         _verdicts(panel, settled, looks)
     entries = [(name, {"color": look.color, "ls": look.dashes}) for name, look in looks.items()]
     band = ("expected: median over searches, with its band", {"color": style.GREY, "lw": 0.6})
-    style.key(axes, [*entries, band], 4)
+    if entries:
+        style.key(axes, [*entries, band], 4)
 
 
 def _series(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:

@@ -30,17 +30,21 @@ from figures import (
     rike2022_fig2,
     rike2022_last_batch,
     rike2022_runs,
+    rike2022_table1,
     searches,
     selection,
     style,
+    tuned_differences,
     tuning_budget,
 )
 from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
 from repro.results import Results
+from repro.tables import Table
 
 CLIPPED = rike2022_runs.CLIPPED
 FIGURES = figures.names()
+TABLES = ("baydin2022_run_time", "rike2022_table1", "tuned_differences")
 ROUNDS = 12
 
 
@@ -216,14 +220,14 @@ def test_names_are_of_two_kinds() -> None:
     rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
     assert (*baydin, "learning_rate_sensitivity", *rike, "tuning_budget") == FIGURES
-    assert figures.table_names() == ("baydin2022_run_time",)
+    assert figures.table_names() == TABLES
     assert set(figures.captions()) == set(FIGURES)
 
 
 def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Unknown figure 'fig9'. Choose from: baydin2022_fig1, "):
         figures.build(empty, tmp_path, ["fig9"])
-    with pytest.raises(ValueError, match=r"Unknown table 'x'. Choose from: baydin2022_run_time\."):
+    with pytest.raises(ValueError, match=rf"Unknown table 'x'. Choose from: {', '.join(TABLES)}\."):
         figures.build_tables(empty, tmp_path, ["x"])
 
 
@@ -387,7 +391,7 @@ def test_run_time_table(full: Results, tmp_path: Path) -> None:
     assert math.isnan(dict(zip(header, rows["CNN"], strict=True))["T_f_over_T_b_published"])  # type: ignore[arg-type]
     assert dict(zip(header, rows["Beale"], strict=True))["R_f_over_R_b_published"] == 0.87
     assert any("Test" in note for note in table.notes)
-    written = figures.build_tables(full, tmp_path)
+    written = figures.build_tables(full, tmp_path, ["baydin2022_run_time"])
     assert [path.suffix for path in written] == [".csv", ".md", ".tex", ".typ"]
 
 
@@ -466,6 +470,62 @@ def test_losses_of_zero_stand_at_the_lower_edge(full: Results) -> None:
     ]
     assert panel.get_ylim()[0] == rike2022_last_batch.FLOOR
     assert sum(int((y == rike2022_last_batch.FLOOR).sum()) for y in dots) == 30
+
+
+def cells(table: Table, index: int) -> dict[str, Any]:
+    return {c.name: cell for c, cell in zip(table.columns, table.rows[index], strict=True)}
+
+
+def test_table_1_has_its_fourteen_rows(full: Results) -> None:
+    table = rike2022_table1.table(full)
+    assert [row[0] for row in table.rows] == [f"R{i}" for i in range(1, 15)]
+    forward, back = cells(table, 0), cells(table, 1)
+    assert (forward["method"], back["method"]) == (CLIPPED, BACKPROPAGATION)
+    assert (forward["published"], back["published"]) == (0.332, 0.0)
+    assert math.isnan(cells(table, 2)["published"])
+    end = 2.3 * math.exp(-4) + 0.05
+    assert back["loss"].estimate == pytest.approx(end + 0.1)
+    last = back["last_batch"]
+    np.testing.assert_allclose([last.low, last.high, last.estimate], [end / 100, end, 0.37 * end])
+    assert (back["scale"], back["diverged"]) == ("full", "0 of 3")
+    # the tuned forward gradient stands unclipped and clipped, whatever was published
+    ends = {s: 2.3 * math.exp(-1) + lowest + 0.02 for s, lowest in (("", 0.4), ("_clipped", 0.3))}
+    for suffix, value in ends.items():
+        assert forward[f"tuned{suffix}"].estimate == pytest.approx(value)
+    assert math.isnan(back["tuned_clipped"])
+    assert cells(table, 4)["method"] == FORWARD_GRADIENT  # with Adam the paper did not clip
+
+
+def test_table_1_counts_what_diverged_and_names_scales() -> None:
+    lost = {("nn-sgd", f"{CLIPPED}, SGD", 0), ("tuned-nn-sgd", f"{CLIPPED}, SGD", 2)}
+    table = rike2022_table1.table(make(diverged=frozenset(lost), scale="reduced"))
+    row = cells(table, 0)
+    assert (row["diverged"], row["tuned_diverged"]) == ("1 of 3", "0 of 3; 1 of 3")
+    assert table.notes[-1] == "Rows at scale reduced are not the published protocol."
+
+
+def test_tuned_differences_at_equal_cost(full: Results, empty: Results) -> None:
+    table = tuned_differences.table(full)
+    assert len(table.rows) == 18
+    row = cells(table, 0)
+    assert row["method"] == FORWARD_GRADIENT
+    assert row["epochs"].estimate == pytest.approx(0.35)
+    assert row["test_accuracy"].estimate == pytest.approx(-0.35 / 3)
+    # 80 passes are 40 steps of the one and 80 / 3 of the other, a third of the way from 20 to 40
+    loss = {s: 2.3 * math.exp(-s / 40) for s in (20, 40)}
+    cut = loss[20] + (loss[40] - loss[20]) / 3
+    for cost in ("forward_passes", "seconds"):
+        assert row[cost].estimate == pytest.approx(loss[40] + 0.4 - cut - 0.05)
+    assert (row["scale"], row["diverged"]) == ("full", "0 of 6")
+    assert "Timed on: Test." in table.notes
+    assert all(cell is None for cell in tuned_differences.table(empty).rows[0][2:])
+
+
+def test_differences_without_timing_say_so(full: Results) -> None:
+    untimed = full.runs[~full.runs["experiment"].str.startswith("run-time-nn")]
+    row = cells(tuned_differences.table(dataclasses.replace(full, runs=untimed)), 0)
+    assert row["seconds"] is None
+    assert row["epochs"].num == 3
 
 
 def test_trials_winners_and_divergences(full: Results) -> None:

@@ -1,0 +1,104 @@
+"""Differences between tuned methods: forward gradient less backpropagation, at equal epochs, passes and time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from figures.rike2022_runs import BP, CLIPPED, FG, SETTINGS, STUDY, Setting
+from figures.style import short_device
+from repro import measures
+from repro.measures import Measurement
+from repro.results import EmptySelectionError, Results
+from repro.tables import Cell, Column, Table
+
+TITLE = (
+    "Forward gradient less backpropagation, both tuned under one budget: validation loss (nats) at equal epochs, at equal forward "
+    "passes and at equal time, test loss and test accuracy at the end"
+)
+MEASURES = {  # column: header, format
+    "epochs": ("Validation loss, equal epochs", "+.3f"),
+    "forward_passes": ("Validation loss, equal forward passes", "+.3f"),
+    "seconds": ("Validation loss, equal time", "+.3f"),
+    "test_loss": ("Test loss", "+.3f"),
+    "test_accuracy": ("Test accuracy", "+.3f"),
+}
+COLUMNS = (
+    Column("network", "Network, optimizer", "left"),
+    Column("method", "Method", "left"),
+    *(
+        Column(name, header, format=format_, interval=True)
+        for name, (header, format_) in MEASURES.items()
+    ),
+    Column("scale", "Scale", "left"),
+    Column("diverged", "Diverged", "left"),
+)
+NOTES = (
+    "Mean over paired repetitions (n) with its 95 % paired-t interval; a loss above zero, or an accuracy below, says that the "
+    "forward gradient is behind. n/a: one of the runs diverged.",
+    "Equal forward passes and equal time: both validation curves are cut where the cheaper method has spent its whole budget, "
+    "straight between evaluations. Passes are the forward-pass equivalents that the runs record; time is steps times the median "
+    "step of a timing of the same problem, without its doubt.",
+)
+
+
+def table(results: Results) -> Table:
+    """Return two rows a tuned comparison; its notes name devices and scales."""
+    rows, found = [], []
+    for setting in SETTINGS:
+        for series in (FG, CLIPPED):
+            measured = _measured(results, setting, series)
+            known = [m for m in measured.values() if m is not None]
+            found += known
+            cells = [None if m is None else m.interval for m in measured.values()]
+            rows.append((setting.label, series, *cells, *_state(known)))
+    return Table("tuned_differences", TITLE, COLUMNS, tuple(rows), (*NOTES, *_remarks(found)))
+
+
+def _measured(results: Results, setting: Setting, series: str) -> dict[str, Measurement | None]:
+    experiment = f"tuned-{setting.name}"
+    ours, theirs = setting.method(series), setting.method(BP)
+
+    def at_equal(cost: str) -> Measurement:
+        return measures.paired_difference_at_equal(
+            results,
+            experiment,
+            "loss",
+            ours,
+            theirs,
+            equal=cost,
+            run_time_experiment=f"run-time-{setting.name}",
+            split="validation",
+            study=STUDY,
+        )
+
+    def at_end(metric: str) -> Measurement:
+        return measures.paired_difference(results, experiment, metric, ours, theirs, study=STUDY)
+
+    return {
+        name: _or_none(at_end if name.startswith("test") else at_equal, name) for name in MEASURES
+    }
+
+
+def _state(known: list[Measurement]) -> tuple[Cell, Cell]:
+    """Return the scales, and how many of the runs of both methods diverged."""
+    if not known:
+        return None, None
+    scales = ", ".join(sorted({m.scale for m in known}))
+    return scales, f"{max(m.diverged for m in known)} of {2 * known[0].interval.num}"
+
+
+def _or_none(measure: Callable[[str], Measurement], name: str) -> Measurement | None:
+    try:
+        return measure(name)
+    except EmptySelectionError:
+        return None
+
+
+def _remarks(found: list[Measurement]) -> list[str]:
+    devices = sorted({short_device(m.device) for m in found if m.device})
+    remarks = [f"Timed on: {', '.join(devices)}."] if devices else []
+    if smaller := sorted({m.scale for m in found} - {"full"}):
+        remarks.append(
+            f"Rows at scale {' and '.join(smaller)} have fewer epochs and may have narrower networks than published."
+        )
+    return remarks
