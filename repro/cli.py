@@ -34,6 +34,8 @@ from repro.results import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from repro.claims import Judgement
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
@@ -404,18 +406,34 @@ def _status(options: argparse.Namespace, console: Console) -> int:
     for spec in specs:
         identity = (spec.study, spec.experiment, spec.method.name, str(spec.scale))
         rows.setdefault(identity, []).append(spec)
+    # by row: how many runs are done, and a run like each that is missing
+    state = {
+        identity: (sum(s.key in done for s in members), [s for s in members if s.key not in done])
+        for identity, members in rows.items()
+    }
+    for comparison in _comparisons(options):
+        for method, like in zip(
+            comparison.experiment.methods, comparison.typical_runs(), strict=True
+        ):
+            identity = (like.study, like.experiment, method.name, str(like.scale))
+            finished = _count(results.runs, *identity)
+            state[identity] = finished, [like] * max(0, comparison.runs_of_a_method - finished)
     total, unpriced = 0.0, 0
-    for identity, members in rows.items():
-        missing = [spec for spec in members if spec.key not in done]
+    for identity, (finished, missing) in state.items():
         seconds = [price(spec, results.runs) for spec in missing]
         known = [value for value in seconds if value is not None]
         total, unpriced = total + sum(known), unpriced + len(seconds) - len(known)
         cost = "" if not missing else f"{sum(known):.0f} s" if known else "not measured yet"
-        grid.add_row(*identity, str(len(members) - len(missing)), str(len(missing)), cost)
+        grid.add_row(*identity, str(finished), str(len(missing)), cost)
     console.print(grid)
     more = f", and {unpriced} runs of unknown cost" if unpriced else ""
     console.print(f"about {total:.0f} core-seconds at the speeds of the rows{more}")
     return DONE
+
+
+def _count(runs: pd.DataFrame, study: str, experiment: str, method: str, scale: str) -> int:
+    wanted = {"study": study, "experiment": experiment, "method": method, "scale": scale}
+    return int((runs[list(wanted)] == list(wanted.values())).all(axis=1).sum())
 
 
 def _list(options: argparse.Namespace, console: Console) -> int:
@@ -426,8 +444,7 @@ def _list(options: argparse.Namespace, console: Console) -> int:
         for header in ("Experiment", "Arm", "Methods", *(f"Runs, {scale}" for scale in SCALES)):
             grid.add_column(header, overflow="fold")
         for e in study.experiments:
-            size = len(e.methods) * len(e.hyperparameters)
-            counts = [str(size * e.plan(scale).repetitions) for scale in SCALES]
+            counts = [str(len(e.methods) * e.runs_of_a_method(scale)) for scale in SCALES]
             grid.add_row(e.name, e.arm, ", ".join(m.name for m in e.methods), *counts)
         console.print(grid)
     return DONE

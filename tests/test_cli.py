@@ -88,6 +88,27 @@ def test_smoke_run_resumes_and_is_seen_by_status(
 
 
 @pytest.mark.torch
+def test_a_search_runs_resumes_and_is_counted(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("optuna")
+    chosen = ["rike2022", "--scale", "smoke", "--only", "tuned-nn-sgd"]
+    assert cli.main(["run", *chosen, "--workers", "1", "--time-limit", "0s"]) == 3
+    assert cli.main(["run", *chosen, "--workers", "1"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    done = len(list((elsewhere / "store").glob("*/*.json")))
+    assert f"{done} runs done" in printed
+    assert done >= 3 * (4 + 2)  # three methods, four trials, two repetitions; the edge rule adds
+    assert (elsewhere / "store" / "optuna.journal").exists()
+    assert cli.main(["run", *chosen, "--workers", "1"]) == 0
+    assert "0 runs done" in capsys.readouterr().out
+    assert cli.main(["status", *chosen]) == 0
+    for line in capsys.readouterr().out.splitlines():
+        if "tuned-nn-sgd" in line:
+            assert line.split("│")[-3].strip() == "0"  # nothing is missing
+
+
+@pytest.mark.torch
 def test_a_time_limit_of_nothing_stops_with_3(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

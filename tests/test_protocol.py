@@ -361,6 +361,15 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
         (lambda: LogUniform(math.nan, 1.0), r"Found low=nan"),
         (lambda: LogUniform(-1.0, 1.0), r"Found low=-1\.0, high=1\.0"),
         (lambda: LogUniform(2.0, 1.0), r"Found low=2\.0, high=1\.0"),
+        (lambda: SearchSpace(()), r"A search space needs at least one range\. Found none\."),
+        (
+            lambda: searched("x", hyperparameters=((), settings(decay=1.0))),
+            r"Experiment 'x' is searched, so its methods start from one setting\. Found 2\.",
+        ),
+        (
+            lambda: searched("x", hyperparameters=(settings(learning_rate=1.0),)),
+            r"Experiment 'x' both gives and searches 'learning_rate'\.",
+        ),
         (lambda: Search(SPACE, 0), r"A search needs `num_trials` of at least 1\. Found 0\."),
         (
             lambda: Search(SPACE, 4, repetitions=0),
@@ -506,7 +515,8 @@ def searched(name: str, arm: str = "tuned", **options: Any) -> Experiment:
         "reduced": Plan(NETWORK, task, 2, search),
         "full": Plan(NETWORK, task, 3, search),
     }
-    return Experiment(name, arm, (BACK, FORWARD), (settings(decay=1e-4),), **{**plans, **options})
+    given = {"hyperparameters": (settings(decay=1e-4),), **plans, **options}
+    return Experiment(name, arm, (BACK, FORWARD), **given)
 
 
 def comparison(scale: Scale = "full", **options: Any) -> Comparison:

@@ -42,6 +42,10 @@ class SearchSpace:
 
     ranges: tuple[tuple[str, LogUniform], ...]
 
+    def __post_init__(self) -> None:
+        if not self.ranges:
+            raise ValueError("A search space needs at least one range. Found none.")
+
 
 @dataclasses.dataclass(frozen=True)
 class Search:
@@ -139,6 +143,16 @@ class Experiment:
                 f"Experiment {self.name!r} has settings of its own for {stray[0]!r}, which is none of "
                 f"its methods. Choose from: {', '.join(names)}."
             )
+        searches = [plan.search for plan in (self.smoke, self.reduced, self.full) if plan.search]
+        given = {name for method in self.methods for s in self.settings_of(method) for name, _ in s}
+        searched = {name for search in searches for name, _ in search.space.ranges}
+        if searches and len(self.hyperparameters) != 1:
+            raise ValueError(
+                f"Experiment {self.name!r} is searched, so its methods start from one setting. "
+                f"Found {len(self.hyperparameters)}."
+            )
+        if both := sorted(given & searched):
+            raise ValueError(f"Experiment {self.name!r} both gives and searches {both[0]!r}.")
 
     def settings_of(self, method: Method) -> tuple[Settings, ...]:
         """Return the settings at which a method runs: the shared ones joined with its own."""
@@ -149,6 +163,12 @@ class Experiment:
         """Return the plan of a scale."""
         plans: dict[Scale, Plan] = {"smoke": self.smoke, "reduced": self.reduced, "full": self.full}
         return plans[scale]
+
+    def runs_of_a_method(self, scale: Scale) -> int:
+        """Return how many runs a method has at a scale; a search's edge rule may add some."""
+        plan = self.plan(scale)
+        trials = plan.search.num_trials * plan.search.repetitions if plan.search else 0
+        return trials + len(self.hyperparameters) * plan.repetitions
 
     def label(self, scale: Scale) -> Scale:
         """Return `full` where the scale's plan differs from it in nothing but repetitions."""
@@ -321,6 +341,18 @@ class Comparison:
             self._run(method, values, repetition, self.plan.task, None)
             for repetition in range(self.plan.repetitions)
         )
+
+    @property
+    def runs_of_a_method(self) -> int:
+        """Runs of every method, trials and reported ones; the edge rule may add some."""
+        return self.experiment.runs_of_a_method(self.scale)
+
+    def typical_runs(self) -> tuple[RunSpec, ...]:
+        """Return one run a method, in the middle of the space, that costs what the others do."""
+        middle = tuple(
+            (name, math.sqrt(bound.low * bound.high)) for name, bound in self.search.space.ranges
+        )
+        return tuple(self.report_runs(method, middle)[0] for method in self.experiment.methods)
 
     def _run(
         self, method: Method, values: Settings, repetition: int, task: Task, trial: Trial | None
