@@ -271,8 +271,8 @@ TUNED = tuple(
     tuned(label, optimizer, reduced, epochs, full)
     for label, reduced, epochs, full in (
         ("nn", NN, 10, NN),
-        ("cnn", SMALL_CNN, 2, CNN),
-        ("cifar", SMALL_VGG, 2, VGG),
+        ("cnn", SMALL_CNN, 1, CNN),
+        ("cifar", SMALL_VGG, 1, VGG),
     )
     for optimizer in OPTIMIZERS
 )

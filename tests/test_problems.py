@@ -413,6 +413,10 @@ def test_a_clamped_objective_is_the_mean_over_the_batch(monkeypatch: pytest.Monk
         ),
         ({"batch_size": 0}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 0."),
         ({"batch_size": 1_001}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 1001."),
+        (
+            {"validation_size": 0},
+            r"`validation_size` must be at least 1: losses are judged on that split. Found 0.",
+        ),
         ({"network": use("resnet")}, r"Unknown network 'resnet'."),
         ({"input_scaling": "bytes"}, r"one of unit, standardised; found 'bytes'."),
         ({"network": use("cnn")}, r"Images of 8 x 8 are too small"),
@@ -421,3 +425,11 @@ def test_a_clamped_objective_is_the_mean_over_the_batch(monkeypatch: pytest.Monk
 def test_bad_declarations(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         digits(dataclasses.replace(DIGITS, **changes))  # type: ignore[arg-type]
+
+
+def test_unknown_splits_are_refused() -> None:
+    problem = build(DIGITS)
+    with pytest.raises(
+        ValueError, match=r"^Unknown split 'train'\. Choose from: validation, test\.$"
+    ):
+        problem.evaluate(problem.start([FIRST]), [FIRST], "train")

@@ -746,3 +746,8 @@ def test_text_is_strict_json() -> None:
 
     for spec in RUNS:
         json.loads(spec.canonical_json(), parse_constant=refuse)
+
+
+def test_a_single_name_need_not_be_in_a_list() -> None:
+    assert expand(STUDY, "full", only="first") == expand(STUDY, "full", only=["first"])
+    assert expand(STUDY, "full", methods="back") == expand(STUDY, "full", methods=["back"])

@@ -86,6 +86,11 @@ class ClassificationProblem:
                 f"`batch_size` must be in [1, {available}], the training split of "
                 f"{declared.dataset}. Found {declared.batch_size}."
             )
+        if declared.validation_size < 1:
+            raise ValueError(
+                "`validation_size` must be at least 1: losses are judged on that split. "
+                f"Found {declared.validation_size}."
+            )
         scale = functools.partial(
             datasets.scale_inputs, scaling=declared.input_scaling, reference=images
         )
@@ -171,6 +176,9 @@ class ClassificationProblem:
 
         Returns:
             `loss`, the mean loss in nats, and `accuracy`, a fraction; summed in float64.
+
+        Raises:
+            ValueError: If the split is neither.
         """
         rows = self._rows(replicas, split)
         losses, correct = self._judge(params, rows, split)
@@ -209,6 +217,8 @@ class ClassificationProblem:
         }
 
     def _rows(self, replicas: Sequence[Replica], split: str) -> Tensor:
+        if split not in ("validation", "test"):
+            raise ValueError(f"Unknown split {split!r}. Choose from: validation, test.")
         if split == "test":
             return torch.arange(self.test_labels.shape[0]).expand(len(replicas), -1)
         return torch.stack([self._split(replica).validation for replica in replicas])

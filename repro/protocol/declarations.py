@@ -292,7 +292,11 @@ def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str,
     Raises:
         ValueError: If a wanted name does not exist.
     """
-    known, asked = tuple(dict.fromkeys(names)), tuple(wanted)
+    # a string is one name, not a collection of letters
+    known, asked = (
+        tuple(dict.fromkeys(names)),
+        (wanted,) if isinstance(wanted, str) else tuple(wanted),
+    )
     for name in asked:
         if name not in known:
             raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(known)}.")
@@ -400,7 +404,7 @@ def expand(
     Raises:
         ValueError: If a name is unknown or nothing is left.
     """
-    methods = tuple(methods)
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
     kept, searched = _kept(study, scale, arms, only)
     every = (m.name for e in study.experiments for m in e.methods)
     kept_methods = choose(every, methods, f"method of {study.name}")
