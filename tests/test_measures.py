@@ -325,6 +325,9 @@ def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
     assert measured.diverged == 5
     with pytest.raises(EmptySelectionError):
         measures.diverged_trials_difference(table, "e", "a", "c")
+    unended = results(trial("a", 0), trial("a", 1), trial("b", 1))
+    with pytest.raises(EmptySelectionError, match="has not ended, 'a' has 2 trials and 'b' 1"):
+        measures.diverged_trials_difference(unended, "e", "a", "b")
 
 
 def wave(height: float) -> dict[tuple[str, str], list[tuple[int, float]]]:

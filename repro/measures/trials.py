@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from repro.measures.rows import SCALES, Measurement, measurement
-from repro.results import Results, select
+from repro.results import EmptySelectionError, Results, select
 from repro.stats import Interval
 
 
@@ -26,12 +26,12 @@ def diverged_trials_difference(
         The difference of the shares, in [-1, 1], and its bounds.
 
     Raises:
-        EmptySelectionError: If a method has no trials.
+        EmptySelectionError: If a method has no trials, or not those of the other.
     """
     conditions = {"experiment": experiment, "role": "tune"}
     rows = select(results.runs, **conditions, **({} if study is None else {"study": study}))
     rows = select(rows, scale=next(scale for scale in SCALES if scale in set(rows["scale"])))
-    shares = []
+    shares, numbers = [], []
     for method in (a, b):
         lost = (
             select(rows, method=method)
@@ -39,7 +39,13 @@ def diverged_trials_difference(
             .agg(lambda s: "diverged" in set(s))
         )
         shares.append(float(lost.mean()))
-        num = len(lost)
+        numbers.append(sorted(lost.index))
+    if numbers[0] != numbers[1]:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}: its search has not ended, {a!r} has {len(numbers[0])} trials and "
+            f"{b!r} {len(numbers[1])}. Run what is missing."
+        )
+    num = len(numbers[0])
     difference = shares[0] - shares[1]
     interval = Interval(difference, difference - 1 / num, difference + 1 / num, num, 1.0)
     kept = select(rows, method=[a, b])
