@@ -5,6 +5,7 @@ import itertools
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import studies
@@ -24,6 +25,7 @@ from repro.protocol import (
     comparisons,
     expand,
 )
+from repro.results import read_published
 from repro.training import Schedule
 
 NAMES = studies.names()
@@ -229,3 +231,45 @@ def test_checks_name_experiments_that_exist(study: Study, what: str) -> None:
         for check in claim.checks:
             named = check.measure.options().get(what)
             assert named is None or set(str(named).split(",")) <= known, claim.number
+
+
+def unequal_budgets(runs: pd.DataFrame) -> list[str]:
+    """Name the searches that ended with one method having another budget than the next."""
+    found = []
+    for identity, rows in runs.groupby(["study", "experiment", "scale"]):
+        tuned, reported = rows[rows["role"] == "tune"], rows[rows["role"] == "report"]
+        if tuned.empty or reported.empty:
+            continue  # at given settings, or not ended
+        budgets = {
+            method: (
+                sorted(zip(own["trial"], own["learning_rate"], own["repetition"], strict=True)),
+                sorted(set(own["search"])),
+                sorted(reported.loc[reported["method"] == method, "repetition"]),
+            )
+            for method, own in tuned.groupby("method")
+        }
+        first, *others = budgets.values()
+        if any(other != first for other in others):
+            found.append(" ".join(map(str, identity)))
+    return found
+
+
+def test_published_searches_gave_every_method_the_same_budget() -> None:
+    runs, _, _ = read_published(studies.RESULTS)
+    assert unequal_budgets(runs) == []
+
+
+def test_one_trial_more_is_an_unequal_budget() -> None:
+    def row(method: str, role: str, trial: float = math.nan) -> dict[str, object]:
+        identity = {"study": "s", "experiment": "e", "scale": "full", "search": "abc"}
+        return {
+            **identity, "method": method, "role": role, "trial": trial, "learning_rate": 0.1,
+            "repetition": 0,
+        }  # fmt: skip
+
+    equal = [row(m, "tune", float(n)) for m in "ab" for n in range(3)]
+    reported = [row(m, "report") for m in "ab"]
+    assert unequal_budgets(pd.DataFrame([*equal, *reported])) == []
+    more = [*equal, *reported, row("a", "tune", 3.0)]
+    assert unequal_budgets(pd.DataFrame(more)) == ["s e full"]
+    assert unequal_budgets(pd.DataFrame([*equal, *reported, row("a", "report")])) == ["s e full"]
