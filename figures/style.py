@@ -243,11 +243,15 @@ def key(axes: AxesGrid, entries: Iterable[tuple[str, Mapping[str, Any]]], column
     Args:
         axes: The panels.
         entries: Label and line properties of each entry.
-        columns: Entries a line.
+        columns: Most entries a line; fewer where the figure is too narrow for them.
     """
     handles = [Line2D([], [], label=label, **options) for label, options in entries]
     figure = axes.flat[0].figure
-    figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    for fewer in range(columns, 0, -1):
+        legend = figure.legend(handles=handles, loc="outside lower center", ncols=fewer)
+        if fewer == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def diverged_entry(table: pd.DataFrame) -> list[tuple[str, Mapping[str, Any]]]:
