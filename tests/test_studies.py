@@ -226,10 +226,12 @@ def test_claims_are_numbered(study: Study) -> None:
 @pytest.mark.parametrize("what", ["experiment", "experiments"])
 @every_study
 def test_checks_name_experiments_that_exist(study: Study, what: str) -> None:
-    known = {experiment.name for experiment in study.experiments}
     for claim in study.claims:
         for check in claim.checks:
-            named = check.measure.options().get(what)
+            options = check.measure.options()
+            named = options.get(what)
+            of = studies.get(str(options.get("study", study.name)))
+            known = {experiment.name for experiment in of.experiments}
             assert named is None or set(str(named).split(",")) <= known, claim.number
 
 
