@@ -111,3 +111,16 @@ def test_readme_block_is_replaced_and_nothing_else() -> None:
     assert claims.embed(once, judgements) == once
     with pytest.raises(ValueError, match="The README needs the lines"):
         claims.embed("nothing here", judgements)
+
+
+def test_a_check_may_rest_on_another_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def measure(results: Results, *, study: str) -> Measurement:
+        asked.append(study)
+        return Measurement(interval(0.1, 0.2), ("k",), "full", "a procedure")
+
+    monkeypatch.setitem(claims.MEASURES, "whose", measure)
+    own, other = use("whose"), use("whose", study="someone1999")
+    claims.judge(study_of(*(Check("x", m, Expectation(high=1.0)) for m in (own, other))), NO_ROWS)
+    assert asked == ["author2000", "someone1999"]
