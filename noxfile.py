@@ -85,7 +85,7 @@ def claims(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["venv-train"], default=False)
 def run(session: nox.Session) -> None:
-    """Run what a study declares and the store lacks: `-- STUDY [--scale ...]`."""
+    """Run what a study declares and nobody ran yet: `-- STUDY [--scale ...]`."""
     python(session, "venv-train", "-m", "repro", "run", *session.posargs)
 
 
