@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from repro.autodiff import Params, leaves, like
 
@@ -174,6 +175,10 @@ class Adam:
             learning_rate: Shape `(R,)`.
         """
         state["step"] += 1
+        alone = learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
+        if alone and not self.epsilon_inside:
+            self._update_alone(gradient, state, params, float(learning_rate))
+            return
         first_bias = 1.0 - self.beta1 ** state["step"]
         second_bias = 1.0 - self.beta2 ** state["step"]
         for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
@@ -188,6 +193,27 @@ class Adam:
             rates = _rates(learning_rate, leaf) / first_bias
             # into `scale`, which is ours: a fresh tensor of this size costs as much as the division
             leaf.addcmul_(rates, torch.div(first, scale, out=scale), value=-1.0)
+
+    def _update_alone(
+        self, gradient: Params, state: State, params: Params, learning_rate: float
+    ) -> None:
+        # one pass over the memory instead of eight, in a kernel that knows one rate only
+        adam(
+            leaves(params),
+            leaves(gradient),
+            state["first"],
+            state["second"],
+            max_exp_avg_sqs=[],
+            state_steps=[torch.tensor(state["step"] - 1.0) for _ in leaves(params)],
+            fused=True,
+            amsgrad=False,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            lr=learning_rate,
+            weight_decay=self.weight_decay,
+            eps=self.epsilon,
+            maximize=False,
+        )
 
     def evaluated(self, params: Params, state: State) -> Params:
         """Return `params`: the step is taken, and the method judged, where the gradient was."""

@@ -80,6 +80,26 @@ def test_lockstep_with_torch(name: str, dtype: torch.dtype, rtol: float) -> None
             torch.testing.assert_close(leaf, expected, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_a_replica_alone_takes_the_steps_it_takes_in_a_stack(
+    name: str, dtype: torch.dtype, rtol: float
+) -> None:
+    optimizer, together = RULES[name], starts(dtype)
+    alone = {n: leaf[1:2].clone() for n, leaf in together.items()}
+    states = optimizer.init(together), optimizer.init(alone)
+    for step in range(STEPS):
+        rates = torch.tensor(RATES, dtype=dtype) / (1 + step)
+        for params, state, rate in (
+            (together, states[0], rates),
+            (alone, states[1], rates[1:2]),
+        ):
+            gradient: Params = {n: slope(leaf, step) for n, leaf in params.items()}
+            optimizer.update(gradient, state, params, rate)
+        for n, leaf in alone.items():
+            torch.testing.assert_close(leaf[0], together[n][1], rtol=rtol, atol=rtol)
+
+
 @pytest.mark.parametrize("name", LOCKSTEP)
 def test_rates_may_change_from_step_to_step(name: str) -> None:
     optimizer, make_reference = LOCKSTEP[name]
