@@ -117,7 +117,7 @@ def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -
         axes.text(
             0.02,
             height,
-            f"{count['diverged']} of {count['n']} diverged",
+            f"{count['diverged']} of {count['n']}",
             transform=axes.transAxes,
             color=look.color,
             size=6.5,

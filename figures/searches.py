@@ -15,6 +15,8 @@ from repro.results import Results
 
 DECLARED = (1e-6, 1e1)
 """Range of the learning rate in every search; trials outside it are those that the edge rule added."""
+OPTIMIZERS = ("SGD", "Nesterov", "Adam")
+"""Order of the panels of one problem; others follow."""
 COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT = style.DOUBLE / COLUMNS, 2.15
 
@@ -36,7 +38,7 @@ class Searched:
 
 
 def searched(results: Results) -> Iterator[Searched]:
-    """Yield the searched comparisons that have trials, sorted by study and experiment.
+    """Yield the searched comparisons that have trials, by study, problem and optimizer.
 
     Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
 
@@ -48,7 +50,8 @@ def searched(results: Results) -> Iterator[Searched]:
     """
     runs = results.runs
     report, tune = (runs[runs["role"] == role] for role in ("report", "tune"))
-    for (study, experiment), rows in tune.groupby(["study", "experiment"]):
+    comparisons = tune.groupby(["study", "experiment"])
+    for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
         scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])
         scale = next(s for s in measures.SCALES if s in scales)
@@ -63,6 +66,13 @@ def searched(results: Results) -> Iterator[Searched]:
             scale,
             {m.removesuffix(ending): _trials(kept[kept["method"] == m]) for m in methods},
         )
+
+
+def _place(rows: pd.DataFrame) -> tuple[str, str, int, str]:
+    """Return what sorts the comparisons: a reader looks for one optimizer beside the other."""
+    study, experiment, problem = rows[["study", "experiment", "problem"]].iloc[0]
+    ending = _common_ending(sorted(set(rows["method"]))).removeprefix(", ")
+    return study, problem, (*OPTIMIZERS, ending).index(ending), experiment
 
 
 def _common_ending(methods: list[str]) -> str:
