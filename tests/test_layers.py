@@ -206,8 +206,12 @@ def test_every_module_has_a_place_in_the_order() -> None:
         ("repro/stats.py", "def f():\n    import torch", "stats promises to work without torch"),
         ("repro/audit/rules.py", "import torch.nn as nn", "audit promises to work without torch"),
         ("repro/results.py", "from torch import Tensor", "results promises to work without torch"),
-        ("repro/cli.py", "import torch", "cli imports torch only within functions"),
-        ("repro/cli.py", "from repro import datasets", "cli imports datasets, which imports torch"),
+        ("repro/cli/runs.py", "import torch", "cli imports torch only within functions"),
+        (
+            "repro/cli/runs.py",
+            "from repro import datasets",
+            "cli imports datasets, which imports torch",
+        ),
         (
             "repro/execution.py",
             "class A:\n    from repro import training",
@@ -218,7 +222,11 @@ def test_every_module_has_a_place_in_the_order() -> None:
             "from repro.estimators import Cost",
             "repro imports estimators, which",
         ),
-        ("repro/cli.py", "if not TYPE_CHECKING_OFF:\n    import torch", "cli imports torch only"),
+        (
+            "repro/cli/runs.py",
+            "if not TYPE_CHECKING_OFF:\n    import torch",
+            "cli imports torch only",
+        ),
         ("repro/estimators.py", "from torch.func import jvp", "only autodiff imports torch.func"),
         ("repro/estimators.py", "from torch import func", "only autodiff imports torch.func"),
         (
@@ -227,7 +235,7 @@ def test_every_module_has_a_place_in_the_order() -> None:
             "2: only autodiff imports torch.func",
         ),
         ("repro/models.py", "from torch.autograd import forward_ad", "only autodiff imports"),
-        ("repro/cli.py", "def f():\n    import optuna", "only search imports optuna"),
+        ("repro/cli/runs.py", "def f():\n    import optuna", "only search imports optuna"),
         ("repro/results.py", "import studies", "the library knows no studies"),
         (
             "studies/someone2030.py",
@@ -256,10 +264,10 @@ def test_a_wrong_import_is_found(path: str, source: str, reason: str) -> None:
         ("repro/problems/__init__.py", "from .closed_form import ClosedFormProblem"),
         ("repro/problems/quadratic.py", "from ..autodiff import Params"),
         (
-            "repro/cli.py",
+            "repro/cli/runs.py",
             "import studies\ndef f():\n    import figures, torch\n    from . import datasets",
         ),
-        ("repro/cli.py", "if TYPE_CHECKING:\n    from repro.training import train"),
+        ("repro/cli/runs.py", "if TYPE_CHECKING:\n    from repro.training import train"),
         ("repro/__init__.py", "def __getattr__(name):\n    from repro import estimators"),
         (
             "studies/someone2030.py",

@@ -1,0 +1,163 @@
+"""The command line: one verb a stage, teaching help, one clear line for anything a user can cause.
+
+Exit status: 0 done, 1 a check failed, 2 bad usage, 3 stopped early with everything finished so far kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from repro import __version__
+from repro.cli import redraw, runs
+from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
+
+__all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
+
+EPILOG = """\
+where things are
+  store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
+  studies/results/        the published rows, which `repro publish` grows and version control keeps
+  figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
+  paper/build/            claims.json and every table as CSV, Markdown, LaTeX and Typst
+
+environment
+  REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
+  REPRO_DEBUG             any value: show the traceback behind an error
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Words of the command line; those of the process by default.
+
+    Returns:
+        The exit status.
+    """
+    options = _parser().parse_args(arguments)
+    # into a file or a pipe, tables get room; a terminal has its own width
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    verb: Callable[[argparse.Namespace, Console], int] = options.verb
+    try:
+        return verb(options, console)
+    except KeyboardInterrupt:
+        return complain("stopped; finished runs are kept", STOPPED)
+    except ModuleNotFoundError as error:
+        _reraise_for_debugging()
+        missing = error.name or "a module"
+        return complain(
+            f"this needs {missing}, which is not installed. Install the training extra: "
+            "python -m pip install -e '.[train]' -c constraints.txt",
+            USAGE,
+        )
+    except (ValueError, OSError) as error:
+        _reraise_for_debugging()
+        return complain(str(error), USAGE)
+
+
+def _reraise_for_debugging() -> None:
+    if os.environ.get("REPRO_DEBUG"):
+        raise  # noqa: PLE0704 - called from an except clause
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Exit with one line instead of the whole usage."""
+        self.exit(USAGE, f"repro: {message}. See `{self.prog} --help`.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="repro",
+        description="Forward gradients against backpropagation: re-run the papers, redraw, judge.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"repro {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def verb(
+        name: str, function: Callable[[argparse.Namespace, Console], int], text: str, **more: Any
+    ) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(
+            name, help=text, description=text, formatter_class=parser.formatter_class, **more
+        )
+        sub.set_defaults(verb=function)
+        sub.add_argument("--store", type=Path, default=Path("store"), metavar="DIR",
+                         help="folder of finished runs (default: store)")  # fmt: skip
+        return sub
+
+    everything = verb(
+        "reproduce",
+        redraw.reproduce,
+        "Check the published rows, redraw every figure and table, judge the claims.",
+    )
+    everything.add_argument("--force", action="store_true", help="redraw even if nothing changed")
+    for name, function, text in (
+        ("figures", redraw.draw_figures, "Draw figures from the rows."),
+        ("tables", redraw.write_tables, "Write tables from the rows."),
+    ):
+        stage = verb(name, function, text)
+        stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
+    verb("claims", redraw.judge_claims, "Judge every claim from the rows and print the verdicts.")
+
+    run = verb(
+        "run",
+        runs.run,
+        "Run what a study declares and neither the store nor the published rows have; running it "
+        "again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
+        "optuna-dashboard.",
+        epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
+    )
+    _choose_runs(run)
+    run.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+                     help="training processes, one thread each (default: one a core)")  # fmt: skip
+    run.add_argument("--time-limit", type=_duration, metavar="TIME",
+                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3)")  # fmt: skip
+    status = verb(
+        "status", runs.show_status, "Say what is done, what is missing, and what it would cost."
+    )
+    _choose_runs(status)
+    verb("list", runs.show_list, "List studies, experiments, methods and scales.")
+    verb(
+        "publish",
+        runs.publish_rows,
+        "Merge finished runs into the published rows (studies/results).",
+    )
+    data = verb("data", runs.verify_data, "Find or download data sets and verify their content.")
+    data.add_argument(
+        "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
+    )
+    return parser
+
+
+def _choose_runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", help="a study's name, or `all`; see `repro list`")
+    parser.add_argument("--scale", default="reduced", metavar="SCALE",
+                        help="smoke (seconds), reduced (hours on a laptop), full (as published); "
+                        "default: reduced")  # fmt: skip
+    for name, what in (
+        ("arm", "arms"), ("only", "experiments"), ("method", "methods"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", default="", metavar="A,B",
+                            help=f"only these {what}, separated by commas")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    if not text or match is None:
+        raise argparse.ArgumentTypeError(
+            f"expected a time such as 90s, 9m or 1h30m, found {text!r}"
+        )
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)
