@@ -91,3 +91,33 @@ def value_and_directional_derivatives(
         sweep = vmap(along, out_dims=cast("Any", (None if whole else 0, 0)), chunk_size=chunk_size)
         value, slopes = sweep(*directions)
         return (value if whole else value[0]), slopes
+
+
+def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return `inputs @ weight + bias` for stacked replicas, in forward mode without idle products.
+
+    PyTorch's own rule multiplies the weights by a tangent of zeros where the inputs have none, in the first
+    layer of every network: a sixth of the products of a forward-gradient step of a network of two hidden
+    layers.
+
+    Args:
+        inputs: Shape `(R, n, i)`.
+        weight: Shape `(R, i, o)`.
+        bias: Shape `(R, 1, o)`.
+
+    Returns:
+        Shape `(R, n, o)`.
+    """
+    (x, dx), (w, dw), (b, db) = map(_unpack, (inputs, weight, bias))
+    if dw is None or db is None:
+        return torch.baddbmm(bias, inputs, weight)
+    slope = torch.baddbmm(db, x, dw)
+    if dx is not None:
+        slope = slope.add_(torch.bmm(dx, w))
+    dual: Tensor = forward_ad.make_dual(torch.baddbmm(b, x, w), slope)  # type: ignore[no-untyped-call]
+    return dual
+
+
+def _unpack(tensor: Tensor) -> tuple[Tensor, Tensor | None]:
+    primal, tangent = forward_ad.unpack_dual(tensor)  # type: ignore[no-untyped-call]
+    return primal, tangent

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from repro.autodiff import affine
+
 Shape = tuple[int, ...]
 
 
@@ -59,7 +61,7 @@ class Linear:
 
     def __call__(self, params: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """Map inputs `(R, n, ...)` to outputs `(R, n, num_outputs)`."""
-        outputs = torch.baddbmm(params["bias"], inputs.flatten(2), params["weight"])
+        outputs = affine(inputs.flatten(2), params["weight"], params["bias"])
         return outputs.relu() if self.relu else outputs
 
 

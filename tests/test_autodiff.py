@@ -1,12 +1,17 @@
 """Derivatives of stacked objectives against autograd and derivations by hand."""
 
+import itertools
+
 import pytest
 import torch
 from references import beale_gradient, directional_derivatives, draw, gradient, rosenbrock_gradient
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 from repro.autodiff import (
     Params,
+    affine,
     leaves,
     like,
     value_and_directional_derivatives,
@@ -125,3 +130,43 @@ def test_both_modes_agree_on_networks(name: str, num_tangents: int) -> None:
     ]
     torch.testing.assert_close(slopes, torch.stack(products).sum(0), rtol=1e-10, atol=1e-13)
     torch.testing.assert_close(again, value)
+
+
+@pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))
+def test_affine_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
+    values = [draw(2, 5, 3, seed=0), draw(2, 3, 4, seed=1), draw(2, 1, 4, seed=2)]
+    tangents = [draw(*value.shape, seed=9 + i) for i, value in enumerate(values)]
+    inputs, weight, bias = values
+    expected = torch.zeros(2, 5, 4, dtype=torch.float64)
+    for part, moves in zip(
+        (tangents[0] @ weight, inputs @ tangents[1], tangents[2]), moving, strict=True
+    ):
+        expected = expected + part if moves else expected
+    with forward_ad.dual_level():
+        duals = [
+            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
+            for value, tangent, moves in zip(values, tangents, moving, strict=True)
+        ]
+        primal, slope = forward_ad.unpack_dual(affine(*duals))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(primal, inputs @ weight + bias)
+    assert (slope is None) == (not any(moving))
+    torch.testing.assert_close(expected if slope is None else slope, expected)
+
+
+@pytest.mark.parametrize("num_tangents", [1, 3])
+def test_forward_mode_multiplies_nothing_idle(num_tangents: int) -> None:
+    network = build("mlp", (1, 4, 4), 3, width=5)
+    start = network.start([torch.Generator()], torch.float64, torch.device("cpu"))
+    images = draw(1, 7, 1, 4, 4)
+
+    def objective(params: Params) -> Tensor:
+        assert isinstance(params, dict)
+        return network(params, images).logsumexp(-1).mean(-1)
+
+    tangents = {n: draw(num_tangents, *leaf.shape, seed=2) for n, leaf in start.items()}
+    with FlopCounterMode(display=False) as counter:
+        value_and_directional_derivatives(objective, start, tangents)
+    # images have no tangent, so the first layer has one product a tangent, the others two
+    first, others = 16 * 5, 5 * 5 + 5 * 3
+    products = first + others + num_tangents * (first + 2 * others)
+    assert counter.get_total_flops() == 2 * 7 * products

@@ -23,9 +23,9 @@ TORCH_FREE = ("protocol", "results", "stats", "tables", "measures", "claims", "p
 ORDER = (
     *TORCH_FREE,
     "datasets",
-    "models",
     "environment",
     "autodiff",
+    "models",
     "tangents",
     "aggregation",
     "estimators",
