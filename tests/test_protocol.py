@@ -240,6 +240,9 @@ OWN_LOSS = dataclasses.replace(run(), method=dataclasses.replace(FORWARD, loss="
 LATER: dict[tuple[str, str], RunSpec] = {
     ("Method", "loss"): OWN_LOSS,
     ("Training", "test_every"): run(Training(10, 5, test_every=5)),
+    ("Timing", "loop_steps"): run(Timing(3, 1, "cpu", 1, loop_steps=1)),
+    ("Timing", "replicas"): run(Timing(3, 1, "cpu", 1, replicas=2)),
+    ("Timing", "processes"): run(Timing(3, 1, "cpu", 1, processes=2)),
     ("RunSpec", "trial"): TRIAL_RUN,
 }
 """What a specification could not say at first: runs that say it, by class and field."""
@@ -403,6 +406,15 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
         (lambda: Training(0, 1), r"`num_steps` must be at least 1\. Found 0\."),
         (lambda: Training(1, 0), r"`evaluate_every` must be at least 1\. Found 0\."),
         (lambda: Timing(0, 1, "cpu", 1), r"`num_steps` must be at least 1\. Found 0\."),
+        (
+            lambda: Timing(1, 1, "cpu", 1, loop_steps=-1),
+            r"`loop_steps` must be at least 0\. Found -1",
+        ),
+        (lambda: Timing(1, 1, "cpu", 1, replicas=0), r"`replicas` must be at least 1\. Found 0\."),
+        (
+            lambda: Timing(1, 1, "cpu", 1, processes=0),
+            r"`processes` must be at least 1\. Found 0\.",
+        ),
         (lambda: Sampling(1), r"`num_draws` must be at least 2\. Found 1\."),
         (lambda: Plan(NETWORK, Sampling(2), 0), r"`repetitions` must be at least 1\. Found 0\."),
         (lambda: Expectation(1.0, 1.0), r"needs low < high\. Found low=1\.0, high=1\.0\."),

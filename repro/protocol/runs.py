@@ -154,12 +154,16 @@ class Timing:
     """Cost of one step, measured; the only task whose specification names the device.
 
     Attributes:
-        num_steps: Steps timed, after `num_warmup` untimed ones.
-        num_warmup: Untimed steps.
+        num_steps: Turns timed, after `num_warmup` untimed ones; a turn is one step, or `loop_steps`.
+        num_warmup: Untimed turns.
         device: `cpu` or `cuda`.
         num_threads: Threads of the CPU arithmetic.
         memory: Whether the peak memory of one further step is measured too.
         precision: Floating-point type of parameters and data.
+        loop_steps: Steps of a turn, one after another and each on a mini-batch of its own, as training
+            takes them; 0 for a single step that takes the first mini-batch again and again.
+        replicas: Replicas that a step advances, stacked.
+        processes: Processes that take their turns at the same time, each with `num_threads`.
     """
 
     num_steps: int
@@ -168,9 +172,15 @@ class Timing:
     num_threads: int
     memory: bool = True
     precision: str = "float32"
+    loop_steps: int = dataclasses.field(default=0, metadata=_LATER)
+    replicas: int = dataclasses.field(default=1, metadata=_LATER)
+    processes: int = dataclasses.field(default=1, metadata=_LATER)
 
     def __post_init__(self) -> None:
-        for name, least in (("num_steps", 1), ("num_warmup", 0), ("num_threads", 1)):
+        for name, least in (
+            ("num_steps", 1), ("num_warmup", 0), ("num_threads", 1),
+            ("loop_steps", 0), ("replicas", 1), ("processes", 1),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}. Found {getattr(self, name)}.")
 
