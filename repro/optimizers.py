@@ -159,7 +159,8 @@ class Adam:
     def init(self, params: Params) -> State:
         """Return zero moments and a step count of zero."""
         return {
-            "step": 0,
+            # a tensor, so that a step recorded on CUDA counts on when it is replayed
+            "step": torch.zeros((), device=leaves(params)[0].device, dtype=torch.float64),
             "first": [torch.zeros_like(leaf) for leaf in leaves(params)],
             "second": [torch.zeros_like(leaf) for leaf in leaves(params)],
         }
@@ -204,7 +205,7 @@ class Adam:
             state["first"],
             state["second"],
             max_exp_avg_sqs=[],
-            state_steps=[torch.tensor(state["step"] - 1.0) for _ in leaves(params)],
+            state_steps=[state["step"].float() - 1.0 for _ in leaves(params)],
             fused=True,
             amsgrad=False,
             beta1=self.beta1,

@@ -60,7 +60,7 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     environment = describe(device)
     problem = problems.build(spec.trained_problem, device, getattr(torch, task.precision))
     replicas = [Replica(spec.role, spec.repetition)]
-    objective = next(problem.batches(replicas))
+    objective = problem.objective(next(problem.batches(replicas)))
     params = problem.start(replicas)
     estimator = estimators.build(spec.method.estimator.name, **spec.method.estimator.options())
     generators = [tangent_generator(spec, device)]

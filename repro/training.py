@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from repro import estimators, optimizers, problems
+from repro import engine, estimators, optimizers, problems
 from repro.autodiff import Params, leaves
 from repro.environment import describe, now, synchronize
 from repro.problems.classification import ClassificationProblem
@@ -95,15 +95,16 @@ def train(
     seconds = 0.0
     step = 0
     batches = problem.batches(replicas)
+    advance = engine.prepare(
+        engine.Step(problem, estimator, optimizer, schedule, params, state, generators), device
+    )
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
     while step < task.num_steps and not log.all_diverged():
         steps = _steps_until_look(task, step)
         synchronize(device)
         started = time.perf_counter()
         for offset in range(steps):
-            estimate = estimator(next(batches), params, generators)
-            losses[offset] = estimate.value
-            optimizer.update(estimate.gradient, state, params, schedule(step + offset))
+            losses[offset] = advance(next(batches), step + offset)
         synchronize(device)
         seconds += time.perf_counter() - started
         step += steps
@@ -195,8 +196,8 @@ class Schedule:
             columns.get("decay", [0.0] * len(specs)), device=device, dtype=torch.float64
         )
 
-    def __call__(self, step: int) -> Tensor:
-        """Return the rates of a step, counted from 0."""
+    def __call__(self, step: Tensor | int) -> Tensor:
+        """Return the rates of a step, counted from 0; a step in a tensor is not waited for."""
         if self.kind == "exponential":
             rates = self.rates * torch.exp(-self.decays * step)
         elif self.kind == "hyperbolic":

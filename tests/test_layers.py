@@ -31,6 +31,7 @@ ORDER = (
     "estimators",
     "optimizers",
     "problems",
+    "engine",
     "training",
     "sampling",
     "limits",

@@ -166,9 +166,7 @@ OPTIMIZERS: dict[str, tuple[Component, Callable[[nn.Module], torch.optim.Optimiz
 
 @pytest.mark.parametrize("network", MODULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_lockstep_with_torch_nn_and_torch_optim(
-    network: str, optimizer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lockstep_with_torch_nn_and_torch_optim(network: str, optimizer: str) -> None:
     problem, make_module = MODULES[network]
     settings_, make_optimizer = OPTIMIZERS[optimizer]
     method = Method("test", use("backpropagation"), settings_, "hyperbolic")
@@ -180,9 +178,11 @@ def test_lockstep_with_torch_nn_and_torch_optim(
     module, start = make_module().double(), built.start(replicas)
     assert isinstance(start, dict)
     load_(module, start)
-    monkeypatch.setattr(built, "objective", lambda images, labels: (images[0], labels[0]))
+    examples = (
+        (built.train_images[r[0]], built.train_labels[r[0]]) for r in built.batches(replicas)
+    )
     rates = [0.01 / (1.0 + 0.1 * step) for step in range(30)]
-    losses = train_classifier(module, make_optimizer(module), built.batches(replicas), rates)  # type: ignore[arg-type]
+    losses = train_classifier(module, make_optimizer(module), examples, rates)
     record = one(spec)
     # rates are float32: 6e-8 of each step
     assert list(curve(record, "loss", "train").values()) == pytest.approx(losses, rel=1e-5)

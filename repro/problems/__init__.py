@@ -1,7 +1,8 @@
 """Problems: an objective, its data and its start; they know no estimator and no optimizer.
 
 `build` turns a declaration of `repro.protocol` into a problem on a device. Both kinds answer the same
-questions for `R` stacked replicas: `start(replicas)`, `batches(replicas)`, and `evaluate(params, ...)`.
+questions for `R` stacked replicas: `start(replicas)`, `batches(replicas)`, `objective(rows)` of one of those, and
+`evaluate(params, ...)`.
 """
 
 from __future__ import annotations

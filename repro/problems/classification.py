@@ -121,14 +121,14 @@ class ClassificationProblem:
         generators = [self._generator("start", replica) for replica in replicas]
         return self.network.start(generators, self.dtype, self.device)
 
-    def batches(self, replicas: Sequence[Replica]) -> Iterator[Objective]:
-        """Yield the mini-batch objectives of training, epoch after epoch.
+    def batches(self, replicas: Sequence[Replica]) -> Iterator[Tensor]:
+        """Yield the mini-batches of training, epoch after epoch.
 
         Args:
             replicas: One a stacked run; replicas of one repetition see the same batches.
 
         Yields:
-            Objectives from leaves `(R, ...)` to mean losses `(R,)`.
+            Rows of the training images, `(R, n)`, for `objective`.
         """
         size = self.declared.batch_size
         order = [self._generator("order", replica) for replica in replicas]
@@ -143,19 +143,18 @@ class ClassificationProblem:
                 ]
             ).to(self.device)
             for begin in range(0, last, size):
-                examples = epoch[:, begin : min(begin + size, last)]
-                yield self.objective(self.train_images[examples], self.train_labels[examples])
+                yield epoch[:, begin : min(begin + size, last)]
 
-    def objective(self, images: Tensor, labels: Tensor) -> Objective:
+    def objective(self, rows: Tensor) -> Objective:
         """Return the mean loss on given examples as a function of the parameters.
 
         Args:
-            images: Shape `(R, n, C, H, W)`.
-            labels: Shape `(R, n)`.
+            rows: Rows of the training images, `(R, n)`.
 
         Returns:
             A function from leaves `(R, ...)` to losses `(R,)`.
         """
+        images, labels = self.train_images[rows], self.train_labels[rows]
 
         def loss(params: Params) -> Tensor:
             assert isinstance(params, dict)

@@ -61,13 +61,18 @@ class ClosedFormProblem:
         """Return the start, `(R, d)`."""
         return self._start.repeat(len(replicas), 1)
 
-    def batches(self, replicas: Sequence[Replica]) -> Iterator[Objective]:
-        """Yield the function, for ever: it has no data."""
-        del replicas
+    def batches(self, replicas: Sequence[Replica]) -> Iterator[Tensor]:
+        """Yield mini-batches of nothing, `(R, 0)`, for ever: it has no data."""
+        nothing = torch.empty(len(replicas), 0, device=self._start.device, dtype=torch.int64)
         while True:
-            yield self._objective
+            yield nothing
 
-    def _objective(self, params: Params) -> Tensor:
+    def objective(self, rows: Tensor) -> Objective:
+        """Return the function, from `(R, d)` to values `(R,)`, whatever the mini-batch."""
+        del rows
+        return self._evaluate
+
+    def _evaluate(self, params: Params) -> Tensor:
         assert isinstance(params, Tensor)
         return self.function(params)
 

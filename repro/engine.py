@@ -1,0 +1,163 @@
+"""The training step as a program: the same work every time, so on CUDA it is recorded once and replayed.
+
+A step gathers a mini-batch, estimates the gradient and updates. Launching its hundred kernels one by one
+takes a GPU longer than running them; a CUDA graph launches them as one. A recorded step reads the rows of
+its mini-batch and its number from fixed tensors, and everything that changes from step to step (parameters,
+optimizer state, generators) is a tensor or a registered generator that it advances in place, so a replayed
+step does what the same step does eagerly. The CPU has nothing to gain and calls the step as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from repro.autodiff import Params
+from repro.estimators import Estimator
+from repro.optimizers import Optimizer, State
+from repro.problems import BuiltProblem
+
+WARM_UP = 3
+"""Steps done eagerly, on a stream of their own, before one is recorded: libraries set themselves up."""
+
+Rates = Callable[[Tensor | int], Tensor]
+Advance = Callable[[Tensor, Tensor | int], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One training step of `R` stacked replicas, in place.
+
+    Attributes:
+        problem: Gives the objective of a mini-batch.
+        estimator: Gives the gradient.
+        optimizer: Uses it.
+        rates: Learning rates `(R,)` of a step.
+        params: Leaves `(R, ...)`; changed by every step.
+        state: Of the optimizer; changed by every step.
+        generators: Sources of the tangents, one a replica.
+    """
+
+    problem: BuiltProblem
+    estimator: Estimator
+    optimizer: Optimizer
+    rates: Rates
+    params: Params
+    state: State
+    generators: Sequence[torch.Generator]
+
+    def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
+        """Take the step.
+
+        Args:
+            rows: The examples of the mini-batch, `(R, n)`, as the problem's batches are.
+            step: Its number, counted from 0.
+
+        Returns:
+            The losses `(R,)` before the update.
+        """
+        estimate = self.estimator(self.problem.objective(rows), self.params, self.generators)
+        self.optimizer.update(estimate.gradient, self.state, self.params, self.rates(step))
+        return estimate.value
+
+
+def prepare(step: Step, device: torch.device) -> Advance:
+    """Return the fastest way to take a step on a device, repeatedly.
+
+    Args:
+        step: The step.
+        device: Where its tensors lie.
+
+    Returns:
+        A function with the step's arguments and result. The result lives until the next call.
+    """
+    return Recorded(step, device) if device.type == "cuda" else step
+
+
+class Recorded:
+    """A step that is recorded at its fourth call with a shape of mini-batch, and replayed from then on."""
+
+    def __init__(self, step: Step, device: torch.device) -> None:
+        """Prepare to record.
+
+        Args:
+            step: The step.
+            device: Where its tensors lie.
+        """
+        self._step = step
+        self._number = torch.zeros((), device=device, dtype=torch.float64)
+        self._calls: dict[torch.Size, int] = {}
+        self._programs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None]]] = {}
+        self._eager = False
+
+    def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
+        """Take the step: eagerly, or by replaying it."""
+        self._number.fill_(step)
+        calls = self._calls[rows.shape] = self._calls.get(rows.shape, 0) + 1
+        if self._eager:
+            return self._step(rows, self._number)
+        if calls <= WARM_UP:
+            return aside(lambda: self._step(rows, self._number))
+        if rows.shape not in self._programs and not self._record(rows):
+            return self._step(rows, self._number)
+        fixed, value, replay = self._programs[rows.shape]
+        fixed.copy_(rows)
+        replay()
+        return value
+
+    def _record(self, rows: Tensor) -> bool:
+        fixed = rows.clone()
+        try:
+            value, replay = record(lambda: self._step(fixed, self._number), self._step.generators)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # recording runs nothing, so nothing has been done twice
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"The training step could not be recorded as a CUDA graph ({reason}); it runs kernel by "
+                "kernel, which is slower and gives the same numbers.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self._eager = True
+            return False
+        self._programs[rows.shape] = fixed, value, replay
+        return True
+
+
+def aside(function: Callable[[], Tensor]) -> Tensor:
+    """Call a function on a stream of its own, ordered with the current one."""
+    current = torch.cuda.current_stream()
+    other = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    other.wait_stream(current)
+    with torch.cuda.stream(other):
+        value = function()
+    current.wait_stream(other)
+    value.record_stream(current)
+    return value
+
+
+def record(
+    function: Callable[[], Tensor], generators: Sequence[torch.Generator]
+) -> tuple[Tensor, Callable[[], None]]:
+    """Record the kernels that a function launches, without running them.
+
+    Args:
+        function: Launches work on the current CUDA device; never waits for it.
+        generators: Those that it draws from; every replay draws on.
+
+    Returns:
+        The function's result, without a value yet, and a function that runs what was recorded and puts
+        the value there.
+    """
+    graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+    with torch.cuda.graph(graph):
+        value = function()
+    return value, graph.replay

@@ -1,0 +1,204 @@
+"""The training step as a program: a recorded step does what the step does, once, and says when it cannot.
+
+Recording needs CUDA. Elsewhere it is imitated: what is recorded is run again at every replay, from the fixed
+tensors that it was recorded with and into the same result.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from repro import engine, estimators, optimizers, problems
+from repro.autodiff import leaves
+from repro.engine import Recorded, Step, prepare
+from repro.protocol import (
+    Classification,
+    ClosedForm,
+    Method,
+    Problem,
+    Replica,
+    RunSpec,
+    Training,
+    settings,
+    use,
+)
+from repro.training import Schedule
+
+CPU = torch.device("cpu")
+STEPS = 3 * 17  # three epochs of digits
+DIGITS = Classification(
+    # 1203 examples in batches of 75 leave a last one of 3: two shapes
+    "digits mlp", "digits", use("mlp", width=6, depth=1), 75, "unit", validation_size=234,
+    drop_last=False,
+)  # fmt: skip
+BEALE = ClosedForm("beale", "beale", (0.0, 0.5))
+METHODS = {
+    "backpropagation, SGD": (use("backpropagation"), use("sgd")),
+    "forward gradient, Nesterov": (
+        use("forward_gradient"),
+        use("sgd", momentum=0.9, nesterov=True),
+    ),
+    "forward gradient, look-ahead": (use("forward_gradient"), use("look_ahead", momentum=0.5)),
+    "projection, Adam": (
+        use("forward_gradient", num_tangents=3, aggregation="orthogonal_projection"),
+        use("adam"),
+    ),
+    "backpropagation, Adam": (use("backpropagation"), use("adam", epsilon_inside=True)),
+}
+
+
+def make(
+    problem: Problem, name: str, num_replicas: int = 2, device: torch.device = CPU
+) -> tuple[Step, list[Replica]]:
+    method = Method(name, *METHODS[name], "exponential")
+    specs = [
+        RunSpec(
+            study="test", arm="published", scale="smoke", experiment="test", role="report",
+            problem=problem, method=method, task=Training(STEPS, STEPS), repetition=repetition,
+            hyperparameters=settings(learning_rate=1e-3 * (1 + repetition), decay=0.01),
+        )
+        for repetition in range(num_replicas)
+    ]  # fmt: skip
+    replicas = [Replica("report", r) for r in range(num_replicas)]
+    built = problems.build(problem, device, torch.float32)
+    optimizer = optimizers.build(method.optimizer.name, **method.optimizer.options())
+    params = built.start(replicas)
+    step = Step(
+        built,
+        estimators.build(method.estimator.name, **method.estimator.options()),
+        optimizer,
+        Schedule(method.schedule, specs, device),
+        params,
+        optimizer.init(params),
+        [torch.Generator(device).manual_seed(r) for r in range(num_replicas)],
+    )
+    return step, replicas
+
+
+def train(
+    advance: Callable[[Tensor, Tensor | int], Tensor], step: Step, replicas: list[Replica]
+) -> Tensor:
+    batches = step.problem.batches(replicas)
+    return torch.stack([advance(next(batches), number).clone() for number in range(STEPS)])
+
+
+class Imitation:
+    """What stands in for CUDA: streams do nothing, a recording is undone and run again when replayed."""
+
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.recorded: list[torch.Size] = []
+        self.error: Exception | None = None
+
+    def tensors(self) -> list[Tensor]:
+        found = leaves(self.step.params)
+        for value in self.step.state.values():
+            found = found + ([value] if isinstance(value, Tensor) else value)
+        return found
+
+    def record(
+        self, function: Callable[[], Tensor], generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Callable[[], None]]:
+        if self.error is not None:
+            raise self.error
+        before = [tensor.clone() for tensor in self.tensors()]
+        states = [generator.get_state() for generator in generators]
+        value = function()
+        for tensor, old in zip(self.tensors(), before, strict=True):
+            tensor.copy_(old)
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        self.recorded.append(value.shape)
+        value.fill_(torch.nan)  # a recording has no result yet
+
+        def replay() -> None:
+            value.copy_(function())
+
+        return value, replay
+
+
+@pytest.fixture
+def imitate(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], Imitation]:
+    def start(step: Step) -> Imitation:
+        imitation = Imitation(step)
+        monkeypatch.setattr(engine, "record", imitation.record)
+        monkeypatch.setattr(engine, "aside", lambda function: function())
+        return imitation
+
+    return start
+
+
+@pytest.mark.parametrize("problem", [DIGITS, BEALE], ids=lambda problem: problem.name)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_recorded_step_trains_as_the_step_does(
+    problem: Problem, name: str, imitate: Callable[[Step], Imitation]
+) -> None:
+    (step, replicas), (again, _) = make(problem, name), make(problem, name)
+    expected = train(step, step, replicas)
+    imitation = imitate(again)
+    losses = train(Recorded(again, CPU), again, replicas)
+    assert torch.equal(losses, expected)
+    for mine, theirs in zip(leaves(again.params), leaves(step.params), strict=True):
+        assert torch.equal(mine, theirs)
+    # one recording: the shorter mini-batch that ends an epoch comes no more often than the warm-up lasts
+    assert len(imitation.recorded) == 1
+
+
+def test_both_shapes_of_mini_batch_are_recorded_once(
+    imitate: Callable[[Step], Imitation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WARM_UP", 1)
+    name = "forward gradient, look-ahead"
+    (step, replicas), (again, _) = make(DIGITS, name), make(DIGITS, name)
+    imitation = imitate(again)
+    assert torch.equal(train(Recorded(again, CPU), again, replicas), train(step, step, replicas))
+    assert len(imitation.recorded) == 2
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(
+    imitate: Callable[[Step], Imitation],
+) -> None:
+    name = "projection, Adam"
+    (step, replicas), (again, _) = make(DIGITS, name), make(DIGITS, name)
+    expected = train(step, step, replicas)
+    imitate(again).error = RuntimeError("operation not permitted when stream is capturing\nmore")
+    with pytest.warns(RuntimeWarning) as caught:
+        losses = train(Recorded(again, CPU), again, replicas)
+    (warning,) = caught
+    assert str(warning.message) == (
+        "The training step could not be recorded as a CUDA graph (operation not permitted when stream is "
+        "capturing); it runs kernel by kernel, which is slower and gives the same numbers."
+    )
+    assert torch.equal(losses, expected)
+
+
+def test_too_little_memory_is_not_taken_for_a_step_that_cannot_be_recorded(
+    imitate: Callable[[Step], Imitation],
+) -> None:
+    step, replicas = make(BEALE, "backpropagation, SGD")
+    imitate(step).error = torch.OutOfMemoryError("out of memory")
+    with pytest.raises(torch.OutOfMemoryError):
+        train(Recorded(step, CPU), step, replicas)
+
+
+def test_the_cpu_takes_the_step_as_it_is() -> None:
+    step, _ = make(BEALE, "backpropagation, SGD")
+    assert prepare(step, CPU) is step
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", METHODS)
+def test_on_cuda_recorded_and_eager_steps_agree(name: str) -> None:
+    device = torch.device("cuda")
+    (step, replicas), (again, _) = (
+        make(DIGITS, name, device=device),
+        make(DIGITS, name, device=device),
+    )
+    expected = train(step, step, replicas)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it must not fall back
+        losses = train(prepare(again, device), again, replicas)
+    torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
