@@ -153,7 +153,7 @@ def _step(spec: RunSpec, device: torch.device) -> _Step:
     task = spec.task
     problem = problems.build(spec.trained_problem, device, getattr(torch, task.precision))
     replicas = [Replica(spec.role, spec.repetition)]
-    objective = next(problem.batches(replicas))
+    objective = problem.objective(next(problem.batches(replicas)))
     params = problem.start(replicas)
     generators = [tangent_generator(spec, device)]
     name, options = spec.method.estimator.name, spec.method.estimator.options()
