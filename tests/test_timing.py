@@ -2,11 +2,16 @@
 
 import dataclasses
 import math
+import multiprocessing
+import threading
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+from repro import engine, limits
+from repro.autodiff import Objective
+from repro.problems.classification import ClassificationProblem
 from repro.protocol import (
     Classification,
     ClosedForm,
@@ -19,7 +24,7 @@ from repro.protocol import (
     use,
 )
 from repro.results import Record
-from repro.timing import measure, timing_group
+from repro.timing import PARTS, measure, timing_group, turns
 from repro.training import Interrupted
 
 CPU = torch.device("cpu")
@@ -35,6 +40,18 @@ METHODS = (
     Method("backpropagation", use("backpropagation"), use("sgd")),
     Method("forward gradient", use("forward_gradient"), use("sgd")),
 )
+SGD = use("sgd")
+PLAIN = Method("plain", use("plain_backpropagation"), SGD)
+ALL = (
+    *METHODS,
+    PLAIN,
+    Method("plain forward gradient", use("plain_forward_gradient", num_tangents=2), use("adam")),
+    Method("products of backpropagation", use("products"), SGD),
+    Method("products of a forward gradient", use("products", num_tangents=2), SGD),
+    Method("random numbers", use("random_numbers", num_tangents=2), SGD),
+    Method("memory", use("memory_passes", num_tangents=2), use("adam")),
+)
+"""Everything that can be timed; their optimizers differ."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +62,15 @@ def threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def runs(problem: Problem = BEALE, task: Timing | Training = FIVE) -> list[RunSpec]:
+def runs(
+    problem: Problem = BEALE,
+    task: Timing | Training = FIVE,
+    methods: tuple[Method, ...] = METHODS,
+) -> list[RunSpec]:
     rate = settings(learning_rate=1e-4)
     return [
         RunSpec("test", "published", "smoke", "test", "report", problem, method, rate, 0, task)
-        for method in METHODS
+        for method in methods
     ]
 
 
@@ -156,3 +177,154 @@ def test_bad_input() -> None:
     unknown = dataclasses.replace(runs()[0], method=Method("m", use("evolution"), use("sgd")))
     with pytest.raises(ValueError, match="Unknown estimator 'evolution'"):
         measure([unknown], CPU)
+
+
+def test_every_part_can_be_timed() -> None:
+    assert {method.estimator.name for method in ALL} >= set(PARTS)
+    for loop_steps in (0, 2):
+        task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=loop_steps)
+        records = measure(runs(MLP, task, ALL), CPU)
+        assert {value(record, "num_parameters") for record in records} == {PARAMETERS}
+        assert all(value(record, "step_seconds") > 0 for record in records)
+
+
+@pytest.mark.parametrize("loop_steps", [0, 3])
+@pytest.mark.parametrize("name", ["backpropagation", "function"])
+def test_a_loop_takes_a_mini_batch_a_step(
+    name: str, loop_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[torch.Tensor] = []
+    objective = ClassificationProblem.objective
+
+    def noted(problem: ClassificationProblem, rows: torch.Tensor) -> Objective:
+        taken.append(rows)
+        return objective(problem, rows)
+
+    monkeypatch.setattr(ClassificationProblem, "objective", noted)
+    task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=loop_steps)
+    method = Method(name, use(name), SGD)
+    measure(runs(MLP, task, (method,)), CPU)
+    assert len(taken) == (9 if loop_steps else 1)
+    assert len({tuple(rows.flatten().tolist()) for rows in taken}) == len(taken)
+
+
+def test_the_plain_loop_takes_a_mini_batch_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.Tensor] = []
+    monkeypatch.setattr(
+        "repro.plain.backpropagation", lambda model, images, labels: taken.append(images)
+    )
+    for loop_steps, different in ((0, 1), (3, 9)):
+        taken.clear()
+        task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=loop_steps)
+        measure(runs(MLP, task, (PLAIN,)), CPU)
+        assert len({tuple(images.flatten().tolist()) for images in taken}) == different
+
+
+def test_a_step_is_its_share_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1_000))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    task = Timing(4, 1, "cpu", 1, memory=False, loop_steps=3, replicas=2)
+    (record,) = measure(runs(MLP, task, METHODS[2:3]), CPU)
+    assert value(record, "step_seconds") == pytest.approx(1 / 6)
+    assert value(record, "seconds") == 4.0
+    assert value(record, "num_steps") == 4
+    assert value(record, "num_parameters") == PARAMETERS
+
+
+def test_replicas_are_stacked_and_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[engine.Step] = []
+
+    def noted(step: engine.Step, device: torch.device) -> engine.Advance:
+        del device
+        steps.append(step)
+        return step
+
+    monkeypatch.setattr(engine, "prepare", noted)
+    task = Timing(1, 0, "cpu", 1, memory=False, loop_steps=1, replicas=3)
+    measure(runs(MLP, task, METHODS[3:]), CPU)
+    (step,) = steps
+    assert isinstance(step.params, dict)
+    first, second, third = step.params["0.weight"]
+    assert not torch.equal(first, second)
+    assert not torch.equal(second, third)
+    assert len({generator.initial_seed() for generator in step.generators}) == 3
+    assert step.rates(0).tolist() == pytest.approx([1e-4] * 3)
+
+
+def test_products_are_prepared_for_the_batch_that_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = []
+
+    def noted(network: object, params: object, images: torch.Tensor, **options: object) -> object:
+        shapes.append((tuple(images.shape), options))
+        return lambda: None
+
+    monkeypatch.setattr(limits, "products", noted)
+    task = Timing(1, 0, "cpu", 1, memory=False, replicas=2)
+    measure(runs(MLP, task, ALL[6:8]), CPU)
+    assert shapes == [((2, 32, 1, 8, 8), {}), ((2, 32, 1, 8, 8), {"num_tangents": 2})]
+
+
+def test_data_are_loaded_once_for_all_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    start = ClassificationProblem.__init__
+
+    def noted(problem: ClassificationProblem, *arguments: object) -> None:
+        loaded.append(arguments)
+        start(problem, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ClassificationProblem, "__init__", noted)
+    measure(runs(MLP, Timing(1, 0, "cpu", 1, memory=False)), CPU)
+    assert len(loaded) == 1
+
+
+def test_processes_take_their_turns_at_the_same_time() -> None:
+    task = Timing(3, 1, "cpu", 1, memory=False, loop_steps=2, processes=2)
+    done: list[int] = []
+    records = measure(runs(MLP, task, METHODS[2:]), CPU, on_steps=done.append)
+    assert done == [1] * 4
+    for record in records:
+        (curve,) = record.curves
+        assert curve.steps == tuple(range(6))  # both processes' rounds
+        # a process's turn has two steps, and two processes take one together
+        assert value(record, "seconds") == pytest.approx(sum(curve.values) * 4 / 2)
+    assert multiprocessing.active_children() == []
+
+
+def test_stopping_ends_the_other_processes() -> None:
+    task = Timing(1_000, 0, "cpu", 1, memory=False, processes=2)
+    with pytest.raises(Interrupted):
+        measure(runs(task=task), CPU, should_stop=lambda: True)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_is_lost_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(steps: int) -> None:
+        del steps
+        for process in multiprocessing.active_children():
+            process.kill()
+
+    monkeypatch.setattr(turns, "PATIENCE", 5.0)
+    task = Timing(1_000, 0, "cpu", 1, memory=False, processes=2)
+    with pytest.raises(OSError, match="timed beside this one ended or does not answer"):
+        measure(runs(task=task), CPU, on_steps=lose)
+    assert multiprocessing.active_children() == []
+    assert threading.active_count() == 1
+
+
+def test_what_a_part_needs() -> None:
+    for method in (PLAIN, ALL[6]):
+        with pytest.raises(ValueError, match=r"is timed for networks only. Found .* 'test beale'"):
+            measure(runs(BEALE, FIVE, (method,)), CPU)
+    with pytest.raises(ValueError, match=r"The plain loop trains one replica. Found 2."):
+        measure(runs(MLP, dataclasses.replace(FIVE, replicas=2), (PLAIN,)), CPU)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_parts_on_cuda(replicas: int) -> None:
+    methods = tuple(m for m in ALL if replicas == 1 or "plain" not in m.name)
+    task = Timing(3, 4, "cuda", 1, memory=False, loop_steps=2, replicas=replicas)
+    records = measure(runs(MLP, task, methods), torch.device("cuda"))
+    assert all(value(record, "step_seconds") > 0 for record in records)
