@@ -32,11 +32,15 @@ from repro.results import Store, read_record, read_store, tabulate
 if TYPE_CHECKING:
     from repro.search import Score
 
-STACKED_REPLICAS = 16
-"""Largest group trained together where stacking pays: closed forms and logistic regression.
-
-Larger networks gain nothing from stacking on a CPU, and lose the cache: they train one run at a time.
-"""
+STACKED_REPLICAS = {"cpu": 16, "cuda": 32}
+"""Largest group trained together where stacking pays, by device."""
+STACKED_NETWORKS = {
+    # larger networks gain nothing from stacking on a CPU, and lose the cache: one run at a time
+    "cpu": ("logistic_regression",),
+    # products of stacked matrices fill a GPU; convolutions run replica by replica and gain nothing
+    "cuda": ("logistic_regression", "mlp"),
+}
+"""Networks whose runs train together, by device; closed forms always do."""
 
 Group = tuple[RunSpec, ...]
 
@@ -69,14 +73,15 @@ class Event:
     statuses: tuple[str, ...] = ()
 
 
-def form_groups(specs: Sequence[RunSpec]) -> list[Group]:
+def form_groups(specs: Sequence[RunSpec], device: str = "cpu") -> list[Group]:
     """Return the groups that run together, in declared order.
 
     Args:
         specs: Runs as declared.
+        device: `cpu` or `cuda`; where they will run.
 
     Returns:
-        Timing runs grouped by comparison; small training runs stacked; large ones alone.
+        Timing runs grouped by comparison; training runs stacked where that pays; others alone.
     """
     # imports torch: only the process that runs needs it
     from repro.timing import timing_group
@@ -86,13 +91,15 @@ def form_groups(specs: Sequence[RunSpec]) -> list[Group]:
     for index, spec in enumerate(specs):
         if isinstance(spec.task, Timing):
             identity: object = timing_group(spec)
-        elif _is_small(spec):
+        elif _stacks(spec, device):
             identity = replica_group(spec)
         else:
             identity = index
         groups.setdefault(identity, []).append(spec)
     return [
-        chunk for members in groups.values() for chunk in _chunks(members, _group_size(members[0]))
+        chunk
+        for members in groups.values()
+        for chunk in _chunks(members, _group_size(members[0], device))
     ]
 
 
@@ -100,14 +107,14 @@ def _chunks(members: list[RunSpec], size: int) -> list[Group]:
     return [tuple(members[begin : begin + size]) for begin in range(0, len(members), size)]
 
 
-def _is_small(spec: RunSpec) -> bool:
+def _stacks(spec: RunSpec, device: str) -> bool:
     return isinstance(spec.problem, ClosedForm) or (
-        spec.problem.network.name == "logistic_regression"
+        spec.problem.network.name in STACKED_NETWORKS[device]
     )
 
 
-def _group_size(spec: RunSpec) -> int:
-    return 10_000 if isinstance(spec.task, Timing) else STACKED_REPLICAS
+def _group_size(spec: RunSpec, device: str) -> int:
+    return 10_000 if isinstance(spec.task, Timing) else STACKED_REPLICAS[device]
 
 
 def num_steps(group: Group) -> int:
@@ -156,7 +163,7 @@ def execute(
     for path in (store.path(key) for key in sorted(missing)):
         if path.exists():
             read_record(path)  # unusable: said now, not when hours of work are to be written there
-    groups = [g for g in form_groups(specs) if any(spec.key in missing for spec in g)]
+    groups = [g for g in form_groups(specs, device) if any(spec.key in missing for spec in g)]
     groups.sort(key=lambda group: isinstance(group[0].task, Timing))  # timing last, stable
     on_start(groups)
     deadline = None if time_limit is None else started + time_limit
@@ -351,20 +358,38 @@ def run_group(
 
     Returns:
         The statuses of the runs written; none if it gave up.
+
+    Raises:
+        OSError: If the device failed, or has too little memory for a run alone.
+        RuntimeError: If PyTorch did for another reason.
     """
     import torch
 
+    from repro.environment import exact_products
     from repro.sampling import sample
     from repro.timing import measure
-    from repro.training import Interrupted, train
+    from repro.training import Interrupted, train_within_memory
 
-    work: dict[type[Task], Any] = {Training: train, Timing: measure, Sampling: sample}
+    work: dict[type[Task], Any] = {
+        Training: train_within_memory,
+        Timing: measure,
+        Sampling: sample,
+    }
+    exact_products()
     try:
         records = work[type(group[0].task)](
             group, torch.device(device), on_steps=on_steps, should_stop=should_stop
         )
     except Interrupted:
         return ()
+    except RuntimeError as error:
+        if "CUDA error" not in str(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise OSError(
+            f"The device {device} failed ({reason}). Finished runs are kept: the same command carries on "
+            "from them once the device answers again."
+        ) from error
     fresh = [record for record in records if record.spec.key not in store]
     for record in fresh:
         store.write(record)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,10 +39,65 @@ def replica_group(spec: RunSpec) -> RunSpec:
     return dataclasses.replace(spec, repetition=0, hyperparameters=(), trial=None)
 
 
+def train_within_memory(
+    specs: Sequence[RunSpec],
+    device: torch.device,
+    *,
+    chunk_size: int | None = None,
+    on_steps: Progress = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Record]:
+    """Train replicas together, or in smaller parts where the device's memory runs out, and say so.
+
+    Args:
+        specs: Runs of one `replica_group`.
+        device: Where to train.
+        chunk_size: Tangents carried through the network at once; `None` for all.
+        on_steps: As of `train`; steps of an attempt that did not fit are told too.
+        should_stop: As of `train`.
+
+    Returns:
+        Records in the order of `specs`.
+
+    Raises:
+        OSError: If one run with one tangent at a time does not fit.
+        ValueError, Interrupted: As `train`.
+    """
+    how: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop}
+    try:
+        return train(specs, device, chunk_size=chunk_size, **how)
+    except torch.OutOfMemoryError:
+        pass  # what was allocated is free once the exception is
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    what = f"{specs[0].experiment}: {specs[0].method.name}"
+    if len(specs) > 1:
+        half = (len(specs) + 1) // 2
+        _say(f"{what}: {len(specs)} runs together do not fit in memory; trying {half}.")
+        parts = specs[:half], specs[half:]
+        return [
+            r for p in parts for r in train_within_memory(p, device, chunk_size=chunk_size, **how)
+        ]
+    tangents = chunk_size or specs[0].method.estimator.options().get("num_tangents", 1)
+    assert isinstance(tangents, int)
+    if tangents == 1:
+        raise OSError(
+            f"{what} does not fit in the memory of {device} alone. Use another device or a smaller scale."
+        )
+    half = (tangents + 1) // 2
+    _say(f"{what}: {tangents} tangents at once do not fit in memory; trying {half}.")
+    return train_within_memory(specs, device, chunk_size=half, **how)
+
+
+def _say(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
 def train(
     specs: Sequence[RunSpec],
     device: torch.device,
     *,
+    chunk_size: int | None = None,
     on_steps: Progress = lambda steps: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Record]:
@@ -49,6 +106,8 @@ def train(
     Args:
         specs: Runs of one `replica_group`.
         device: Where to train.
+        chunk_size: Tangents carried through the network at once, which bounds memory and changes no
+            number; what the method says by default.
         on_steps: Told how many steps were just done, about every `CHECK_EVERY` steps.
         should_stop: Asked as often; training stops when it answers yes.
 
@@ -70,19 +129,13 @@ def train(
         )
     environment = describe(device)
     replicas = [Replica(spec.role, spec.repetition) for spec in specs]
-    problem = problems.build(first.trained_problem, device, getattr(torch, task.precision))
-    estimator = estimators.build(first.method.estimator.name, **first.method.estimator.options())
-    optimizer = optimizers.build(first.method.optimizer.name, **first.method.optimizer.options())
-    schedule = Schedule(first.method.schedule, specs, device)
-    generators = [tangent_generator(spec, device) for spec in specs]
-
-    params = problem.start(replicas)
-    state = optimizer.init(params)
+    start = _start(specs, device, chunk_size)
+    problem, params = start.problem, start.params
     log = _Log(len(specs), task)
 
     def evaluate(step: int) -> None:
         at_end = step == task.num_steps
-        judged = optimizer.evaluated(params, state)
+        judged = start.optimizer.evaluated(params, start.state)
         if step % task.evaluate_every == 0 or at_end:
             metrics = problem.evaluate(judged, replicas, "validation")
             log.note(step, {**metrics, "parameter_norm": _norm(judged)})
@@ -95,9 +148,7 @@ def train(
     seconds = 0.0
     step = 0
     batches = problem.batches(replicas)
-    advance = engine.prepare(
-        engine.Step(problem, estimator, optimizer, schedule, params, state, generators), device
-    )
+    advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
     while step < task.num_steps and not log.all_diverged():
         steps = _steps_until_look(task, step)
@@ -115,7 +166,8 @@ def train(
             raise Interrupted
 
     log.close()
-    final = _final(problem, optimizer.evaluated(params, state), replicas, log, first.role)
+    judged = start.optimizer.evaluated(params, start.state)
+    final = _final(problem, judged, replicas, log, first.role)
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
@@ -126,10 +178,11 @@ def train(
     def cost(index: int) -> dict[str, float | int]:
         # a diverged run is charged for what it did, not for what its stack did after it
         steps = log.diverged_at(index) or step
+        of_a_step = start.estimator.cost
         return {
             "num_steps": steps,
-            "forward_passes": estimator.cost.forward_passes * steps,
-            "tangents": float(estimator.cost.tangents * steps),
+            "forward_passes": of_a_step.forward_passes * steps,
+            "tangents": float(of_a_step.tangents * steps),
         }
 
     return [
@@ -142,6 +195,27 @@ def train(
         )
         for index, spec in enumerate(specs)
     ]
+
+
+def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | None) -> engine.Step:
+    """Return the first step of replicas: everything built, nothing trained."""
+    first = specs[0]
+    method, precision = first.method, getattr(torch, first.task.precision)
+    problem = problems.build(first.trained_problem, device, precision)
+    options = method.estimator.options()
+    if chunk_size is not None:
+        options = {**options, "chunk_size": chunk_size}
+    optimizer = optimizers.build(method.optimizer.name, **method.optimizer.options())
+    params = problem.start([Replica(spec.role, spec.repetition) for spec in specs])
+    return engine.Step(
+        problem,
+        estimators.build(method.estimator.name, **options),
+        optimizer,
+        Schedule(method.schedule, specs, device),
+        params,
+        optimizer.init(params),
+        [tangent_generator(spec, device) for spec in specs],
+    )
 
 
 def _steps_until_look(task: Training, step: int) -> int:

@@ -119,7 +119,7 @@ def test_every_run_is_in_one_group(scale: Any) -> None:
             assert len({spec.repetition for spec in group}) == 1
         else:
             assert len({spec.method for spec in group}) == 1
-            assert len(group) <= STACKED_REPLICAS
+            assert len(group) <= STACKED_REPLICAS["cpu"]
 
 
 def test_all_methods_of_a_comparison_are_timed_together() -> None:
@@ -145,10 +145,39 @@ def test_only_small_networks_are_stacked() -> None:
     }
 
 
-def test_more_replicas_than_fit_are_divided() -> None:
+def test_a_gpu_stacks_dense_networks_too() -> None:
+    sizes = {
+        name: {len(group) for group in form_groups(expand(STUDY, "full", only=[name]), "cuda")}
+        for name in ("logistic", "mlp-2e-4", "cnn")
+    }
+    assert sizes == {"logistic": {5}, "mlp-2e-4": {5}, "cnn": {1}}
+
+
+@pytest.mark.parametrize("device", STACKED_REPLICAS)
+def test_more_replicas_than_fit_are_divided(device: str) -> None:
     (first, *_) = expand(STUDY, "smoke", only=["beale"])
-    runs = [dataclasses.replace(first, repetition=n) for n in range(2 * STACKED_REPLICAS + 1)]
-    assert [len(group) for group in form_groups(runs)] == [STACKED_REPLICAS, STACKED_REPLICAS, 1]
+    most = STACKED_REPLICAS[device]
+    runs = [dataclasses.replace(first, repetition=n) for n in range(2 * most + 1)]
+    assert [len(group) for group in form_groups(runs, device)] == [most, most, 1]
+
+
+def test_a_device_that_fails_is_named_and_what_finished_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = form_groups(expand(STUDY, "smoke", only=["beale"]))
+
+    def vanish(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure\nCompile with ...")
+
+    run_group(first, store, "cpu", lambda steps: None, lambda: False)
+    monkeypatch.setattr("repro.training.train", vanish)
+    with pytest.raises(OSError, match="failed") as caught:
+        run_group(second, store, "cpu", lambda steps: None, lambda: False)
+    assert str(caught.value) == (
+        "The device cpu failed (CUDA error: unspecified launch failure). Finished runs are kept: the same "
+        "command carries on from them once the device answers again."
+    )
+    assert {path.stem for path in store.files()} == {spec.key for spec in first}
 
 
 def test_timing_comes_last_wherever_it_is_declared(store: Store) -> None:

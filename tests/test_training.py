@@ -12,7 +12,7 @@ import torch
 from references import descend, gradient, load_, train_classifier
 from torch import Tensor, nn
 
-from repro import problems
+from repro import problems, training
 from repro.problems.classification import ClassificationProblem
 from repro.problems.closed_form import FUNCTIONS
 from repro.protocol import (
@@ -31,7 +31,14 @@ from repro.protocol import (
     use,
 )
 from repro.results import Record
-from repro.training import Interrupted, Schedule, replica_group, tangent_generator, train
+from repro.training import (
+    Interrupted,
+    Schedule,
+    replica_group,
+    tangent_generator,
+    train,
+    train_within_memory,
+)
 from studies import baydin2022
 
 CPU = torch.device("cpu")
@@ -656,3 +663,69 @@ def test_bad_budgets() -> None:
         Training(1, 0)
     with pytest.raises(ValueError, match=r"`test_every` must be at least 0. Found -1."):
         Training(1, 1, test_every=-1)
+
+
+# Memory
+
+
+class Memory:
+    """A device that holds so many runs, and tangents of a run, at once."""
+
+    def __init__(self, runs: int, tangents: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runs, self.tangents = runs, tangents
+        self.attempts: list[tuple[int, int]] = []
+        self._train = train
+        monkeypatch.setattr(training, "train", self)
+
+    def __call__(
+        self, specs: list[RunSpec], device: torch.device, *, chunk_size: int | None, **how: Any
+    ) -> list[Record]:
+        tangents = chunk_size or int(
+            str(specs[0].method.estimator.options().get("num_tangents", 1))
+        )
+        self.attempts.append((len(specs), tangents))
+        if len(specs) > self.runs or tangents > self.tangents:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self._train(specs, device, chunk_size=chunk_size, **how)
+
+
+def test_runs_that_do_not_fit_together_train_in_smaller_parts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    specs = [run(MLP, FORWARD, repetition=r) for r in range(5)]
+    expected = train(specs, CPU)
+    memory = Memory(2, 1, monkeypatch)
+    with pytest.warns(RuntimeWarning) as caught:
+        records = train_within_memory(specs, CPU)
+    assert memory.attempts == [(5, 1), (3, 1), (2, 1), (1, 1), (2, 1)]
+    assert [str(warning.message) for warning in caught] == [
+        "test: forward gradient: 5 runs together do not fit in memory; trying 3.",
+        "test: forward gradient: 3 runs together do not fit in memory; trying 2.",
+    ]
+    assert [record.spec for record in records] == specs
+    for mine, theirs in zip(records, expected, strict=True):
+        assert measured(mine, "score") == pytest.approx(measured(theirs, "score"), rel=1e-5)
+
+
+def test_tangents_that_do_not_fit_are_carried_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    (expected,) = train([run(MLP, PROJECTED)], CPU)
+    memory = Memory(1, 1, monkeypatch)
+    with pytest.warns(RuntimeWarning) as caught:
+        (record,) = train_within_memory([run(MLP, PROJECTED)], CPU)
+    assert [str(warning.message) for warning in caught] == [
+        "test: projected: 3 tangents at once do not fit in memory; trying 2.",
+        "test: projected: 2 tangents at once do not fit in memory; trying 1.",
+    ]
+    assert memory.attempts == [(1, 3), (1, 2), (1, 1)]
+    assert record.spec == expected.spec  # how it was computed is no part of what was computed
+    assert measured(record, "score") == pytest.approx(measured(expected, "score"), rel=1e-5)
+
+
+def test_a_run_that_does_not_fit_at_all_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Memory(0, 1, monkeypatch)
+    with pytest.raises(OSError, match="does not fit") as caught:
+        train_within_memory([run(MLP, FORWARD)], CPU)
+    assert str(caught.value) == (
+        "test: forward gradient does not fit in the memory of cpu alone. "
+        "Use another device or a smaller scale."
+    )
