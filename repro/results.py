@@ -31,7 +31,6 @@ from repro.protocol import (
     Study,
     Timing,
     Training,
-    canonical_json,
     parse_run,
 )
 
@@ -74,6 +73,7 @@ COST = {
     "forward_passes": "float64",  # equivalents, over the run
     "tangents": "float64",  # drawn over the run
     "seconds": "float64",  # synchronised, of training without evaluation, shared by the runs of a group
+    "wall_seconds": "float64",  # from start to end, evaluation and preparation too; a run's share of its group's
     "step_seconds": "float64",  # timing runs: median of a step
     "step_seconds_low": "float64",  # lower quartile
     "step_seconds_high": "float64",  # upper quartile
@@ -99,7 +99,7 @@ RUN_COLUMNS = {
     **ENVIRONMENT,
     "spec": "str",
 }
-LATER_COLUMNS = ("trial", "search", "test_last_batch_loss")
+LATER_COLUMNS = ("trial", "search", "test_last_batch_loss", "wall_seconds")
 """Columns that older files of this schema lack; they read as missing."""
 CURVE_COLUMNS = {
     "key": "str",
@@ -246,11 +246,12 @@ def _encode(record: Record) -> str:
             for c in record.curves
         ],
     }
-    text = canonical_json(body)
-    return json.dumps({"schema": SCHEMA, "sha256": _digest(text), "body": body})
+    return json.dumps({"schema": SCHEMA, "sha256": _digest(body), "body": body})
 
 
-def _digest(text: str) -> str:
+def _digest(body: Any) -> str:
+    # the canonical JSON of `protocol`, which long curves take too long to pass through: this is plain already
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -290,7 +291,7 @@ def read_record(path: Path) -> Record:
         )
     try:
         body = content["body"]
-        if content["sha256"] != _digest(canonical_json(body)):
+        if content["sha256"] != _digest(body):
             raise RejectedFileError(
                 f"{path}: content does not match its checksum (corrupt). Move it away to run it again."
             )

@@ -27,7 +27,6 @@ from repro.protocol import (
     Timing,
     Training,
     Trial,
-    canonical_json,
     settings,
     use,
 )
@@ -170,7 +169,7 @@ def changed(**parts: object) -> bytes:
     content = json.loads(good())
     body = {**content["body"], **{k: v for k, v in parts.items() if k in content["body"]}}
     head = {k: v for k, v in parts.items() if k not in content["body"]}
-    digest = results._digest(canonical_json(body))
+    digest = results._digest(body)
     return json.dumps({**content, "body": body, "sha256": digest, **head}).encode()
 
 
@@ -684,7 +683,7 @@ def test_flipped_bits_of_a_snapshot_are_never_read_as_data(store: Store, publish
 
 
 # by name, not from the code: files without them are published, and must stay readable
-LATER = ("trial", "search", "test_last_batch_loss")
+LATER = ("trial", "search", "test_last_batch_loss", "wall_seconds")
 
 
 @pytest.mark.parametrize("lacking", [LATER, *((name,) for name in LATER)])
