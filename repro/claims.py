@@ -43,6 +43,8 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
+EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last")
+"""Settings of the measures that name an experiment."""
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
@@ -87,6 +89,25 @@ class Judgement:
     def scales(self) -> tuple[str, ...]:
         """Scales of the rows that the verdict rests on, sorted."""
         return tuple(sorted({f.measurement.scale for f in self.findings if f.measurement}))
+
+
+def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
+    """Return the experiments that a claim's checks are measured on.
+
+    Args:
+        study: The study that states the claim; a check may name another.
+        claim: The claim.
+
+    Returns:
+        Pairs of study and experiment, each once, in the order of the checks.
+    """
+    pairs = (
+        (str(options.get("study", study.name)), str(options[setting]))
+        for options in (check.measure.options() for check in claim.checks)
+        for setting in EXPERIMENT_SETTINGS
+        if setting in options
+    )
+    return tuple(dict.fromkeys(pairs))
 
 
 def judge(study: Study, results: Results) -> tuple[Judgement, ...]:

@@ -17,7 +17,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-TORCH_FREE = ("protocol", "results", "stats", "tables", "measures", "claims", "pricing", "audit")
+TORCH_FREE = (
+    "protocol",
+    "results",
+    "stats",
+    "tables",
+    "measures",
+    "claims",
+    "pricing",
+    "campaign",
+    "audit",
+)
 """Modules of `repro` that never reach PyTorch, in their order."""
 
 ORDER = (

@@ -1,22 +1,250 @@
-"""A price is a measured speed times a number of steps, and nothing where nothing was measured."""
+"""A price is a measured speed times a budget, of the same device, and nothing where nothing was measured."""
 
 import dataclasses
+from typing import Any
 
+import pandas as pd
 import pytest
-from test_measures import BP, FG, record, results
+from test_measures import PROBLEM, results
 
-from repro.pricing import price
-from repro.protocol import Training
+from repro.pricing import Cost, Prices
+from repro.protocol import (
+    ClosedForm,
+    Method,
+    Problem,
+    Role,
+    RunSpec,
+    Sampling,
+    Task,
+    Timing,
+    Training,
+    Trial,
+    settings,
+    use,
+)
+from repro.results import Record
+
+SGD, NESTEROV = use("sgd"), use("sgd", momentum=0.9)
+BP = Method("backpropagation, SGD", use("backpropagation"), SGD)
+BP_NESTEROV = Method("backpropagation, Nesterov", use("backpropagation"), NESTEROV)
+FG = Method("forward gradient, SGD", use("forward_gradient"), SGD)
+FUNCTION = Method("function alone", use("function"), SGD)
+BUDGET = Training(100, evaluate_every=50)
+AT_END = Training(100, evaluate_every=100)
 
 
-def test_price_is_steps_times_the_seconds_of_a_step_of_runs_alike() -> None:
-    done = record("e", BP, num_steps=100, seconds=50.0, group_size=5)
-    rows = results(done).runs
-    longer = dataclasses.replace(done.spec, task=Training(1_000, 10))
-    assert price(longer, rows) == pytest.approx(1_000 * 50.0 / 100 / 5)
-    assert price(record("e", FG).spec, rows) is None
+def run(
+    method: Method = BP,
+    repetition: int = 0,
+    *,
+    task: Task = BUDGET,
+    problem: Problem = PROBLEM,
+    experiment: str = "e",
+    role: Role = "report",
+    trial: int | None = None,
+) -> RunSpec:
+    return RunSpec(
+        study="s",
+        arm="tuned",
+        scale="full",
+        experiment=experiment,
+        role=role,
+        problem=problem,
+        method=method,
+        hyperparameters=settings(learning_rate=0.1),
+        repetition=repetition,
+        task=task,
+        trial=None if trial is None else Trial(trial, "abc"),
+    )
+
+
+def trial(number: int, method: Method = BP, experiment: str = "e") -> RunSpec:
+    return run(method, task=AT_END, role="tune", trial=number, experiment=experiment)
+
+
+def row(
+    spec: RunSpec, seconds: float = float("nan"), *, status: str = "done", **more: Any
+) -> Record:
+    steps = spec.task.num_draws if isinstance(spec.task, Sampling) else spec.task.num_steps
+    measured: dict[str, Any] = {
+        "device": "a cpu",
+        "group_size": 1,
+        "num_steps": steps,
+        "seconds": seconds,
+    }
+    return Record(spec, status, {**measured, **more}, ())
+
+
+def rows(*records: Record) -> pd.DataFrame:
+    return results(*records).runs
+
+
+# Training
+
+
+def test_a_step_of_the_same_method_is_the_price_of_a_step() -> None:
+    prices = Prices(rows(row(run(), 50.0, group_size=5)))
+    assert prices(run(task=Training(1_000, 50))) == pytest.approx(1_000 * 50.0 / 100 / 5)
+    assert prices(run(FG)) is None
+
+
+def test_an_optimizer_that_was_never_run_is_priced_by_its_estimator() -> None:
+    prices = Prices(rows(row(run(BP), 50.0), row(run(FG), 90.0)))
+    assert prices(run(BP_NESTEROV)) == pytest.approx(50.0)
+    prices = Prices(rows(row(run(BP), 50.0), row(run(BP_NESTEROV), 60.0)))
+    assert prices(run(BP_NESTEROV)) == pytest.approx(60.0)
 
 
 def test_a_timed_step_prices_training_that_nobody_ran_yet() -> None:
-    rows = results(record("t", BP, timing=True, num_steps=3, seconds=1.0, step_seconds=0.2)).runs
-    assert price(record("e", BP).spec, rows) == pytest.approx(100 * 0.2)
+    timed = row(run(task=Timing(3, 1, "cpu", 1)), 0.6, step_seconds=0.2)
+    assert Prices(rows(timed))(run()) == pytest.approx(100 * 0.2)
+    assert Prices(rows(timed, row(run(), 50.0)))(run()) == pytest.approx(50.0)
+
+
+def test_a_smaller_network_of_the_same_name_prices_nothing() -> None:
+    smaller = dataclasses.replace(PROBLEM, network=use("mlp", width=16))
+    assert Prices(rows(row(run(problem=smaller), 1.0)))(run()) is None
+    digits = dataclasses.replace(PROBLEM, dataset="mnist")
+    assert Prices(rows(row(run(problem=digits), 1.0)))(run()) is None
+
+
+def test_the_same_network_of_another_name_does() -> None:
+    other = dataclasses.replace(PROBLEM, name="another paper's", validation_size=20)
+    assert Prices(rows(row(run(problem=other), 7.0)))(run()) == pytest.approx(7.0)
+
+
+def test_the_latest_rows_count_because_code_gets_faster() -> None:
+    old = [row(run(BP, n), 90.0, finished=f"2026-01-01T00:00:0{n}Z") for n in range(5)]
+    new = [row(run(BP, n), 30.0, finished=f"2026-02-01T00:00:0{n}Z") for n in range(5, 10)]
+    assert Prices(rows(*old, *new))(run()) == pytest.approx(30.0)
+
+
+def test_looks_are_paid_for_where_rows_tell_their_price() -> None:
+    # 100 steps of 0.5 s; looks at 0, 50 and 100 and at the test split: 4 of 2 s
+    measured = row(run(), 50.0, wall_seconds=58.0)
+    prices = Prices(rows(measured))
+    assert prices(run()) == pytest.approx(58.0)
+    often = Training(100, evaluate_every=10, test_every=20)  # 11 and 6
+    assert prices(run(task=often)) == pytest.approx(50.0 + 17 * 2.0)
+    # a look costs the same under every method
+    assert Prices(rows(measured, row(run(FG), 90.0)))(run(FG)) == pytest.approx(98.0)
+
+
+# Searches
+
+
+def test_trials_cost_what_trials_did_on_average_diverged_ones_among_them() -> None:
+    found = [row(trial(n), 50.0) for n in range(3)]
+    found.append(row(trial(3), 2.0, status="diverged", num_steps=1))
+    prices = Prices(rows(*found))
+    assert prices(trial(9)) == pytest.approx(152.0 / 4)
+    assert prices(run()) == pytest.approx(50.0)  # a reported run has a rate that works
+
+
+def test_trials_of_a_new_search_cost_what_those_of_its_estimator_did() -> None:
+    found = [row(trial(0, BP), 50.0), row(trial(1, BP), 2.0, status="diverged")]
+    own = [row(trial(0, BP_NESTEROV, "other"), 70.0)]
+    new = trial(0, BP_NESTEROV, "other")
+    assert Prices(rows(*found))(new) == pytest.approx(26.0)
+    assert Prices(rows(*found, *own))(new) == pytest.approx(70.0)
+
+
+def test_a_longer_search_pays_for_the_same_share_of_its_budget() -> None:
+    found = [row(trial(0), 50.0), row(trial(1), 0.0001, status="diverged", num_steps=1)]
+    longer = dataclasses.replace(trial(0), task=Training(500, evaluate_every=500))
+    assert Prices(rows(*found))(longer) == pytest.approx(5 * 25.0, rel=1e-3)
+
+
+def test_without_any_trial_a_whole_run_is_the_price() -> None:
+    assert Prices(rows(row(run(), 50.0)))(trial(0)) == pytest.approx(50.0)
+
+
+# Other tasks
+
+
+def test_timing_is_priced_by_turns_and_warm_up() -> None:
+    task = Timing(30, 5, "cpu", 1)
+    turns = row(run(task=task), 3.0, step_seconds=0.1)
+    assert Prices(rows(turns))(run(task=task)) == pytest.approx(35 * 0.1)
+    whole = row(run(task=task), 3.0, step_seconds=0.1, wall_seconds=7.0)
+    assert Prices(rows(whole))(run(task=task)) == pytest.approx(7.0)
+    assert Prices(rows(whole))(run(task=Timing(30, 5, "cuda", 1))) is None
+    assert Prices(rows(row(run(), 50.0)))(run(task=task)) == pytest.approx(35 * 0.5)
+    assert Prices(rows(row(run(), 50.0)))(run(FUNCTION, task=task)) is None
+
+
+def test_sampling_is_priced_by_draws() -> None:
+    point = ClosedForm("p", "beale", (0.0, 0.5))
+    sampled = row(run(FG, task=Sampling(10), problem=point), wall_seconds=5.0)
+    elsewhere = dataclasses.replace(point, name="q", start=(1.0, 1.0))
+    assert Prices(rows(sampled))(run(FG, task=Sampling(40), problem=elsewhere)) == 20.0
+    assert Prices(rows(row(run(FG, task=Sampling(10)))))(run(FG, task=Sampling(40))) is None
+
+
+# Devices
+
+
+def test_only_rows_of_the_device_count_where_it_has_any() -> None:
+    slow = row(run(BP), 90.0, device="old cpu", finished="2026-01-01T00:00:00Z")
+    fast = row(run(FG), 10.0, device="new cpu", finished="2026-02-01T00:00:00Z")
+    prices = Prices(rows(slow, fast))
+    assert (prices.device, prices.borrowed) == ("new cpu", False)
+    assert prices(run(FG)) == pytest.approx(10.0)
+    assert prices(run(BP)) is None  # of another device: no price is better than a wrong one
+    assert Prices(rows(slow, fast), "old cpu")(run(BP)) == pytest.approx(90.0)
+
+
+def test_a_device_without_rows_borrows_those_of_others_and_says_so() -> None:
+    prices = Prices(rows(row(run(), 50.0)), "a gpu")
+    assert (prices.device, prices.borrowed) == ("a gpu", True)
+    assert prices(run()) == pytest.approx(50.0)
+
+
+def test_nothing_has_a_price_before_anything_ran() -> None:
+    prices = Prices(rows())
+    assert prices(run()) is None
+    assert prices.of([run(), run(FG)]) == Cost(unknown=2)
+
+
+# Sums
+
+
+def test_workers_share_what_does_not_want_the_machine_to_itself() -> None:
+    timed = row(run(task=Timing(3, 1, "cpu", 1)), wall_seconds=8.0)
+    prices = Prices(rows(row(run(), 50.0), timed))
+    cost = prices.of([run(), run(BP, 1), run(task=Timing(3, 1, "cpu", 1)), run(FG)])
+    assert cost == Cost(shared=100.0, alone=8.0, unknown=1)
+    assert cost.seconds == 108.0
+    assert cost.wall_clock(workers=4) == 33.0
+
+
+def test_what_is_left_of_a_study_is_predicted_within_a_quarter() -> None:
+    """Half of a study has run on a machine whose speed wavers; the other half is then run."""
+
+    def cost(spec: RunSpec, number: int) -> Record:
+        wave = 1.0 + 0.15 * (-1) ** number
+        step = {"backpropagation": 0.01, "forward_gradient": 0.02}[spec.method.estimator.name]
+        lost = spec.role == "tune" and number % 3 == 0  # a third of the trials, early
+        spent = 0.02 if lost else 1.0
+        looks = 1 if lost else 2 if spec.role == "tune" else 4
+        assert isinstance(spec.task, Training)
+        seconds = spec.task.num_steps * step * wave * spent
+        status = "diverged" if lost else "done"
+        stamp = f"2026-01-01T00:{number:02d}:00Z"
+        return row(
+            spec,
+            seconds,
+            status=status,
+            num_steps=max(1, int(spec.task.num_steps * spent)),
+            wall_seconds=seconds + 0.1 * wave * looks,
+            finished=stamp,
+        )
+
+    half = [cost(trial(n, m), n) for n in range(12) for m in (BP, FG)]
+    half += [cost(run(m, n), n) for n in range(3) for m in (BP, FG)]
+    rest = [cost(trial(n, m, "other"), n) for n in range(12, 24) for m in (BP_NESTEROV, FG)]
+    rest += [cost(run(BP_NESTEROV, n, experiment="other"), n) for n in range(12, 18)]
+    truth = sum(float(record.measured["wall_seconds"] or 0) for record in rest)
+    predicted = Prices(rows(*half)).of(record.spec for record in rest)
+    assert predicted.unknown == 0
+    assert predicted.seconds == pytest.approx(truth, rel=0.25)

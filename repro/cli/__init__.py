@@ -119,14 +119,14 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
     )
     _choose_runs(run)
-    run.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
-                     help="training processes, one thread each (default: one a core)")  # fmt: skip
     run.add_argument("--time-limit", type=_duration, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3)")  # fmt: skip
     status = verb(
         "status", runs.show_status, "Say what is done, what is missing, and what it would cost."
     )
     _choose_runs(status)
+    status.add_argument("--device-name", default="", metavar="NAME",
+                        help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
     verb("list", runs.show_list, "List studies, experiments, methods and scales.")
     verb(
         "publish",
@@ -151,6 +151,8 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", default="", metavar="A,B",
                             help=f"only these {what}, separated by commas")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
+                        help="training processes, one thread each (default: one a core)")  # fmt: skip
 
 
 def _duration(text: str) -> float:

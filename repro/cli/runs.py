@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
+from repro.campaign import plan, survey
 from repro.cli.shared import DONE, FAILED, STOPPED, all_studies, complain, judge, read_results
+from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification, Comparison, RunSpec, Study, comparisons, expand
 from repro.results import RejectedFileError, Store, load, publish, tabulate_facts, write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _words(text: str) -> list[str]:
@@ -93,49 +91,61 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
 
 def show_status(options: argparse.Namespace, console: Console) -> int:
-    """Print what is done, what is missing, and what it would cost."""
-    from repro.pricing import price
-
-    specs = _specs(options)
-    results = read_results(options, console)
-    done = set(results.runs["key"])
+    """Print what is done, what is missing, what it would cost, and in which order it would run."""
+    specs, searched = _specs(options), _comparisons(options)
+    if options.workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Found {options.workers}.")
+    runs = read_results(options, console).runs
+    work, prices = survey(specs, searched, runs), Prices(runs, options.device_name)
     grid = Grid(title=f"{options.study} at {options.scale} scale")
     for header in ("Study", "Experiment", "Method", "Scale"):
         grid.add_column(header, no_wrap=header == "Experiment")
     for header in ("Done", "Missing", "Cost of the missing"):
         grid.add_column(header, justify="right")
-    rows: dict[tuple[str, str, str, str], list[RunSpec]] = {}
-    for spec in specs:
-        identity = (spec.study, spec.experiment, spec.method.name, str(spec.scale))
-        rows.setdefault(identity, []).append(spec)
-    # by row: how many runs are done, and a run like each that is missing
-    state = {
-        identity: (sum(s.key in done for s in members), [s for s in members if s.key not in done])
-        for identity, members in rows.items()
-    }
-    for comparison in _comparisons(options):
-        for method, like in zip(
-            comparison.experiment.methods, comparison.typical_runs(), strict=True
-        ):
-            identity = (like.study, like.experiment, method.name, str(like.scale))
-            finished = _count(results.runs, *identity)
-            state[identity] = finished, [like] * max(0, comparison.runs_of_a_method - finished)
-    total, unpriced = 0.0, 0
-    for identity, (finished, missing) in state.items():
-        seconds = [price(spec, results.runs) for spec in missing]
-        known = [value for value in seconds if value is not None]
-        total, unpriced = total + sum(known), unpriced + len(seconds) - len(known)
-        cost = "" if not missing else f"{sum(known):.0f} s" if known else "not measured yet"
-        grid.add_row(*identity, str(finished), str(len(missing)), cost)
+    for w in work:
+        for method, missing in w.missing.items():
+            counts = str(w.done[method]), str(len(missing))
+            cost = _spell_cost(prices.of(missing)) if missing else ""
+            grid.add_row(w.study, w.experiment, method, w.scale, *counts, cost)
     console.print(grid)
-    more = f", and {unpriced} runs of unknown cost" if unpriced else ""
-    console.print(f"about {total:.0f} core-seconds at the speeds of the rows{more}")
+
+    stages = [s for s in plan(work, _chosen_studies(options), prices.of) if s.cost != Cost()]
+    queue = Grid(title="The queue: cheapest verdict first")
+    for header in ("For claim", "Experiments", "Missing", "Cost"):
+        queue.add_column(header, justify="right" if header in ("Missing", "Cost") else "left")
+    for stage in stages:
+        names = ", ".join(w.experiment for w in stage.work)
+        missing_runs = str(sum(len(w.left) for w in stage.work))
+        queue.add_row(stage.purpose or "none", names, missing_runs, _spell_cost(stage.cost))
+    if stages:
+        console.print(queue)
+
+    total = sum((stage.cost for stage in stages), Cost())
+    speeds = f"at the speeds of {prices.device}" if prices.device else "without any row"
+    if prices.borrowed and not runs.empty:
+        speeds = f"at the speeds of other devices, since {prices.device} has no rows"
+    more = f", and {total.unknown} runs of unknown cost" if total.unknown else ""
+    console.print(
+        f"about {total.seconds:.0f} core-seconds {speeds}{more}; "
+        f"{spell(total.wall_clock(options.workers))} with {options.workers} workers",
+        soft_wrap=True,
+    )
     return DONE
 
 
-def _count(runs: pd.DataFrame, study: str, experiment: str, method: str, scale: str) -> int:
-    wanted = {"study": study, "experiment": experiment, "method": method, "scale": scale}
-    return int((runs[list(wanted)] == list(wanted.values())).all(axis=1).sum())
+def _spell_cost(cost: Cost) -> str:
+    plural = "" if cost.unknown == 1 else "s"
+    unknown = f"{cost.unknown} run{plural} of unknown cost" if cost.unknown else ""
+    known = spell(cost.seconds) if cost.seconds or not unknown else ""
+    return " and ".join(part for part in (known, unknown) if part)
+
+
+def spell(seconds: float) -> str:
+    """Return a time in words that `--time-limit` takes: `42s`, `9m`, `1h05m`."""
+    if seconds < 60:
+        return f"{seconds:.0f}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"
 
 
 def show_list(options: argparse.Namespace, console: Console) -> int:

@@ -346,17 +346,13 @@ class Comparison:
             for repetition in range(self.plan.repetitions)
         )
 
-    @property
-    def runs_of_a_method(self) -> int:
-        """Runs of every method, trials and reported ones; the edge rule may add some."""
-        return self.experiment.runs_of_a_method(self.scale)
-
-    def typical_runs(self) -> tuple[RunSpec, ...]:
-        """Return one run a method, in the middle of the space, that costs what the others do."""
+    def typical_runs(self, method: Method) -> tuple[RunSpec, RunSpec]:
+        """Return a trial and a reported run of a method, in the middle of the space."""
         middle = tuple(
             (name, math.sqrt(bound.low * bound.high)) for name, bound in self.search.space.ranges
         )
-        return tuple(self.report_runs(method, middle)[0] for method in self.experiment.methods)
+        (trial, *_) = self.trial_runs(method, Trial(0, ""), middle)
+        return trial, self.report_runs(method, middle)[0]
 
     def _run(
         self, method: Method, values: Settings, repetition: int, task: Task, trial: Trial | None

@@ -1,0 +1,253 @@
+"""The queue: everything missing, cheapest verdict first, decided from rows alone."""
+
+import dataclasses
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import studies
+from repro import claims
+from repro.campaign import Stage, Work, plan, survey
+from repro.pricing import Cost, Prices
+from repro.protocol import (
+    SCALES,
+    Check,
+    Claim,
+    Classification,
+    Comparison,
+    Expectation,
+    Experiment,
+    LogUniform,
+    Method,
+    Plan,
+    RunSpec,
+    Search,
+    SearchSpace,
+    Study,
+    Timing,
+    Training,
+    Trial,
+    comparisons,
+    expand,
+    settings,
+    use,
+)
+from repro.results import Record, read_published, tabulate
+
+METHOD = Method("backpropagation", use("backpropagation"), use("sgd"))
+SEARCH = Search(SearchSpace((("learning_rate", LogUniform(1e-3, 1.0)),)), num_trials=4)
+
+
+def experiment(name: str, steps: int, search: Search | None = None) -> Experiment:
+    """An experiment of its own network: what is known of the cost of one says nothing of another."""
+    problem = Classification(name, "digits", use(name), 8, "unit", 10)
+    whole = Plan(problem, Training(steps, evaluate_every=steps), 2, search)
+    given = settings({} if search else {"learning_rate": 0.1})
+    return Experiment(name, "published", (METHOD,), (given,), whole, whole, whole)
+
+
+def timing(name: str, turns: int) -> Experiment:
+    trained = experiment(name, 1)
+    whole = Plan(trained.full.problem, Timing(turns, 0, "cpu", 1), 1)
+    return dataclasses.replace(trained, smoke=whole, reduced=whole, full=whole)
+
+
+def claim(number: int, *experiments: str, **more: str) -> Claim:
+    checks = tuple(
+        Check(name, use("final_metric", experiment=name, **more), Expectation(high=1.0))
+        for name in experiments
+    )
+    return Claim(number, "it works", "Section 1", checks, "" if checks else "nothing to measure")
+
+
+def study(experiments: Iterable[Experiment], claims: Iterable[Claim], name: str = "s") -> Study:
+    return Study(name, "Someone 2022", (), tuple(experiments), tuple(claims))
+
+
+def finished(spec: RunSpec, seconds: float, **more: Any) -> Record:
+    steps = spec.task.num_steps  # type: ignore[union-attr]
+    measured = {"device": "a cpu", "num_steps": steps, "seconds": seconds, "group_size": 1}
+    return Record(spec, "done", {**measured, **more}, ())
+
+
+def first_runs(of: Study, seconds: Mapping[str, float]) -> pd.DataFrame:
+    """Rows that price experiments: the first run of each, which took so many seconds."""
+    found = {spec.experiment: spec for spec in reversed(expand(of, "full"))}
+    return tabulate([finished(found[name], cost) for name, cost in seconds.items()])[0]
+
+
+def queue(of: Study, runs: pd.DataFrame) -> tuple[Stage, ...]:
+    work = survey(expand(of, "full"), comparisons(of, "full"), runs)
+    return plan(work, [of], Prices(runs).of)
+
+
+def shown(stages: Iterable[Stage]) -> list[tuple[str, list[str]]]:
+    return [(stage.purpose, [work.experiment for work in stage.work]) for stage in stages]
+
+
+def test_the_cheapest_verdict_comes_first() -> None:
+    every = [experiment(name, 10) for name in ("dear", "middle", "cheap")]
+    of = study(every, [claim(1, "dear"), claim(2, "middle"), claim(3, "cheap")])
+    runs = first_runs(of, {"dear": 90.0, "middle": 50.0, "cheap": 10.0})
+    stages = queue(of, runs)
+    assert shown(stages) == [("s 3", ["cheap"]), ("s 2", ["middle"]), ("s 1", ["dear"])]
+    assert [stage.cost for stage in stages] == [Cost(10.0), Cost(50.0), Cost(90.0)]
+
+
+def test_a_claim_costs_all_of_its_experiments_and_they_stay_together() -> None:
+    every = [experiment(name, 10) for name in "abc"]
+    of = study(every, [claim(1, "b", "a"), claim(2, "c")])
+    runs = first_runs(of, {"a": 20.0, "b": 30.0, "c": 40.0})
+    assert shown(queue(of, runs)) == [("s 2", ["c"]), ("s 1", ["a", "b"])]
+
+
+def test_what_an_earlier_claim_has_run_costs_the_next_nothing() -> None:
+    every = [experiment(name, 10) for name in "abc"]
+    of = study(every, [claim(1, "c"), claim(2, "a", "b"), claim(3, "a")])
+    # by their whole cost, claim 2 (110) would come after claim 1 (60); once claim 3 is complete it costs 50
+    runs = first_runs(of, {"a": 50.0, "b": 50.0, "c": 60.0})
+    assert shown(queue(of, runs)) == [("s 3", ["a"]), ("s 2", ["b"]), ("s 1", ["c"])]
+
+
+def test_ties_keep_the_declared_order() -> None:
+    every = [experiment(name, 10) for name in "abc"]
+    of = study(every, [claim(1, "c"), claim(2, "a"), claim(3, "b")])
+    runs = first_runs(of, dict.fromkeys("abc", 50.0))
+    assert [stage.purpose for stage in queue(of, runs)] == ["s 1", "s 2", "s 3"]
+
+
+def test_unknown_cost_comes_after_any_known_one_and_before_what_no_claim_needs() -> None:
+    every = [experiment(name, 10) for name in ("idle", "unknown", "dear", "idle too")]
+    of = study(every, [claim(1, "unknown"), claim(2, "dear")])
+    runs = first_runs(of, {"dear": 9e9, "idle": 5.0, "idle too": 1.0})
+    assert shown(queue(of, runs)) == [
+        ("s 2", ["dear"]),
+        ("s 1", ["unknown"]),
+        ("", ["idle too"]),
+        ("", ["idle"]),
+    ]
+
+
+def test_a_timing_goes_by_its_own_price_ahead_of_the_claim_that_needs_it() -> None:
+    every = [experiment("dear", 10), experiment("middle", 10), timing("timed", 3)]
+    of = study(every, [claim(1, "dear", "timed"), claim(2, "middle")])
+    runs = first_runs(of, {"dear": 90.0, "middle": 50.0})
+    prices = {"dear": 90.0, "middle": 50.0, "timed": 2.0}
+
+    def price(specs: Iterable[RunSpec]) -> Cost:
+        return sum((Cost(prices[spec.experiment]) for spec in specs), Cost())
+
+    work = survey(expand(of, "full"), (), runs)
+    assert shown(plan(work, [of], price)) == [
+        ("s 1", ["timed"]),
+        ("s 2", ["middle"]),
+        ("s 1", ["dear"]),
+    ]
+
+
+def test_what_is_complete_costs_nothing_and_comes_first() -> None:
+    of = study([experiment(name, 10) for name in "ab"], [claim(1, "a"), claim(2, "b")])
+    done = [finished(spec, 10.0) for spec in expand(of, "full", only=["b"])]
+    stages = queue(of, tabulate(done)[0])
+    assert shown(stages) == [("s 2", ["b"]), ("s 1", ["a"])]
+    assert [stage.cost for stage in stages] == [Cost(), Cost(unknown=2)]
+
+
+def test_a_claim_may_rest_on_another_study() -> None:
+    mine = study([experiment("a", 10)], [claim(1, "b", study="t"), claim(2, "a")])
+    theirs = study([experiment("b", 10)], [], name="t")
+    specs = [*expand(mine, "full"), *expand(theirs, "full")]
+    runs = first_runs(theirs, {"b": 5.0})
+    work = survey(specs, (), runs)
+    assert shown(plan(work, [mine, theirs], Prices(runs).of)) == [("s 1", ["b"]), ("s 2", ["a"])]
+    chosen = survey(expand(mine, "full"), (), runs)
+    assert shown(plan(chosen, [mine], Prices(runs).of)) == [("s 2", ["a"])]
+
+
+# Searches
+
+
+SEARCHED = experiment("tuned", 10, SEARCH)
+
+
+def trials(of: Comparison, *numbers: int) -> list[Record]:
+    return [
+        finished(run, 10.0)
+        for n in numbers
+        for run in of.trial_runs(METHOD, Trial(n, "abc"), settings(learning_rate=0.1 + n))
+    ]
+
+
+def reports(of: Comparison, num: int) -> list[Record]:
+    values = settings(learning_rate=0.1)
+    return [finished(run, 10.0) for run in of.report_runs(METHOD, values)[:num]]
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "num_reports", "missing"),
+    [(0, 0, 4 + 2), (3, 0, 1 + 2), (4, 0, 2), (6, 0, 2), (6, 1, 1), (6, 2, 0)],
+)
+def test_a_search_lacks_its_trials_and_then_its_reports(
+    num_trials: int, num_reports: int, missing: int
+) -> None:
+    of = study([SEARCHED], [claim(1, "tuned")])
+    (comparison,) = comparisons(of, "full")
+    rows = trials(comparison, *range(num_trials)) + reports(comparison, num_reports)
+    (work,) = survey((), [comparison], tabulate(rows)[0])
+    assert len(work.left) == missing
+    assert work.done == {METHOD.name: num_trials + num_reports}
+    assert {spec.role for spec in work.left[: missing - 2]} <= {"tune"}
+
+
+def test_a_search_takes_its_place_by_its_price() -> None:
+    of = study([SEARCHED, experiment("a", 10)], [claim(1, "tuned"), claim(2, "a")])
+    (comparison,) = comparisons(of, "full")
+    found = pd.concat(
+        [tabulate(trials(comparison, 0, 1))[0], first_runs(of, {"a": 45.0})], ignore_index=True
+    )
+    stages = queue(of, found)
+    assert shown(stages) == [("s 1", ["tuned"]), ("s 2", ["a"])]  # two trials and two reports
+    assert [stage.cost.seconds for stage in stages] == [40.0, 45.0]
+
+
+# What is declared
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_declared_experiment_is_in_the_queue_once(scale: Any) -> None:
+    every = [studies.get(name) for name in studies.names()]
+    specs = [spec for of in every for spec in expand(of, scale)]
+    searched = [comparison for of in every for comparison in comparisons(of, scale)]
+    runs, _, _ = read_published(studies.RESULTS)
+    work = survey(specs, searched, runs)
+    stages = plan(work, every, Prices(runs).of)
+
+    def names(found: Iterable[Work]) -> list[tuple[str, str]]:
+        return sorted((w.study, w.experiment) for w in found)
+
+    assert names(w for stage in stages for w in stage.work) == names(work)
+    assert sorted(names(work)) == sorted((of.name, e.name) for of in every for e in of.experiments)
+    known = [stage.cost.unknown == 0 for stage in stages if stage.purpose]
+    assert known == sorted(known, reverse=True)
+
+
+def test_the_settings_that_name_an_experiment_are_those_of_the_measures() -> None:
+    named = {
+        parameter
+        for measure in claims.MEASURES.values()
+        for parameter in inspect.signature(measure).parameters
+        if "experiment" in parameter or parameter in ("first", "last")
+    }
+    assert named == set(claims.EXPERIMENT_SETTINGS)
+
+
+def test_every_tested_claim_needs_experiments_that_exist() -> None:
+    for of in (studies.get(name) for name in studies.names()):
+        for stated in of.claims:
+            needed = claims.experiments_of(of, stated)
+            assert bool(needed) == bool(stated.checks)
+            for owner, name in needed:
+                assert name in {e.name for e in studies.get(owner).experiments}
