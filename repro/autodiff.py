@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.func import jvp, vmap
@@ -114,7 +115,32 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     slope = torch.baddbmm(db, x, dw)
     if dx is not None:
         slope = slope.add_(torch.bmm(dx, w))
-    dual: Tensor = forward_ad.make_dual(torch.baddbmm(b, x, w), slope)  # type: ignore[no-untyped-call]
+    return _dual(torch.baddbmm(b, x, w), slope)
+
+
+def convolution(images: Tensor, weight: Tensor, bias: Tensor, padding: int) -> Tensor:
+    """Return the convolution of images, in forward mode without idle products, as `affine` does.
+
+    Args:
+        images: Shape `(n, C, H, W)`.
+        weight: Shape `(O, C, k, k)`.
+        bias: Shape `(O,)`.
+        padding: Zeros added on every side.
+
+    Returns:
+        Shape `(n, O, H', W')`.
+    """
+    (x, dx), (w, dw), (b, db) = map(_unpack, (images, weight, bias))
+    if dw is None or db is None:
+        return F.conv2d(images, weight, bias, padding=padding)
+    slope = F.conv2d(x, dw, db, padding=padding)
+    if dx is not None:
+        slope = slope.add_(F.conv2d(dx, w, padding=padding))
+    return _dual(F.conv2d(x, w, b, padding=padding), slope)
+
+
+def _dual(primal: Tensor, tangent: Tensor) -> Tensor:
+    dual: Tensor = forward_ad.make_dual(primal, tangent)  # type: ignore[no-untyped-call]
     return dual
 
 

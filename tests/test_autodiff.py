@@ -5,13 +5,14 @@ import itertools
 import pytest
 import torch
 from references import beale_gradient, directional_derivatives, draw, gradient, rosenbrock_gradient
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from repro.autodiff import (
     Params,
     affine,
+    convolution,
     leaves,
     like,
     value_and_directional_derivatives,
@@ -151,6 +152,30 @@ def test_affine_derives_along_any_of_its_arguments(moving: tuple[bool, bool, boo
     torch.testing.assert_close(primal, inputs @ weight + bias)
     assert (slope is None) == (not any(moving))
     torch.testing.assert_close(expected if slope is None else slope, expected)
+
+
+@pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))
+def test_convolution_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
+    values = [draw(2, 3, 5, 6, seed=0), draw(4, 3, 3, 3, seed=1), draw(4, seed=2)]
+    tangents = [
+        draw(*v.shape, seed=9 + i) if moves else torch.zeros_like(v)
+        for i, (v, moves) in enumerate(zip(values, moving, strict=True))
+    ]
+
+    def plain(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return nn.functional.conv2d(images, weight, bias, padding=1)
+
+    expected, expected_slope = torch.func.jvp(plain, tuple(values), tuple(tangents))  # type: ignore[misc]
+    with forward_ad.dual_level():
+        duals = [
+            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
+            for value, tangent, moves in zip(values, tangents, moving, strict=True)
+        ]
+        images, weight, bias = duals
+        primal, slope = forward_ad.unpack_dual(convolution(images, weight, bias, 1))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(primal, expected)
+    assert (slope is None) == (not any(moving))
+    torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)
 
 
 @pytest.mark.parametrize("num_tangents", [1, 3])
