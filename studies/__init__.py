@@ -1,4 +1,4 @@
-"""The papers we re-run, one module of declarations each, named `author<year>`.
+"""The papers we re-run, one module of declarations each, named `author<year>`; and `speed`, which times ourselves.
 
 A new paper is a new module here with a value `STUDY`; nothing else has to know of it.
 """

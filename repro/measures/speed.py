@@ -1,0 +1,268 @@
+"""Measures of the study `speed`: how fast our steps are, beside what they must do and what they are compared with.
+
+Every number is a median with quartiles over rounds, and every ratio is taken within a round, in which all methods
+of an experiment took their turn in one process: a machine that is slow for a while is slow for both sides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repro.measures.rows import BACKPROPAGATION, FORWARD_GRADIENT, Vector, curve_rows, report_runs
+from repro.results import Results
+
+STUDY = "speed"
+STEPS, PROCESSES = "steps-", "two-processes-"
+"""What the names of experiments begin with; the rest is the network."""
+PLAIN = "plain "
+"""What the names of the plain loop's methods begin with; the rest is ours that is compared with it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A median over rounds with its quartiles."""
+
+    median: float
+    low: float
+    high: float
+    num: int
+
+    @classmethod
+    def of(cls, values: Vector) -> Spread:
+        """Return the spread of some values, at least one."""
+        low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+        return cls(float(median), float(low), float(high), values.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """How fast a method's step is; what was not timed beside it is `None`.
+
+    Attributes:
+        experiment: Name of the experiment.
+        method: Name of the method.
+        steps_per_second: Steps of all replicas and processes.
+        limit: Share of the step that is work it cannot avoid: products, random numbers, passes over memory.
+        overhead: Time of the step over that of its products and random numbers alone.
+        over_plain: Time of the step over that of the plain loop's.
+        over_backpropagation: Time of the step over that of backpropagation, both ours or both plain.
+        scale: Scale of the rows.
+        device: Where they were timed.
+        num_threads: Threads of a process.
+    """
+
+    experiment: str
+    method: str
+    steps_per_second: Spread
+    limit: Spread | None
+    overhead: Spread | None
+    over_plain: Spread | None
+    over_backpropagation: Spread | None
+    scale: str
+    device: str
+    num_threads: int
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a step of the plain loop."""
+        return self.method.startswith(PLAIN)
+
+    @property
+    def estimator(self) -> str:
+        """What estimates the gradient, plain or not."""
+        return self.method.removeprefix(PLAIN).rpartition(", ")[0]
+
+    @property
+    def optimizer(self) -> str:
+        """What updates."""
+        return self.method.rpartition(", ")[2]
+
+
+def parts(method: str) -> tuple[str, ...]:
+    """Return what a step cannot avoid, by the names under which it is timed.
+
+    Args:
+        method: Name of a method of ours or of the plain loop.
+
+    Returns:
+        Products, random numbers if it draws any, and passes over memory, in this order.
+    """
+    step = method.removeprefix(PLAIN)
+    estimator = step.rpartition(", ")[0]
+    drawn = (f"random numbers of {estimator}",) if estimator.startswith(FORWARD_GRADIENT) else ()
+    return (f"products of {estimator}", *drawn, f"memory passes of {step}")
+
+
+def experiments(results: Results, prefix: str = "") -> tuple[str, ...]:
+    """Return the names of the timed experiments that begin alike, sorted, numbers by their size."""
+    runs = results.runs
+    names = runs[(runs["study"] == STUDY) & runs["experiment"].str.startswith(prefix)]["experiment"]
+    return tuple(sorted(names.unique(), key=_natural))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)]
+
+
+def speeds(results: Results, experiment: str) -> tuple[Speed, ...]:
+    """Return how fast the steps of an experiment are.
+
+    Args:
+        results: The tables.
+        experiment: Name of an experiment of the study.
+
+    Returns:
+        One value a method, ours before the plain loop's.
+
+    Raises:
+        EmptySelectionError: If the experiment was not run.
+    """
+    runs = report_runs(results, experiment, study=STUDY)
+    points = curve_rows(results, runs, "step_seconds", "none")
+    seconds = points.pivot_table(index=["repetition", "step"], columns="method", values="value")
+    steps = [name for name in seconds.columns if ", " in name and " of " not in name]
+    return tuple(
+        _speed(runs.iloc[0], seconds, name)
+        for name in sorted(steps, key=lambda name: (name.startswith(PLAIN), _natural(name)))
+    )
+
+
+def _speed(row: Any, seconds: pd.DataFrame, method: str) -> Speed:
+    def over(names: Iterable[str], *, inverse: bool = False) -> Spread | None:
+        chosen = list(names)
+        if not set(chosen) <= set(seconds.columns):
+            return None
+        base = seconds[chosen].sum(axis=1, skipna=False).to_numpy(np.float64)
+        ratios = seconds[method].to_numpy(np.float64) / base
+        shared = ratios[np.isfinite(ratios)]
+        return Spread.of(1.0 / shared if inverse else shared) if shared.size else None
+
+    step = method.removeprefix(PLAIN)
+    plain = method.removesuffix(step)
+    optimizer = step.rpartition(", ")[2]
+    unavoidable = parts(method)
+    return Speed(
+        str(row["experiment"]),
+        method,
+        Spread.of(1.0 / seconds[method].dropna().to_numpy(np.float64)),
+        limit=over(unavoidable, inverse=True),
+        overhead=over(unavoidable[:-1]),
+        over_plain=None if plain else over([PLAIN + method]),
+        over_backpropagation=over([f"{plain}{BACKPROPAGATION}, {optimizer}"]),
+        scale=str(row["scale"]),
+        device=str(row["device"]),
+        num_threads=int(row["num_threads"]),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    """A bound that our speed is held to.
+
+    Attributes:
+        text: What is bounded, in words.
+        prefix: What the names of the experiments begin with.
+        bound: The bound.
+        at_least: Whether it bounds from below.
+        estimators: The methods it holds for, with every optimizer.
+        quantity: What is bounded, of a method.
+    """
+
+    text: str
+    prefix: str
+    bound: float
+    at_least: bool
+    estimators: tuple[str, ...]
+    quantity: Callable[[Speed], Spread | None]
+
+
+BARS = (
+    Bar(
+        "a step over its own matrix products and random numbers",
+        STEPS, 1.15, False, (BACKPROPAGATION, FORWARD_GRADIENT), lambda speed: speed.overhead,
+    ),
+    Bar(
+        "a backpropagation step over the plain loop's",
+        STEPS, 1.0, False, (BACKPROPAGATION,), lambda speed: speed.over_plain,
+    ),
+    Bar(
+        "a single-tangent step over a backpropagation step",
+        STEPS, 1.8, False, (FORWARD_GRADIENT,), lambda speed: speed.over_backpropagation,
+    ),
+    Bar(
+        "backpropagation steps a second, two processes together",
+        PROCESSES, 200.0, True, (BACKPROPAGATION,), lambda speed: speed.steps_per_second,
+    ),
+    Bar(
+        "single-tangent steps a second, two processes together",
+        PROCESSES, 105.0, True, (FORWARD_GRADIENT,), lambda speed: speed.steps_per_second,
+    ),
+)  # fmt: skip
+"""What the package promises of its speed, as ratios within one run wherever a ratio says it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What became of a bar on one network.
+
+    Attributes:
+        bar: The bar.
+        network: The network; empty where nothing was timed.
+        worst: The method furthest on the wrong side, or nearest to it; `None` where nothing was timed.
+        measured: Its quantity.
+        num: Methods the bar holds for.
+        met: How many of them meet it.
+    """
+
+    bar: Bar
+    network: str
+    worst: Speed | None
+    measured: Spread | None
+    num: int
+    met: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether every method meets the bar, by its median."""
+        return 0 < self.num == self.met
+
+
+def findings(results: Results) -> tuple[Finding, ...]:
+    """Return what became of every bar, network by network.
+
+    Args:
+        results: The tables.
+
+    Returns:
+        One value a bar and network; one without measurement for a bar of which nothing was timed.
+    """
+    found: list[Finding] = []
+    for bar in BARS:
+        held = [
+            finding
+            for name in experiments(results, bar.prefix)
+            if (finding := _finding(bar, name.removeprefix(bar.prefix), speeds(results, name)))
+        ]
+        found += held or [Finding(bar, "", None, None, 0, 0)]
+    return tuple(found)
+
+
+def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> Finding | None:
+    pairs = [
+        (speed, quantity)
+        for speed in timed
+        if not speed.plain and speed.estimator in bar.estimators
+        if (quantity := bar.quantity(speed)) is not None
+    ]
+    if not pairs:
+        return None
+    sign = -1.0 if bar.at_least else 1.0
+    worst, measured = max(pairs, key=lambda pair: sign * pair[1].median)
+    met = sum(sign * quantity.median <= sign * bar.bound for _, quantity in pairs)
+    return Finding(bar, network, worst, measured, len(pairs), met)

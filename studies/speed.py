@@ -1,0 +1,159 @@
+"""What a step costs here: ours, the plain PyTorch loop's, and the work that neither can avoid, on one machine.
+
+No paper, but the measure of this package: every network of the papers with every method and optimizer, timed in
+turn in one process, step after step as training takes them. Beside them stand the matrix products, the random
+numbers and the passes over memory that the step has to do; more replicas, more tangents and more layers; and two
+processes at once. `repro bench` times it anew on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from repro.protocol import Classification, Experiment, Method, Plan, Study, Timing, settings, use
+
+# --- Networks: those of the papers, in mini-batches of 64 -----------------------------------------------------------
+
+
+def images(dataset: str, network: str, **sizes: int) -> Classification:
+    """Return a network on a data set."""
+    return Classification("speed", dataset, use(network, **sizes), 64, "unit", 10_000)
+
+
+def mlp(depth: int) -> Classification:
+    """Return the dense network of width 1,024."""
+    return images("mnist", "mlp", width=1024, depth=depth)
+
+
+LOGISTIC = images("mnist", "logistic_regression")
+MLP = mlp(2)
+CNN = images("mnist", "cnn", channels=64, padding=0)
+VGG = images("cifar10", "vgg", channels=64, width=4096)
+SMALL_VGG = images("cifar10", "vgg", channels=8, width=256)  # for a laptop
+TINY = {  # exercises the wiring, no more
+    "logistic_regression": use("logistic_regression"),
+    "mlp": use("mlp", width=16, depth=2),
+    "cnn": use("cnn", channels=2, padding=1, width=8),
+    "vgg": use("vgg", channels=2, width=8),
+}
+
+# --- Methods ------------------------------------------------------------------------------------------------------
+
+TANGENTS = {
+    "backpropagation": 0,
+    "forward gradient": 1,
+    **{f"forward gradient k={k}": k for k in (2, 4, 8, 16)},
+}
+BOTH = ("backpropagation", "forward gradient")
+OPTIMIZERS = {
+    "SGD": use("sgd"),
+    "Nesterov": use("sgd", momentum=0.9, nesterov=True),
+    "Adam": use("adam"),
+}
+
+
+def method(estimator: str, optimizer: str, *, plain: bool = False) -> Method:
+    """Return a method of ours, or the plain loop's."""
+    k = TANGENTS[estimator]
+    kind = f"{'plain_' if plain else ''}{'forward_gradient' if k else 'backpropagation'}"
+    name = f"{'plain ' if plain else ''}{estimator}, {optimizer}"
+    return Method(name, use(kind, **({"num_tangents": k} if k else {})), OPTIMIZERS[optimizer])
+
+
+def limits(estimator: str, optimizers: Collection[str]) -> tuple[Method, ...]:
+    """Return what the steps of an estimator cannot avoid, to be timed beside them."""
+    k = TANGENTS[estimator]
+    products = use("products", num_tangents=k)
+    drawn = use("random_numbers", num_tangents=k)
+    passes = use("memory_passes", num_tangents=max(1, k))
+    # only an update depends on the optimizer
+    return (
+        Method(f"products of {estimator}", products, OPTIMIZERS["SGD"]),
+        *([Method(f"random numbers of {estimator}", drawn, OPTIMIZERS["SGD"])] if k else []),
+        *(Method(f"memory passes of {estimator}, {o}", passes, OPTIMIZERS[o]) for o in optimizers),
+    )
+
+
+def methods(
+    estimators: Collection[str], optimizers: Collection[str] = ("SGD",), *, plain: bool = True
+) -> tuple[Method, ...]:
+    """Return methods, the plain loop's beside them if wanted, and what they cannot avoid."""
+    pairs = [(estimator, optimizer) for estimator in estimators for optimizer in optimizers]
+    return (
+        *(method(*pair) for pair in pairs),
+        *(method(*pair, plain=True) for pair in pairs if plain),
+        *(part for estimator in estimators for part in limits(estimator, optimizers)),
+    )
+
+
+# --- Experiments ----------------------------------------------------------------------------------------------------
+
+
+def turns(rounds: int, loop_steps: int) -> Timing:
+    """Return so many rounds of turns of so many steps: short ones drown in the clock, long ones hide drift.
+
+    The steps before those that count let a GPU record what it replays.
+    """
+    return Timing(rounds, 5, "cpu", 1, memory=False, loop_steps=loop_steps)
+
+
+def timed(
+    name: str,
+    arm: str,
+    compared: tuple[Method, ...],
+    problem: Classification,
+    task: Timing,
+    reduced: tuple[Classification, Timing] | None = None,
+) -> Experiment:
+    """Return a timing experiment, the same at reduced scale as at full scale unless given."""
+    kind = problem.network.name
+    tiny = replace(problem, dataset="digits", network=TINY[kind], validation_size=297)
+    short = replace(task, num_steps=3, num_warmup=2, loop_steps=2, replicas=min(task.replicas, 2))
+    smoke, less, full = (
+        Plan(replace(of, name=f"speed {name}"), how, 1)
+        for of, how in ((tiny, short), reduced or (problem, task), (problem, task))
+    )
+    return Experiment(
+        name, arm, compared, (settings(learning_rate=1e-5),), smoke=smoke, reduced=less, full=full
+    )
+
+
+EVERY = methods(BOTH, OPTIMIZERS)
+STEPS = (
+    timed("steps-logistic", "steps", EVERY, LOGISTIC, turns(30, 50)),
+    timed("steps-mlp", "steps", EVERY, MLP, turns(30, 5)),
+    timed("steps-cnn", "steps", EVERY, CNN, turns(30, 1), (CNN, turns(10, 1))),
+    timed("steps-vgg", "steps", EVERY, VGG, turns(10, 1), (SMALL_VGG, turns(10, 1))),
+)
+REPLICAS = tuple(
+    timed(
+        f"replicas-{num}-{name}",
+        "scaling",
+        methods(BOTH, plain=False),
+        problem,
+        replace(turns(10, loop_steps), replicas=num),
+    )
+    for name, problem, loop_steps in (("logistic", LOGISTIC, 50), ("mlp", MLP, 1))
+    for num in (1, 2, 4, 8, 16, 32)
+)
+MANY_TANGENTS = timed("tangents-mlp", "scaling", methods(TANGENTS), MLP, turns(10, 1))
+DEPTHS = tuple(
+    timed(f"depth-{depth}-mlp", "scaling", methods(BOTH), mlp(depth), turns(10, 1))
+    for depth in (1, 2, 4, 8, 16, 32)
+)
+TWO_PROCESSES = timed(
+    "two-processes-mlp",
+    "processes",
+    tuple(method(e, "SGD", plain=plain) for plain in (False, True) for e in BOTH),
+    MLP,
+    replace(turns(30, 5), processes=2),
+)
+
+STUDY = Study(
+    name="speed",
+    citation="The speed of this package, beside a plain PyTorch loop and the work that neither can avoid",
+    facts=(),
+    experiments=(*STEPS, *REPLICAS, MANY_TANGENTS, *DEPTHS, TWO_PROCESSES),
+    claims=(),
+)

@@ -1,0 +1,183 @@
+"""The study `speed` and its measures: shares, ratios and bars against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pytest
+
+import studies
+from repro.measures import speed
+from repro.protocol import SCALES, Classification, Method, RunSpec, Timing, settings, use
+from repro.results import Curve, EmptySelectionError, Record, Results, tabulate
+
+BP, FG = "backpropagation", "forward gradient"
+UNAVOIDABLE = {
+    f"products of {BP}": 5.0,
+    f"memory passes of {BP}, SGD": 1.0,
+    f"products of {FG}": 4.0,
+    f"random numbers of {FG}": 4.0,
+    f"memory passes of {FG}, SGD": 1.0,
+}
+TIMES = {f"{BP}, SGD": 8.0, f"{FG}, SGD": 10.0, f"plain {BP}, SGD": 10.0, f"plain {FG}, SGD": 40.0}
+
+
+def rows(experiment: str, seconds: Mapping[str, Sequence[float]]) -> list[Record]:
+    """Timing runs of an experiment, with the seconds of their rounds."""
+    problem = Classification("p", "digits", use("mlp"), 8, "unit", 10)
+    task = Timing(3, 0, "cpu", 1, memory=False)
+    return [
+        Record(
+            RunSpec(
+                "speed", "steps", "full", experiment, "report", problem,
+                Method(name, use("backpropagation"), use("sgd")), settings(learning_rate=0.1), 0, task,
+            ),
+            "done",
+            {"device": "a cpu", "num_threads": 1},
+            (Curve("none", "step_seconds", tuple(range(len(values))), tuple(values)),),
+        )
+        for name, values in seconds.items()
+    ]  # fmt: skip
+
+
+def results(*records: Record) -> Results:
+    return Results(*tabulate(records), pd.DataFrame())
+
+
+def steady(times: Mapping[str, float], factor: float = 1e-3) -> dict[str, list[float]]:
+    """Rounds on a machine that slows down: ratios within a round stay what they are."""
+    return {
+        name: [value * factor * drift for drift in (1.0, 1.1, 1.5)] for name, value in times.items()
+    }
+
+
+def by_method(found: Sequence[speed.Speed]) -> dict[str, speed.Speed]:
+    return {one.method: one for one in found}
+
+
+def test_speeds_are_ratios_within_a_round() -> None:
+    everything = results(*rows("steps-mlp", steady({**TIMES, **UNAVOIDABLE})))
+    found = by_method(speed.speeds(everything, "steps-mlp"))
+    assert list(found) == [f"{BP}, SGD", f"{FG}, SGD", f"plain {BP}, SGD", f"plain {FG}, SGD"]
+    back, forward, plain = (
+        found[name] for name in (f"{BP}, SGD", f"{FG}, SGD", f"plain {FG}, SGD")
+    )
+    rate = back.steps_per_second
+    assert rate.median == pytest.approx(1 / (8e-3 * 1.1))
+    assert rate.low < rate.median < rate.high
+    expected = {
+        (back, "limit"): 6 / 8, (back, "overhead"): 8 / 5, (back, "over_plain"): 0.8,
+        (back, "over_backpropagation"): 1.0, (forward, "limit"): 0.9, (forward, "overhead"): 1.25,
+        (forward, "over_plain"): 0.25, (forward, "over_backpropagation"): 1.25,
+        (plain, "limit"): 9 / 40, (plain, "over_backpropagation"): 4.0,
+    }  # fmt: skip
+    for (of, quantity), value in expected.items():
+        spread = getattr(of, quantity)
+        assert (spread.median, spread.low, spread.high) == pytest.approx((value, value, value))
+        assert spread.num == 3
+    assert plain.over_plain is None
+    assert (forward.estimator, forward.optimizer, plain.estimator) == (FG, "SGD", FG)
+    assert (back.device, back.scale, back.num_threads) == ("a cpu", "full", 1)
+
+
+def test_quartiles_are_over_rounds() -> None:
+    seconds = {f"{BP}, SGD": [1.0, 2.0, 3.0, 4.0, 5.0], f"plain {BP}, SGD": [1.0] * 5}
+    (back, _) = speed.speeds(results(*rows("steps-mlp", seconds)), "steps-mlp")
+    assert back.over_plain == speed.Spread(3.0, 2.0, 4.0, 5)
+
+
+def test_what_was_not_timed_beside_a_step_is_missing() -> None:
+    (alone,) = speed.speeds(results(*rows("steps-mlp", {f"{FG}, SGD": [1.0]})), "steps-mlp")
+    assert alone.limit is alone.overhead is alone.over_plain is alone.over_backpropagation is None
+    with pytest.raises(EmptySelectionError):
+        speed.speeds(results(), "steps-mlp")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_step_of_the_study_is_timed_beside_what_it_cannot_avoid(scale: str) -> None:
+    for experiment in studies.get("speed").experiments:
+        timed = {method.name: method for method in experiment.methods}
+        task = experiment.plan(scale).task  # type: ignore[arg-type]
+        assert isinstance(task, Timing)
+        assert task.loop_steps
+        steps = [name for name in timed if " of " not in name]
+        assert steps
+        for name in steps:
+            parts = speed.parts(name)
+            kinds = [timed[part].estimator.name for part in parts if part in timed]
+            if task.processes > 1:
+                assert kinds == []  # their turns would be shared, too
+                continue
+            assert kinds in (
+                ["products", "memory_passes"],
+                ["products", "random_numbers", "memory_passes"],
+            )
+            assert timed[parts[-1]].optimizer == timed[name].optimizer
+            tangents = timed[name].estimator.options().get("num_tangents", 0)
+            assert timed[parts[0]].estimator.options()["num_tangents"] == tangents
+
+
+def test_the_bars_are_those_of_the_package() -> None:
+    assert [(bar.bound, bar.at_least) for bar in speed.BARS] == [
+        (1.15, False), (1.0, False), (1.8, False), (200.0, True), (105.0, True),
+    ]  # fmt: skip
+
+
+def test_bars_are_met_by_the_worst_method() -> None:
+    adam = {
+        f"{BP}, Adam": 5.5, f"{FG}, Adam": 11.0, f"plain {BP}, Adam": 5.0,
+        f"memory passes of {BP}, Adam": 1.0, f"memory passes of {FG}, Adam": 1.0,
+    }  # fmt: skip
+    together = {f"{BP}, SGD": 4.0, f"{FG}, SGD": 10.0, f"plain {BP}, SGD": 100.0}
+    everything = results(
+        *rows("steps-mlp", steady({**TIMES, **UNAVOIDABLE, **adam})),
+        *rows("two-processes-mlp", steady(together)),
+    )
+    found = speed.findings(everything)
+    assert [finding.network for finding in found] == ["mlp"] * 5
+    overhead, plain, single, back, forward = found
+    assert overhead.worst is not None
+    assert overhead.worst.method == f"{BP}, SGD"
+    assert (overhead.num, overhead.met, overhead.passed) == (4, 1, False)
+    assert plain.worst is not None
+    assert plain.worst.method == f"{BP}, Adam"
+    assert plain.measured is not None
+    assert plain.measured.median == pytest.approx(1.1)
+    assert (plain.num, plain.met) == (2, 1)
+    assert single.measured is not None
+    assert single.measured.median == pytest.approx(2.0)
+    assert not single.passed
+    assert back.measured is not None
+    assert back.measured.median == pytest.approx(1 / 4.4e-3)
+    assert back.passed
+    assert forward.measured is not None
+    assert forward.measured.median == pytest.approx(1 / 11e-3)
+    assert not forward.passed
+
+
+def test_a_bar_is_met_at_its_bound() -> None:
+    times = {f"{BP}, SGD": 2.0, f"plain {BP}, SGD": 2.0}
+    found = speed.findings(results(*rows("steps-cnn", steady(times))))
+    (plain,) = [finding for finding in found if finding.bar is speed.BARS[1]]
+    assert plain.passed
+    # without products there is nothing to hold the first bar against
+    assert [finding.worst for finding in found].count(None) == len(found) - 1
+
+
+def test_nothing_timed_meets_no_bar() -> None:
+    found = speed.findings(results())
+    assert len(found) == len(speed.BARS)
+    assert not any(finding.passed or finding.measured for finding in found)
+
+
+def test_experiments_come_by_size() -> None:
+    runs = [
+        record
+        for name in ("depth-16-mlp", "depth-2-mlp", "depth-1-mlp", "steps-mlp")
+        for record in rows(name, {f"{BP}, SGD": [math.pi]})
+    ]
+    assert speed.experiments(results(*runs), "depth-") == (
+        "depth-1-mlp", "depth-2-mlp", "depth-16-mlp",
+    )  # fmt: skip
