@@ -18,7 +18,10 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run", "nobody1999"], "Unknown study 'nobody1999'. Choose from: baydin2022, rike2022, speed."),
+        (
+            ["run", "nobody1999"],
+            "Unknown study 'nobody1999'. Choose from: baydin2022, rike2022, speed.",
+        ),
         (["run", "baydin2022", "--scale", "huge"], "Choose from: smoke, reduced, full."),
         (["run", "baydin2022", "--only", "fig9"], "Unknown experiment of baydin2022 'fig9'."),
         (["run", "baydin2022", "--method", "magic"], "Unknown method of baydin2022 'magic'."),
