@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from repro.autodiff import Params, leaves, like
 
@@ -36,6 +37,11 @@ class Optimizer(Protocol):
 def _rates(learning_rate: Tensor, leaf: Tensor) -> Tensor:
     # (R,) -> (R, 1, ..., 1), to multiply a leaf (R, ...)
     return learning_rate.view(-1, *[1] * (leaf.ndim - 1))
+
+
+def _alone(learning_rate: Tensor) -> bool:
+    """Whether PyTorch's fused kernels serve: one pass over the memory, but one rate and no recording."""
+    return learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +80,20 @@ class Sgd:
             params: Leaves `(R, ...)`; changed in place.
             learning_rate: Shape `(R,)`.
         """
+        if self.momentum and _alone(learning_rate):
+            sgd(
+                leaves(params),
+                leaves(gradient),
+                state["velocity"],
+                fused=True,
+                weight_decay=self.weight_decay,
+                momentum=self.momentum,
+                lr=float(learning_rate),
+                dampening=0.0,
+                nesterov=self.nesterov,
+                maximize=False,
+            )
+            return
         for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
             step = slope.add(leaf, alpha=self.weight_decay) if self.weight_decay else slope
             if self.momentum:
@@ -176,9 +196,23 @@ class Adam:
             learning_rate: Shape `(R,)`.
         """
         state["step"] += 1
-        alone = learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
-        if alone and not self.epsilon_inside:
-            self._update_alone(gradient, state, params, float(learning_rate))
+        if _alone(learning_rate) and not self.epsilon_inside:
+            adam(
+                leaves(params),
+                leaves(gradient),
+                state["first"],
+                state["second"],
+                max_exp_avg_sqs=[],
+                state_steps=[state["step"].float() - 1.0 for _ in leaves(params)],
+                fused=True,
+                amsgrad=False,
+                beta1=self.beta1,
+                beta2=self.beta2,
+                lr=float(learning_rate),
+                weight_decay=self.weight_decay,
+                eps=self.epsilon,
+                maximize=False,
+            )
             return
         first_bias = 1.0 - self.beta1 ** state["step"]
         second_bias = 1.0 - self.beta2 ** state["step"]
@@ -194,27 +228,6 @@ class Adam:
             rates = _rates(learning_rate, leaf) / first_bias
             # into `scale`, which is ours: a fresh tensor of this size costs as much as the division
             leaf.addcmul_(rates, torch.div(first, scale, out=scale), value=-1.0)
-
-    def _update_alone(
-        self, gradient: Params, state: State, params: Params, learning_rate: float
-    ) -> None:
-        # one pass over the memory instead of eight, in a kernel that knows one rate only
-        adam(
-            leaves(params),
-            leaves(gradient),
-            state["first"],
-            state["second"],
-            max_exp_avg_sqs=[],
-            state_steps=[state["step"].float() - 1.0 for _ in leaves(params)],
-            fused=True,
-            amsgrad=False,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            lr=learning_rate,
-            weight_decay=self.weight_decay,
-            eps=self.epsilon,
-            maximize=False,
-        )
 
     def evaluated(self, params: Params, state: State) -> Params:
         """Return `params`: the step is taken, and the method judged, where the gradient was."""
