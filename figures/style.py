@@ -60,6 +60,8 @@ LOOKS: Mapping[str, Look] = {
     "backpropagation": Look(PALETTE[0], "-", "o"),
     "forward gradient": Look(PALETTE[1], (0, (4, 1.2)), "s"),
     "forward gradient, clipped": Look(PALETTE[2], (0, (2, 1)), "^"),
+    "plain backpropagation": Look(PALETTE[9], (0, (1, 1)), "D"),
+    "plain forward gradient": Look(PALETTE[5], (0, (1, 1)), "v"),
     "function alone": Look(PALETTE[2], "-.", "^"),
     "tangents alone": Look(PALETTE[4], (0, (6, 1.5, 1, 1.5)), "v"),
     "published": Look(GREY, ":", "D"),

@@ -33,6 +33,7 @@ from figures import (
     rike2022_table1,
     searches,
     selection,
+    speed,
     style,
     tuned_differences,
     tuning_budget,
@@ -120,6 +121,7 @@ def make(
             curves["none", f"estimate_{i}"] = dict(enumerate(draws[:, i].tolist()))
         add("estimates", FORWARD_GRADIENT, repetition, "sampling", curves)
     add_rike(add)
+    add_speed(add)
     facts = [
         {"quantity": "validation loss", "setting": "logistic", "x": x, "value": y, "method": ""}
         for x, y in ((0.0, 2.58), (2_500.0, 1.17), (25_000.0, 0.54))
@@ -190,6 +192,32 @@ def add_rike(add: Callable[..., None]) -> None:
                 add(setting.name, name, repetition, "training", curves, **common, **finals)
 
 
+def add_speed(add: Callable[..., None]) -> None:
+    """Rows of our own speed: a step of backpropagation is 8, of k tangents 8 k, the plain loop's twice that."""
+
+    def timed(experiment: str, tangents: tuple[int, ...], unit: float = 1e-3) -> None:
+        for k in tangents:
+            many = f"{FORWARD_GRADIENT} k={k}" if k > 1 else FORWARD_GRADIENT
+            name = many if k else BACKPROPAGATION
+            costs = {f"products of {name}": 4, f"random numbers of {name}": 2 if k else 0}
+            for optimizer in speed.OPTIMIZERS if experiment.startswith("steps") else ("SGD",):
+                step = f"{name}, {optimizer}"
+                costs |= {step: 8 * max(k, 1), f"plain {step}": 16 * max(k, 1)}
+                costs[f"memory passes of {step}"] = 1
+            for method, cost in costs.items():
+                seconds = {s: cost * (1 + s / 100) * unit for s in range(ROUNDS)}
+                curve = {("none", "step_seconds"): seconds}
+                add(experiment, method, 0, "timing", curve, study="speed")
+
+    for network in speed.NETWORKS:
+        timed(f"steps-{network}", (0, 1))
+    for size in (1, 4, 16):
+        timed(f"replicas-{size}-logistic", (0, 1), 1e-3 / size)
+        timed(f"replicas-{size}-mlp", (0, 1))
+        timed(f"depth-{size}-mlp", (0, 1), 1e-3 * size)
+    timed("tangents-mlp", (0, 1, 2, 4))
+
+
 @pytest.fixture(scope="module")
 def full() -> Results:
     return make()
@@ -219,7 +247,7 @@ def line(axes: Any, label: str) -> Any:
 def test_names_are_of_two_kinds() -> None:
     rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
-    assert (*baydin, "learning_rate_sensitivity", *rike, "tuning_budget") == FIGURES
+    assert (*baydin, "learning_rate_sensitivity", *rike, "speed", "tuning_budget") == FIGURES
     assert figures.table_names() == TABLES
     assert set(figures.captions()) == set(FIGURES)
 
@@ -602,6 +630,41 @@ def test_an_unfinished_search_counts_up_to_its_first_gap() -> None:
     assert searches.declared(trials)["number"].tolist() == [0, 1]
     added = pd.DataFrame({"number": [0, 1, 2], "rate": [1e-3, 1e-2, 20.0]})
     assert searches.declared(added)["number"].tolist() == [0, 1]
+
+
+def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:
+    table = speed.select(full)
+    limit, plain, backpropagation = drawn(speed, table).axes[:3]
+    expected = {
+        (limit, "limit", BACKPROPAGATION): 5 / 8,
+        (limit, "limit", FORWARD_GRADIENT): 7 / 8,
+        (plain, "plain", FORWARD_GRADIENT): 0.5,
+        (backpropagation, "backpropagation", f"plain {FORWARD_GRADIENT}"): 1.0,
+    }
+    for (axes, panel, series), value in expected.items():
+        rows = table[(table["panel"] == panel) & (table["series"] == series)]
+        assert len(rows) == 12  # four networks, three optimizers
+        np.testing.assert_allclose(rows["y"], value)
+        np.testing.assert_allclose(rows["low"], value)
+        assert any(np.array_equal(np.sort(e.get_xdata()), np.sort(rows["x"])) for e in axes.lines)
+    assert table[table["kind"] == "guide"]["y"].tolist() == [1.0, 1.8]
+    assert "n=12 rounds" in limit.get_title()
+
+
+def test_speed_by_size_is_drawn_as_tabled(full: Results) -> None:
+    table = speed.select(full)
+    rate = 1 / (8e-3 * (1 + (ROUNDS - 1) / 200))
+    for panel, series, note, xs, factors in (
+        ("replicas", BACKPROPAGATION, "logistic", [1, 4, 16], [1, 4, 16]),
+        ("replicas", BACKPROPAGATION, "mlp", [1, 4, 16], [1, 1, 1]),
+        ("tangents", FORWARD_GRADIENT, "mlp", [1, 2, 4], [1, 1 / 2, 1 / 4]),
+        ("tangents", f"plain {FORWARD_GRADIENT}", "mlp", [1, 2, 4], [1 / 2, 1 / 4, 1 / 8]),
+        ("depth", f"plain {BACKPROPAGATION}", "mlp", [1, 4, 16], [1 / 2, 1 / 8, 1 / 32]),
+    ):
+        rows = table[(table["panel"] == panel) & (table["series"] == series)]
+        rows = rows[rows["note"] == note].sort_values("x")
+        assert rows["x"].tolist() == xs
+        np.testing.assert_allclose(rows["y"], rate * np.array(factors), rtol=1e-3)
 
 
 def test_methods_without_a_look_get_one_each() -> None:

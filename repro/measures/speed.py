@@ -182,28 +182,49 @@ class Bar:
     quantity: Callable[[Speed], Spread | None]
 
 
+OVERHEAD = Bar(
+    "a step over its own matrix products and random numbers",
+    STEPS,
+    1.15,
+    at_least=False,
+    estimators=(BACKPROPAGATION, FORWARD_GRADIENT),
+    quantity=lambda speed: speed.overhead,
+)
+OVER_PLAIN = Bar(
+    "a backpropagation step over the plain loop's",
+    STEPS,
+    1.0,
+    at_least=False,
+    estimators=(BACKPROPAGATION,),
+    quantity=lambda speed: speed.over_plain,
+)
+SINGLE_TANGENT = Bar(
+    "a single-tangent step over a backpropagation step",
+    STEPS,
+    1.8,
+    at_least=False,
+    estimators=(FORWARD_GRADIENT,),
+    quantity=lambda speed: speed.over_backpropagation,
+)
 BARS = (
-    Bar(
-        "a step over its own matrix products and random numbers",
-        STEPS, 1.15, False, (BACKPROPAGATION, FORWARD_GRADIENT), lambda speed: speed.overhead,
+    OVERHEAD,
+    OVER_PLAIN,
+    SINGLE_TANGENT,
+    *(
+        Bar(
+            f"{what} steps a second, two processes together",
+            PROCESSES,
+            bound,
+            at_least=True,
+            estimators=(estimator,),
+            quantity=lambda speed: speed.steps_per_second,
+        )
+        for what, estimator, bound in (
+            ("backpropagation", BACKPROPAGATION, 200.0),
+            ("single-tangent", FORWARD_GRADIENT, 105.0),
+        )
     ),
-    Bar(
-        "a backpropagation step over the plain loop's",
-        STEPS, 1.0, False, (BACKPROPAGATION,), lambda speed: speed.over_plain,
-    ),
-    Bar(
-        "a single-tangent step over a backpropagation step",
-        STEPS, 1.8, False, (FORWARD_GRADIENT,), lambda speed: speed.over_backpropagation,
-    ),
-    Bar(
-        "backpropagation steps a second, two processes together",
-        PROCESSES, 200.0, True, (BACKPROPAGATION,), lambda speed: speed.steps_per_second,
-    ),
-    Bar(
-        "single-tangent steps a second, two processes together",
-        PROCESSES, 105.0, True, (FORWARD_GRADIENT,), lambda speed: speed.steps_per_second,
-    ),
-)  # fmt: skip
+)
 """What the package promises of its speed, as ratios within one run wherever a ratio says it."""
 
 
