@@ -90,6 +90,12 @@ def run(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["venv-train"], default=False)
+def bench(session: nox.Session) -> None:
+    """Time every step anew, beside its limit and a plain PyTorch loop: `-- [--only ... --strict]`."""
+    python(session, "venv-train", "-m", "repro", "bench", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["venv-train"], default=False)
 def tests(session: nox.Session) -> None:
     """Test everything; slow tests with `-- --runslow`."""
     python(session, "venv-train", "-m", "pytest", *session.posargs)

@@ -69,7 +69,8 @@ class Display:
 
         group = self._groups[event.group]
         spec = group[0]
-        methods = ", ".join(dict.fromkeys(member.method.name for member in group))
+        names = tuple(dict.fromkeys(member.method.name for member in group))
+        methods = ", ".join(names) if len(names) < 4 else f"{len(names)} methods"
         name = f"{spec.experiment}: {methods} (repetition {spec.repetition})"
         if len(group) > 1:
             name = f"{spec.experiment}: {methods} ({len(group)} runs)"

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import redraw, runs
+from repro.cli import bench, redraw, runs
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -24,6 +24,7 @@ __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
 EPILOG = """\
 where things are
   store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
+  bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
   paper/build/            claims.json and every table as CSV, Markdown, LaTeX and Typst
@@ -86,14 +87,19 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def verb(
-        name: str, function: Callable[[argparse.Namespace, Console], int], text: str, **more: Any
+        name: str,
+        function: Callable[[argparse.Namespace, Console], int],
+        text: str,
+        *,
+        store: str = "store",
+        **more: Any,
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(
             name, help=text, description=text, formatter_class=parser.formatter_class, **more
         )
         sub.set_defaults(verb=function)
-        sub.add_argument("--store", type=Path, default=Path("store"), metavar="DIR",
-                         help="folder of finished runs (default: store)")  # fmt: skip
+        sub.add_argument("--store", type=Path, default=Path(store), metavar="DIR",
+                         help=f"folder of finished runs (default: {store})")  # fmt: skip
         return sub
 
     everything = verb(
@@ -127,6 +133,15 @@ def _parser() -> argparse.ArgumentParser:
     _choose_runs(status)
     status.add_argument("--device-name", default="", metavar="NAME",
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
+    timed = verb(
+        "bench",
+        bench.bench,
+        "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
+        "loop, and hold it to the package's bars. Leave the machine alone meanwhile.",
+        store="bench",
+        epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
+    )
+    _choose_what_to_time(timed)
     verb("list", runs.show_list, "List studies, experiments, methods and scales.")
     verb(
         "publish",
@@ -138,6 +153,19 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )
     return parser
+
+
+def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", default="reduced", metavar="SCALE",
+                        help="smoke (seconds), reduced (minutes), full (the largest network at its size); "
+                        "default: reduced")  # fmt: skip
+    parser.add_argument("--only", default="", metavar="A,B",
+                        help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N",
+                        help="threads of a step, the same for all; processes timed at once keep one each "
+                        "(default: 1)")  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar is not met")
 
 
 def _choose_runs(parser: argparse.ArgumentParser) -> None:

@@ -10,14 +10,19 @@ from rich.table import Table as Grid
 
 import studies
 from repro.campaign import plan, survey
-from repro.cli.shared import DONE, FAILED, STOPPED, all_studies, complain, judge, read_results
+from repro.cli.shared import (
+    DONE,
+    FAILED,
+    STOPPED,
+    all_studies,
+    complain,
+    judge,
+    read_results,
+    words,
+)
 from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification, Comparison, RunSpec, Study, comparisons, expand
 from repro.results import RejectedFileError, Store, load, publish, tabulate_facts, write_whole
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
@@ -27,22 +32,22 @@ def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
         for spec in expand(
             study,
             options.scale,
-            arms=_words(options.arm),
-            only=_words(options.only),
-            methods=_words(options.method),
+            arms=words(options.arm),
+            only=words(options.only),
+            methods=words(options.method),
             device=options.device,
         )
     )
 
 
 def _comparisons(options: argparse.Namespace) -> tuple[Comparison, ...]:
-    if _words(options.method):
+    if words(options.method):
         return ()  # a search takes all methods of its comparison
     return tuple(
         comparison
         for study in _chosen_studies(options)
         for comparison in comparisons(
-            study, options.scale, arms=_words(options.arm), only=_words(options.only)
+            study, options.scale, arms=words(options.arm), only=words(options.only)
         )
     )
 

@@ -24,6 +24,11 @@ def complain(message: str, status: int) -> int:
     return status
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a list separated by commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def all_studies() -> tuple[Study, ...]:
     """Return every study, sorted by name."""
     return tuple(studies.get(name) for name in studies.names())

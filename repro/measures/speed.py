@@ -51,7 +51,8 @@ class Speed:
         limit: Share of the step that is work it cannot avoid: products, random numbers, passes over memory.
         overhead: Time of the step over that of its products and random numbers alone.
         over_plain: Time of the step over that of the plain loop's.
-        over_backpropagation: Time of the step over that of backpropagation, both ours or both plain.
+        over_backpropagation: Time of the step over that of backpropagation, both ours or both plain;
+            `None` for backpropagation itself.
         scale: Scale of the rows.
         device: Where they were timed.
         num_threads: Threads of a process.
@@ -126,11 +127,9 @@ def speeds(results: Results, experiment: str) -> tuple[Speed, ...]:
     runs = report_runs(results, experiment, study=STUDY)
     points = curve_rows(results, runs, "step_seconds", "none")
     seconds = points.pivot_table(index=["repetition", "step"], columns="method", values="value")
-    steps = [name for name in seconds.columns if ", " in name and " of " not in name]
-    return tuple(
-        _speed(runs.iloc[0], seconds, name)
-        for name in sorted(steps, key=lambda name: (name.startswith(PLAIN), _natural(name)))
-    )
+    steps = (name for name in seconds.columns if ", " in name and " of " not in name)
+    timed = [_speed(runs.iloc[0], seconds, name) for name in steps]
+    return tuple(sorted(timed, key=lambda one: (one.plain, _natural(one.estimator), one.method)))
 
 
 def _speed(row: Any, seconds: pd.DataFrame, method: str) -> Speed:
@@ -147,6 +146,7 @@ def _speed(row: Any, seconds: pd.DataFrame, method: str) -> Speed:
     plain = method.removesuffix(step)
     optimizer = step.rpartition(", ")[2]
     unavoidable = parts(method)
+    base = f"{plain}{BACKPROPAGATION}, {optimizer}"
     return Speed(
         str(row["experiment"]),
         method,
@@ -154,7 +154,7 @@ def _speed(row: Any, seconds: pd.DataFrame, method: str) -> Speed:
         limit=over(unavoidable, inverse=True),
         overhead=over(unavoidable[:-1]),
         over_plain=None if plain else over([PLAIN + method]),
-        over_backpropagation=over([f"{plain}{BACKPROPAGATION}, {optimizer}"]),
+        over_backpropagation=None if method == base else over([base]),
         scale=str(row["scale"]),
         device=str(row["device"]),
         num_threads=int(row["num_threads"]),
@@ -183,7 +183,7 @@ class Bar:
 
 
 OVERHEAD = Bar(
-    "a step over its own matrix products and random numbers",
+    "a step over its own products and random numbers",
     STEPS,
     1.15,
     at_least=False,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from repro.environment import synchronize
+from repro.environment import exact_products, synchronize
 from repro.protocol import RunSpec, Timing
 from repro.timing.steps import Step, build
 from repro.training import Interrupted
@@ -150,6 +150,7 @@ def _keep_up(
         task = specs[0].task
         assert isinstance(task, Timing)
         torch.set_num_threads(task.num_threads)
+        exact_products()
         connection.send(take_turns(task, build(specs, device), device, wait=barrier.wait))
         done = True
     except BrokenBarrierError:

@@ -1,0 +1,163 @@
+"""The verb that times this package anew: rows into a folder of their own, a table, and what became of the bars."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+
+import studies
+from repro.cli.shared import DONE, FAILED, STOPPED, words
+from repro.measures import speed
+from repro.measures.speed import Finding, Spread
+from repro.protocol import Classification, RunSpec, Timing, expand
+from repro.results import Results, Store, read_record, read_store, tabulate
+
+BUSY = 0.3
+"""Processes of others, on average over the last minute, above which a measurement is called disturbed."""
+
+
+def bench(options: argparse.Namespace, console: Console) -> int:
+    """Time the steps of the study `speed`, show them, and hold them to the bars."""
+    specs = _specs(options)
+    store = Store(options.store)
+    for path in (store.path(spec.key) for spec in specs):
+        if path.exists():
+            read_record(path)  # what cannot be replaced is said before anything is timed
+
+    from repro import datasets, execution
+    from repro.progress import Display
+
+    execution.check_device(options.device)
+    for name in sorted({s.problem.dataset for s in specs if isinstance(s.problem, Classification)}):
+        datasets.load(name)
+    busy = _busy()
+    if busy:
+        console.print(f"[yellow]{busy}[/]", soft_wrap=True)
+    store.directory.mkdir(parents=True, exist_ok=True)
+    # apart from older rows, so that all of it is timed anew
+    with tempfile.TemporaryDirectory(dir=store.directory, prefix=".new-") as folder:
+        with Display(console) as display:
+            outcome = execution.execute(
+                specs,
+                Store(Path(folder)),
+                device=options.device,
+                on_start=display.start,
+                on_event=display.update,
+            )
+        records, _ = read_store(Path(folder))
+    for record in records:
+        store.write(record)
+    results = Results(*tabulate(records), pd.DataFrame())
+    findings = speed.findings(results)
+    _show_speeds(results, console)
+    _show_bars(findings, console)
+    _draw(results, store.directory, console)
+    if busy:
+        console.print(f"[yellow]{busy}[/]", soft_wrap=True)
+    if options.scale == "smoke":
+        console.print("smoke scale exercises the wiring: none of these numbers means anything")
+    if outcome.left:
+        console.print(f"stopped early: {outcome.left} of {len(specs)} were not timed")
+        return STOPPED
+    failed = any(finding.num and not finding.passed for finding in findings)
+    return FAILED if failed and options.strict else DONE
+
+
+def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
+    specs = expand(
+        studies.get(speed.STUDY), options.scale, only=words(options.only), device=options.device
+    )
+    return tuple(_with_threads(spec, options.threads) for spec in specs)
+
+
+def _with_threads(spec: RunSpec, num_threads: int) -> RunSpec:
+    task = spec.task
+    if not isinstance(task, Timing) or task.processes > 1:
+        return spec  # processes at once have one thread each
+    return dataclasses.replace(spec, task=dataclasses.replace(task, num_threads=num_threads))
+
+
+def _busy() -> str:
+    """Return a warning where others keep the machine busy, else nothing."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= BUSY:
+        return ""
+    return (
+        f"the machine was busy before this began (load average {load:.1f} on {os.cpu_count()} cores): "
+        "times are too long, and ratios less certain than their quartiles say"
+    )
+
+
+def _show_speeds(results: Results, console: Console) -> None:
+    grid = Grid(
+        title="Steps timed in turn: median \\[quartiles] over n rounds",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+    )
+    grid.add_column("Experiment and method")
+    for header in (
+        "Steps a second", "Share of\nthe limit", "Over products\nand numbers",
+        "Over the\nplain loop", "Over back-\npropagation",
+    ):  # fmt: skip
+        grid.add_column(header, justify="right")
+    measured = speed.experiments(results)
+    for name in (e.name for e in studies.get(speed.STUDY).experiments if e.name in measured):
+        timed = speed.speeds(results, name)
+        grid.add_row(f"[bold]{name}[/], n={timed[0].steps_per_second.num}")
+        for one in timed:
+            shown = (
+                one.steps_per_second, one.limit, one.overhead, one.over_plain, one.over_backpropagation
+            )  # fmt: skip
+            grid.add_row(f"  {one.method}", *map(_text, shown))
+        grid.add_section()
+    console.print(grid)
+
+
+def _text(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    digits = ".2f" if spread.median < 10 else ".1f" if spread.median < 100 else ".0f"
+    return f"{spread.median:{digits}} [{spread.low:{digits}}, {spread.high:{digits}}]"
+
+
+def _show_bars(findings: Sequence[Finding], console: Console) -> None:
+    grid = Grid(title="Bars, and the method of each network that is furthest from meeting them")
+    for header in ("Bar", "Network", "Bound", "Measured", "Worst method", "Met by", "Verdict"):
+        grid.add_column(header, justify="right" if header in ("Bound", "Met by") else "left")
+    for finding in findings:
+        bar, worst, measured = finding.bar, finding.worst, finding.measured
+        bound = f"{'≥' if bar.at_least else '≤'} {bar.bound:g}"
+        if worst is None or measured is None:
+            grid.add_row(bar.text, "", bound, "", "", "", "[dim]not run[/]")
+            continue
+        digits = ".0f" if bar.at_least else ".3f"
+        grid.add_row(
+            bar.text,
+            finding.network,
+            bound,
+            f"{measured.median:{digits}} [{measured.low:{digits}}, {measured.high:{digits}}]",
+            worst.method,
+            f"{finding.met} of {finding.num}",
+            "[green]pass[/]" if finding.passed else "[red]fail[/]",
+        )
+    console.print(grid)
+
+
+def _draw(results: Results, directory: Path, console: Console) -> None:
+    import figures
+
+    paths = figures.build(results, directory, ["speed"])
+    console.print(
+        f"rows and the figure {', '.join(path.name for path in paths)} are in {directory}; "
+        f"`repro publish --store {directory}` publishes the rows",
+        soft_wrap=True,
+    )
