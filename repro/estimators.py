@@ -106,7 +106,9 @@ class ForwardGradient:
     Attributes:
         num_tangents: `k`, the directions drawn for one estimate.
         aggregation: `sum`, `mean` or `orthogonal_projection`.
-        tangents: Distribution of the tangents: `normal`, `rademacher` or `sphere`.
+        tangents: Distribution of the tangents: `normal`, `rademacher`, `sphere` or `angle`.
+        angle: Degrees between the first tangent and each other, in (0, 180); for `angle` tangents alone,
+            whose mean is no unbiased estimate.
         perturb: What the tangents live on: `weights`.
         mode: `forward` takes derivatives in forward mode; `simulated` takes the same tangents against a
             backpropagated gradient, which gives the same numbers at the cost of a backward pass.
@@ -117,11 +119,12 @@ class ForwardGradient:
 
     num_tangents: int = 1
     aggregation: Literal["sum", "mean", "orthogonal_projection"] = "mean"
-    tangents: Literal["normal", "rademacher", "sphere"] = "normal"
+    tangents: Literal["normal", "rademacher", "sphere", "angle"] = "normal"
     perturb: Literal["weights"] = "weights"
     mode: Literal["forward", "simulated"] = "forward"
     clip: float | None = None
     chunk_size: int | None = None
+    angle: float | None = None
 
     def __post_init__(self) -> None:
         if self.num_tangents < 1:
@@ -132,7 +135,6 @@ class ForwardGradient:
             raise ValueError(f"`clip` must be positive and finite, or None. Found {self.clip}.")
         for name, choices in (
             ("aggregation", aggregations.AGGREGATIONS),
-            ("tangents", distributions.DISTRIBUTIONS),
             ("perturb", ("weights",)),
             ("mode", ("forward", "simulated")),
         ):
@@ -140,6 +142,7 @@ class ForwardGradient:
                 raise ValueError(
                     f"`{name}` must be one of: {', '.join(choices)}. Found {getattr(self, name)!r}."
                 )
+        distributions.choose(self.tangents, self.angle)  # refuses what it cannot be
 
     @property
     def cost(self) -> Cost:
@@ -212,7 +215,7 @@ class ForwardGradient:
         points = leaves(params)
         dimension = sum(point[0].numel() for point in points)
         flat = points[0].new_empty(len(generators), self.num_tangents, dimension)
-        fill = distributions.DISTRIBUTIONS[self.tangents]
+        fill = distributions.choose(self.tangents, self.angle)
         for replica, generator in enumerate(generators):
             fill(flat[replica], generator)
         return flat

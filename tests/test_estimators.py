@@ -218,6 +218,18 @@ def test_basis_as_tangents(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert_close(estimates(estimator, 2), multiple * GRADIENT.expand(2, D), rtol=1e-12)
 
 
+@pytest.mark.parametrize("mode", ["forward", "simulated"])
+@pytest.mark.parametrize("num_tangents", [2, D, D + 1])
+def test_the_projection_does_not_depend_on_the_angle(mode: str, num_tangents: int) -> None:
+    # turning tangents towards the first leaves their span (Flügel et al. 2024, Section 4.3)
+    normal = ForwardGradient(num_tangents, "orthogonal_projection", mode=mode)  # type: ignore[arg-type]
+    expected = flatten(normal(objective, stacked(2), generators(2)).gradient)
+    for angle in (15.0, 45.0, 90.0, 120.0):
+        turned = dataclasses.replace(normal, tangents="angle", angle=angle)
+        found = flatten(turned(objective, stacked(2), generators(2)).gradient)
+        assert_close(found, expected, rtol=1e-9)
+
+
 @every_estimator
 def test_zero_gradient(estimator: Estimator) -> None:
     estimate = estimator(lambda p: (0.0 * flatten(p)).sum(1) + 3.0, stacked(2), generators(2))
@@ -406,6 +418,8 @@ def test_public_names() -> None:
             r"`tangents` must be one of: normal, rademacher, sph.*Found 'cauchy'.",
         ),
         ({"perturb": "inputs"}, r"`perturb` must be one of: .*Found 'inputs'."),
+        ({"tangents": "angle"}, r"`angle` must be in \(0, 180\) degrees. Found None."),
+        ({"angle": 15.0}, r"`angle` belongs to the tangents 'angle'. Found tangents 'normal'."),
         ({"mode": "reverse"}, r"`mode` must be one of: forward, simulated. Found 'reverse'."),
     ],
 )

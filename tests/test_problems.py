@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 
+import numpy as np
 import pytest
 import references
 import torch
@@ -18,7 +19,14 @@ from repro.problems.classification import (
     clamped_cross_entropy,
     cross_entropy,
 )
-from repro.problems.closed_form import FUNCTIONS, ClosedFormProblem, beale, rosenbrock
+from repro.problems.closed_form import (
+    FUNCTIONS,
+    ClosedFormProblem,
+    beale,
+    rosenbrock,
+    sphere,
+    styblinski_tang,
+)
 from repro.protocol import Classification, ClosedForm, Problem, Replica, derive_seed, use
 
 CPU = torch.device("cpu")
@@ -46,6 +54,21 @@ def test_minima() -> None:
     assert rosenbrock(point(-1.0, 0.0)) == 2.0**2 + 100.0
     # d = 3, term by term: (1 - 2)^2 + 100 (3 - 4)^2 + (1 - 3)^2 + 100 (-1 - 9)^2
     assert rosenbrock(point(2.0, 3.0, -1.0)) == 1.0 + 100.0 + 4.0 + 10_000.0
+    assert sphere(point(0.0, 0.0, 0.0)) == 0.0
+    assert sphere(point(1.0, -2.0)) == 5.0
+    # of one variable: (16 - 64 - 10) / 2 at -2; the minimum is at the least root of 2 x^3 - 16 x + 2.5
+    assert styblinski_tang(point(-2.0)) == -29.0
+    least = float(min(np.roots([2.0, 0.0, -16.0, 2.5])))
+    assert least == pytest.approx(-2.903534, abs=1e-6)
+    assert styblinski_tang(point(*[least] * 4)) == pytest.approx(4 * -39.166166, abs=1e-5)
+
+
+def test_rosenbrock_of_one_variable_is_zero_everywhere() -> None:
+    assert rosenbrock(point(3.0)) == 0.0
+    value, slope = value_and_gradient(rosenbrock, torch.ones(2, 1))  # type: ignore[arg-type]
+    assert value.tolist() == [0.0, 0.0]
+    assert isinstance(slope, Tensor)
+    assert slope.tolist() == [[0.0], [0.0]]
 
 
 def test_gradients_are_the_derived_ones() -> None:
@@ -55,6 +78,13 @@ def test_gradients_are_the_derived_ones() -> None:
     for coordinates in ((-1.0, 0.0), (0.3, -2.0, 1.5, 0.0)):
         found = gradient(rosenbrock, point(*coordinates))
         torch.testing.assert_close(found, point(*rosenbrock_gradient(coordinates)))
+        torch.testing.assert_close(
+            gradient(sphere, point(*coordinates)), point(*[2 * x for x in coordinates])
+        )
+        torch.testing.assert_close(
+            gradient(styblinski_tang, point(*coordinates)),
+            point(*[2 * x**3 - 16 * x + 2.5 for x in coordinates]),
+        )
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -83,7 +113,7 @@ def test_coordinates_are_metrics_in_two_dimensions_only() -> None:
 
 def test_unknown_function() -> None:
     with pytest.raises(
-        ValueError, match=r"Unknown function 'ackley'. Choose from: beale, rosenbrock."
+        ValueError, match=r"Unknown function 'ackley'. Choose from: beale, rosenbrock, sphere, sty"
     ):
         build(ClosedForm("test", "ackley", (0.0, 0.0)))
 

@@ -7,7 +7,7 @@ import torch
 from asserts import assert_unbiased
 from torch import Tensor
 
-from repro.tangents import DISTRIBUTIONS
+from repro.tangents import DISTRIBUTIONS, choose
 
 every_distribution = pytest.mark.parametrize("name", DISTRIBUTIONS)
 DRAWS = 20_000
@@ -92,3 +92,67 @@ def test_frozen_values_of_longer_float32_tangents(name: str, expected: list[floa
     # 16 entries or more take another path through PyTorch's normal_
     found = filled(name, 1, 20, dtype=torch.float32)[0, :3]
     torch.testing.assert_close(found, torch.tensor(expected), rtol=0.0, atol=1e-5)
+
+
+# Tangents at an angle
+
+
+ANGLES = (1e-3, 15.0, 30.0, 90.0, 120.0, 179.0)
+
+
+def at_angle(degrees: float, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    out = torch.full(shape, math.nan, dtype=dtype)
+    return choose("angle", degrees)(out, torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("degrees", ANGLES)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 2), (4, 64), (64, 64)])
+def test_tangents_at_an_angle_to_the_first(degrees: float, shape: tuple[int, int]) -> None:
+    tangents = at_angle(degrees, *shape)
+    torch.testing.assert_close(tangents.norm(dim=-1), torch.ones(shape[0], dtype=torch.float64))
+    cosines = tangents[1:] @ tangents[0]
+    expected = torch.full((shape[0] - 1,), math.cos(math.radians(degrees)), dtype=torch.float64)
+    torch.testing.assert_close(cosines, expected, rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("degrees", ANGLES)
+def test_the_angle_holds_in_float32_where_rejections_are_short(degrees: float) -> None:
+    tangents = at_angle(degrees, 4, 2, dtype=torch.float32)
+    cosines = tangents[1:] @ tangents[0]
+    torch.testing.assert_close(
+        cosines, torch.full((3,), math.cos(math.radians(degrees))), rtol=0.0, atol=5e-7
+    )
+
+
+@pytest.mark.parametrize("degrees", ANGLES[1:-1])
+def test_turning_the_tangents_leaves_their_span(degrees: float) -> None:
+    turned = at_angle(degrees, 3, 7)
+    normal = filled("normal", 3, 7)
+    left = torch.linalg.lstsq(normal.mT, turned.mT).solution
+    torch.testing.assert_close((left.mT @ normal), turned, rtol=0.0, atol=1e-9)
+    torch.testing.assert_close(turned[0], normal[0] / normal[0].norm())
+
+
+def test_the_other_tangents_are_uniform_around_the_first() -> None:
+    generator = torch.Generator().manual_seed(0)
+    fill = choose("angle", 60.0)
+    draws = torch.stack(
+        [fill(torch.empty(2, 3, dtype=torch.float64), generator) for _ in range(DRAWS // 4)]
+    )
+    # E[v_2 v_1^T] = cos(60 deg) E[v_1 v_1^T] = I / 6
+    products = (draws[:, 1, :, None] * draws[:, 0, None]).flatten(1)
+    assert_unbiased(products, torch.eye(3, dtype=torch.float64).flatten() / 6)
+
+
+def test_angles_that_cannot_be() -> None:
+    for angle in (None, 0.0, 180.0, -15.0, math.nan):
+        with pytest.raises(ValueError, match=r"`angle` must be in \(0, 180\) degrees. Found"):
+            choose("angle", angle)
+    with pytest.raises(
+        ValueError, match=r"`angle` belongs to the tangents 'angle'. Found tangents 'normal'"
+    ):
+        choose("normal", 30.0)
+    with pytest.raises(
+        ValueError, match=r"Tangents at an angle need at least 2 dimensions. Found 1"
+    ):
+        at_angle(30.0, 2, 1)

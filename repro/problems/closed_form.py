@@ -23,13 +23,38 @@ def beale(params: Tensor) -> Tensor:
     )
 
 
+def sphere(params: Tensor) -> Tensor:
+    """Return the sum of squares; minimum 0 at the origin."""
+    return params.square().sum(-1)
+
+
+def styblinski_tang(params: Tensor) -> Tensor:
+    """Styblinski and Tang's function; minimum about -39.166166 `d` at (-2.903534, ..., -2.903534)."""
+    squares = params.square()
+    return 0.5 * (squares.square() - 16.0 * squares + 5.0 * params).sum(-1)
+
+
 def rosenbrock(params: Tensor) -> Tensor:
-    """Rosenbrock's function of `d >= 2` variables, a=1, b=100; minimum 0 at (1, ..., 1)."""
+    """Rosenbrock's function, a=1, b=100; minimum 0 at (1, ..., 1).
+
+    A sum over neighbours, so of one variable it is zero everywhere; Flügel et al. (2024) descend there too.
+
+    Args:
+        params: Shape `(..., d)`.
+
+    Returns:
+        Shape `(...)`.
+    """
     head, tail = params[..., :-1], params[..., 1:]
     return ((1.0 - head).square() + 100.0 * (tail - head.square()).square()).sum(-1)
 
 
-FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"beale": beale, "rosenbrock": rosenbrock}
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "beale": beale,
+    "rosenbrock": rosenbrock,
+    "sphere": sphere,
+    "styblinski_tang": styblinski_tang,
+}
 
 
 class ClosedFormProblem:
