@@ -13,7 +13,16 @@ import pytest
 
 from repro import cli, execution
 from repro.protocol import RunSpec
-from repro.results import RUN_COLUMNS, Store, publish, read_published, read_store, tabulate
+from repro.results import (
+    RUN_COLUMNS,
+    Curve,
+    Record,
+    Store,
+    publish,
+    read_published,
+    read_store,
+    tabulate,
+)
 
 ONE = ["bench", "--scale", "smoke", "--only", "steps-logistic"]
 
@@ -87,14 +96,29 @@ def test_everything_is_timed_anew(elsewhere: Path) -> None:
 
 @pytest.mark.torch
 def test_a_bar_that_is_not_met_fails_only_if_strict(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # on a tiny network, calling costs more than the products
-    assert cli.main([*ONE, "--strict"]) == 1
+    def timed(specs: Sequence[RunSpec], store: Store, **options: object) -> execution.Outcome:
+        for spec in specs:
+            seconds = (2.0 if spec.method.name.startswith("plain") else 3.0,) * 10
+            curve = Curve("none", "step_seconds", tuple(range(10)), seconds)
+            machine: dict[str, str | int] = {"device": "a cpu", "num_threads": 1}
+            store.write(Record(spec, "done", machine, (curve,)))
+        return execution.Outcome(len(specs), 0, 0, 0, 1.0)
+
+    monkeypatch.setattr(execution, "execute", timed)
+    assert cli.main(ONE) == 0
     text = printed(capsys)
+    assert "1.500 [1.500, 1.500]" in text
     assert "fail" in text
     assert "not run" in text  # of two processes nothing was timed, which is no failure
-    assert cli.main(ONE) == 0
+    assert cli.main([*ONE, "--strict"]) == 1
+
+
+@pytest.mark.torch
+def test_three_rounds_fail_no_bar(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*ONE, "--strict"]) == 0
+    assert "undecided" in printed(capsys)
 
 
 @pytest.mark.torch

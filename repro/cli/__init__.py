@@ -165,7 +165,7 @@ def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N",
                         help="threads of a step, the same for all; processes timed at once keep one each "
                         "(default: 1)")  # fmt: skip
-    parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar is not met")
+    parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
 
 
 def _choose_runs(parser: argparse.ArgumentParser) -> None:

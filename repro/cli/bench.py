@@ -68,7 +68,7 @@ def bench(options: argparse.Namespace, console: Console) -> int:
     if outcome.left:
         console.print(f"stopped early: {outcome.left} of {len(specs)} were not timed")
         return STOPPED
-    failed = any(finding.num and not finding.passed for finding in findings)
+    failed = any(finding.verdict == "fail" for finding in findings)
     return FAILED if failed and options.strict else DONE
 
 
@@ -136,8 +136,10 @@ def _show_bars(findings: Sequence[Finding], console: Console) -> None:
     for finding in findings:
         bar, worst, measured = finding.bar, finding.worst, finding.measured
         bound = f"{'≥' if bar.at_least else '≤'} {bar.bound:g}"
+        colour = {"pass": "green", "fail": "red"}.get(finding.verdict, "dim")
+        verdict = f"[{colour}]{finding.verdict}[/]"
         if worst is None or measured is None:
-            grid.add_row(bar.text, "", bound, "", "", "", "[dim]not run[/]")
+            grid.add_row(bar.text, "", bound, "", "", "", verdict)
             continue
         digits = ".0f" if bar.at_least else ".3f"
         grid.add_row(
@@ -147,9 +149,13 @@ def _show_bars(findings: Sequence[Finding], console: Console) -> None:
             f"{measured.median:{digits}} [{measured.low:{digits}}, {measured.high:{digits}}]",
             worst.method,
             f"{finding.met} of {finding.num}",
-            "[green]pass[/]" if finding.passed else "[red]fail[/]",
+            verdict,
         )
     console.print(grid)
+    console.print(
+        "undecided: the median misses the bar, by less than its 95 % interval allows for",
+        highlight=False,
+    )
 
 
 def _draw(results: Results, directory: Path, console: Console) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from repro import stats
 from repro.measures.rows import BACKPROPAGATION, FORWARD_GRADIENT, Vector, curve_rows, report_runs
 from repro.results import Results
 
@@ -26,18 +27,29 @@ PLAIN = "plain "
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A median over rounds with its quartiles."""
+    """A median over rounds.
+
+    Attributes:
+        median: The median.
+        low: Lower quartile.
+        high: Upper quartile.
+        num: Rounds.
+        bounds: Distribution-free 95 % interval of the median, unbounded below six rounds.
+    """
 
     median: float
     low: float
     high: float
     num: int
+    bounds: tuple[float, float]
 
     @classmethod
     def of(cls, values: Vector) -> Spread:
         """Return the spread of some values, at least one."""
         low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
-        return cls(float(median), float(low), float(high), values.size)
+        interval = stats.median_interval(values)
+        bounds = interval.low, interval.high
+        return cls(float(median), float(low), float(high), values.size, bounds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +240,9 @@ BARS = (
 """What the package promises of its speed, as ratios within one run wherever a ratio says it."""
 
 
+Verdict = Literal["pass", "fail", "undecided", "not run"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """What became of a bar on one network.
@@ -238,7 +253,7 @@ class Finding:
         worst: The method furthest on the wrong side, or nearest to it; `None` where nothing was timed.
         measured: Its quantity.
         num: Methods the bar holds for.
-        met: How many of them meet it.
+        met: How many of them meet it by their median.
     """
 
     bar: Bar
@@ -249,9 +264,19 @@ class Finding:
     met: int
 
     @property
-    def passed(self) -> bool:
-        """Whether every method meets the bar, by its median."""
-        return 0 < self.num == self.met
+    def verdict(self) -> Verdict:
+        """Whether the worst method meets the bar.
+
+        It passes by its median. It fails where the whole interval of the median is on the wrong side: of two
+        equally fast steps either may come out ahead by a hair.
+        """
+        if self.measured is None:
+            return "not run"
+        if self.met == self.num:
+            return "pass"
+        low, high = self.measured.bounds
+        wrong = high < self.bar.bound if self.bar.at_least else low > self.bar.bound
+        return "fail" if wrong else "undecided"
 
 
 def findings(results: Results) -> tuple[Finding, ...]:
