@@ -41,6 +41,7 @@ class Display:
         self._groups: list[Group] = []
         self._bars: dict[int, TaskID] = {}
         self._all: TaskID | None = None
+        self._total = 0
 
     def __enter__(self) -> Display:
         """Start drawing."""
@@ -56,34 +57,40 @@ class Display:
         """Stop drawing; what was drawn stays."""
         self._progress.stop()
 
-    def start(self, groups: list[Group]) -> None:
-        """Take the groups that will run."""
+    def add(self, groups: list[Group]) -> None:
+        """Take groups that will run, after those before them."""
         from repro.execution import num_steps
 
-        self._groups = groups
-        self._all = self._progress.add_task("all steps", total=sum(map(num_steps, groups)))
+        self._groups += groups
+        self._total += sum(map(num_steps, groups))
+        if self._all is None:
+            self._all = self._progress.add_task("all steps known so far", total=None)
+        self._progress.update(self._all, total=self._total)
 
     def update(self, event: Event) -> None:
         """Advance the bars by an event."""
-        from repro.execution import num_steps
+        from repro.execution import describe, num_steps
 
         group = self._groups[event.group]
-        spec = group[0]
-        names = tuple(dict.fromkeys(member.method.name for member in group))
-        methods = ", ".join(names) if len(names) < 4 else f"{len(names)} methods"
-        name = f"{spec.experiment}: {methods} (repetition {spec.repetition})"
-        if len(group) > 1:
-            name = f"{spec.experiment}: {methods} ({len(group)} runs)"
+        name = describe(group)
         if event.steps:
             if event.group not in self._bars:
                 self._bars[event.group] = self._progress.add_task(name, total=num_steps(group))
             self._progress.advance(self._bars[event.group], event.steps)
             assert self._all is not None
             self._progress.advance(self._all, event.steps)
+            return
+        if event.group in self._bars:
+            self._progress.remove_task(self._bars.pop(event.group))
         if event.statuses:
-            if event.group in self._bars:
-                self._progress.remove_task(self._bars.pop(event.group))
             ended = ", ".join(
                 f"{event.statuses.count(status)} {status}" for status in sorted(set(event.statuses))
             )
-            self._console.print(f"{name}: {ended}", highlight=False)
+            self._console.print(f"{name}: {ended}", highlight=False, soft_wrap=True)
+
+    def note_stop(self, groups: list[Group]) -> None:
+        """Say what is under way when everything is asked to stop."""
+        from repro.execution import describe
+
+        for group in groups:
+            self._console.print(f"stopping: {describe(group)}", highlight=False, soft_wrap=True)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,6 @@ import torch
 
 import studies
 from repro import execution
-from repro.datasets import DataError
 from repro.execution import (
     STACKED_REPLICAS,
     Event,
@@ -34,7 +34,7 @@ from repro.execution import (
     run_group,
 )
 from repro.protocol import RunSpec, Sampling, Timing, Training, expand
-from repro.results import ENVIRONMENT, Record, RejectedFileError, Store, read_record, read_store
+from repro.results import ENVIRONMENT, Record, Store, read_record, read_store
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -57,7 +57,8 @@ def endless() -> tuple[RunSpec, ...]:
 
 def comparable(record: Record) -> tuple[Any, ...]:
     """What must not depend on where and when a run happened, to the last bit."""
-    kept = {k: v for k, v in record.measured.items() if k not in (*ENVIRONMENT, "seconds")}
+    elsewhere = (*ENVIRONMENT, "seconds", "wall_seconds")
+    kept = {k: v for k, v in record.measured.items() if k not in elsewhere}
     return (record.status, sorted(kept.items()), repr(record.curves), repr(record.steps_per_epoch))
 
 
@@ -184,7 +185,7 @@ def test_timing_comes_last_wherever_it_is_declared(store: Store) -> None:
     seen: list[Group] = []
     runs = expand(STUDY, "smoke")
     timing_first = sorted(runs, key=lambda spec: not isinstance(spec.task, Timing))
-    outcome = execute(timing_first, store, time_limit=0.0, on_start=seen.extend)
+    outcome = execute(timing_first, store, time_limit=0.0, on_groups=seen.extend)
     kinds = [isinstance(group[0].task, Timing) for group in seen]
     assert kinds == sorted(kinds)
     assert kinds.count(True) == 17
@@ -242,7 +243,7 @@ def test_only_what_is_missing_of_a_group_is_written(undisturbed: Store, store: S
         store.path(spec.key).unlink()
     before = stamps(store)
     seen: list[Group] = []
-    assert counts(execute(small(), store, on_start=seen.extend)) == (2, 0, 8, 0)
+    assert counts(execute(small(), store, on_groups=seen.extend)) == (2, 0, 8, 0)
     assert [len(group) for group in seen] == [
         2,
         2,
@@ -277,7 +278,7 @@ def test_runs_that_another_machine_finished_are_not_left(undisturbed: Store, sto
         shutil.copytree(undisturbed.directory, store.directory)
 
     before = stamps(undisturbed)
-    assert counts(execute(small(), store, on_start=meanwhile)) == (0, 0, 0, 0)
+    assert counts(execute(small(), store, on_groups=meanwhile)) == (0, 0, 0, 0)
     assert {k: v[0] for k, v in stamps(store).items()} == {k: v[0] for k, v in before.items()}
 
 
@@ -314,7 +315,7 @@ CHILD = textwrap.dedent(
             runs,
             store,
             workers=workers,
-            on_start=lambda groups: tell("started"),
+            on_groups=lambda groups: tell("started"),
             on_event=lambda event: tell("event"),
         )
         tell(f"{outcome.done} done, {outcome.left} left")
@@ -519,23 +520,52 @@ def test_missing_data_is_one_error(
     monkeypatch.setenv("REPRO_DATA_DIR", str(tmp_path / "empty"))
     monkeypatch.setattr("requests.get", refuse)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(DataError, match="mnist"):
-        execute(mnist, store)
+    outcome = execute(mnist, store)
+    assert counts(outcome) == (0, 0, 0, 0)
+    names = [failure.name for failure in outcome.failures]
+    assert names == [
+        "baydin2022 logistic: backpropagation (5 runs)",
+        "baydin2022 logistic: forward gradient (5 runs)",
+    ]
+    for failure in outcome.failures:
+        assert "mnist" in failure.reason
+        assert "\n" not in failure.reason
     assert not store.directory.exists()
 
 
-def test_an_error_in_a_worker_is_one_error(
-    mnist: tuple[RunSpec, ...], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_group_that_fails_is_named_and_the_others_go_on(
+    mnist: tuple[RunSpec, ...],
+    undisturbed: Store,
+    store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
 ) -> None:
     for part in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / f"{part}-ubyte").write_bytes(b"not MNIST")
     monkeypatch.setenv("REPRO_DATA_DIR", str(tmp_path))
     before = signal.getsignal(signal.SIGINT)
-    runs = (*mnist, *endless())  # the others are told to stop, or nobody would ever return
-    with pytest.raises(DataError, match=r"mnist: .*Not used, and left as found"):
-        execute(runs, store, workers=2)
+    outcome = execute((*mnist, *small()), store, workers=workers)
+    assert counts(outcome) == (10, 0, 0, 0)
+    assert rows(store) == rows(undisturbed)
+    assert sorted(failure.name for failure in outcome.failures) == [
+        "baydin2022 logistic: backpropagation (5 runs)",
+        "baydin2022 logistic: forward gradient (5 runs)",
+    ]
+    for failure in outcome.failures:
+        assert re.search(r"mnist: .*Not used, and left as found", failure.reason)
+    assert (outcome.lost, outcome.halted) == ((), False)
     assert signal.getsignal(signal.SIGINT) is before
-    assert not store.directory.exists()
+
+
+def test_an_error_of_the_code_names_its_kind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr("repro.training.train", fail)
+    outcome = execute(small()[-2:], store)
+    assert [failure.reason for failure in outcome.failures] == ["ZeroDivisionError: by zero"]
 
 
 def test_an_unusable_file_is_named_before_any_work(undisturbed: Store, store: Store) -> None:
@@ -544,10 +574,11 @@ def test_an_unusable_file_is_named_before_any_work(undisturbed: Store, store: St
     path.write_bytes(path.read_bytes()[:50])
     store.path(small()[7].key).unlink()
     before = stamps(store)
-    with pytest.raises(
-        RejectedFileError, match=r"truncated or foreign.*Move it away to run it again"
-    ):
-        execute(small(), store, on_event=no_event)
+    outcome = execute(small(), store, on_event=no_event)
+    (failure,) = outcome.failures
+    assert re.search(r"truncated or foreign.*Move it away to run it again", failure.reason)
+    assert str(path) in failure.reason
+    assert counts(outcome) == (0, 0, 0, 0)
     assert stamps(store) == before
 
 
@@ -572,5 +603,5 @@ def test_an_absent_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_timing_for_another_device_says_so(store: Store) -> None:
     runs = expand(STUDY, "smoke", only=["run-time-beale"], device="cuda")
-    with pytest.raises(ValueError, match=r"These runs time the device 'cuda'\. Found 'cpu'\."):
-        execute(runs, store)
+    (failure,) = execute(runs, store).failures
+    assert failure.reason == "These runs time the device 'cuda'. Found 'cpu'."

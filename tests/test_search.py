@@ -21,7 +21,8 @@ from scipy.stats import qmc  # type: ignore[import-untyped, unused-ignore]
 
 import repro
 from repro import execution
-from repro.execution import Outcome, search_and_execute
+from repro.campaign import survey
+from repro.execution import Outcome, work_off
 from repro.protocol import (
     ClosedForm,
     Comparison,
@@ -198,8 +199,8 @@ def test_the_space_grows_for_all_methods_until_no_winner_is_near_an_edge(place: 
 
 
 def run_search(store: Store, workers: int, **more: Any) -> Outcome:
-    published = tabulate(())[0]
-    return search_and_execute([], [SMALL], store, published=published, workers=workers, **more)
+    runs = tabulate(read_store(store.directory)[0])[0]
+    return work_off(survey((), [SMALL], runs), store, runs=runs, workers=workers, **more)
 
 
 def course(store: Store) -> list[tuple[Any, ...]]:
@@ -279,7 +280,7 @@ def test_stopped_by_its_time_limit_it_says_so_and_goes_on(
 
 def test_published_rows_are_finished_runs(undisturbed: Store, tmp_path: Path) -> None:
     published, _ = tabulate(read_store(undisturbed.directory)[0])
-    outcome = search_and_execute([], [SMALL], Store(tmp_path / "store"), published=published)
+    outcome = work_off(survey((), [SMALL], published), Store(tmp_path / "store"), runs=published)
     assert (outcome.done, outcome.left) == (0, 0)
 
 
@@ -302,11 +303,9 @@ def test_rows_of_another_search_are_refused(
     assert digest(changed) != digest(SMALL)
     before = course(undisturbed)
     message = r"hold \d+ trials of search .* do not mix: rename the experiment, or start anew"
+    runs, _ = tabulate(read_store(undisturbed.directory)[0])
     with pytest.raises(ValueError, match=message):
-        search_and_execute([], [changed], undisturbed, published=tabulate(())[0])
-    published, _ = tabulate(read_store(undisturbed.directory)[0])
-    with pytest.raises(ValueError, match=message):
-        search_and_execute([], [changed], Store(tmp_path), published=published)
+        work_off(survey((), [changed], runs), Store(tmp_path), runs=runs)
     assert course(undisturbed) == before
 
 

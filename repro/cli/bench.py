@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
-from repro.cli.shared import DONE, FAILED, STOPPED, words
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, words
 from repro.measures import speed
 from repro.measures.speed import Finding, Spread
 from repro.protocol import Classification, RunSpec, Timing, expand
@@ -50,7 +50,7 @@ def bench(options: argparse.Namespace, console: Console) -> int:
                 specs,
                 Store(Path(folder)),
                 device=options.device,
-                on_start=display.start,
+                on_groups=display.add,
                 on_event=display.update,
             )
         records, _ = read_store(Path(folder))
@@ -65,6 +65,10 @@ def bench(options: argparse.Namespace, console: Console) -> int:
         console.print(f"[yellow]{busy}[/]", soft_wrap=True)
     if options.scale == "smoke":
         console.print("smoke scale exercises the wiring: none of these numbers means anything")
+    for failure in outcome.failures:
+        complain(f"{failure.name}: {failure.reason}", FAILED)
+    if outcome.failures:
+        return FAILED
     if outcome.left:
         console.print(f"stopped early: {outcome.left} of {len(specs)} were not timed")
         return STOPPED

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
-from repro.campaign import plan, survey
+from repro.campaign import Work, plan, survey
 from repro.cli.shared import (
     DONE,
     FAILED,
     STOPPED,
+    USAGE,
     all_studies,
     complain,
     judge,
@@ -58,41 +60,80 @@ def _chosen_studies(options: argparse.Namespace) -> list[Study]:
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
-    """Run what is missing."""
+    """Run what is missing, cheapest verdict first."""
     # a wrong name is said before PyTorch is asked for
     specs, searched = _specs(options), _comparisons(options)
 
-    from repro import datasets, execution
+    import torch
+
+    from repro import execution
+    from repro.environment import device_name
     from repro.progress import Display
 
     execution.check_device(options.device)
-    store = Store(options.store)
-    published = load(studies.RESULTS).runs
-    known = set(published["key"])
-    problems = [s.problem for s in specs if s.key not in known and s.key not in store]
-    problems += [comparison.plan.problem for comparison in searched]
-    for name in sorted({p.dataset for p in problems if isinstance(p, Classification)}):
-        datasets.load(name)  # missing data is said once, here, before any worker starts
+    runs = read_results(options, console).runs
+    prices = Prices(runs, device_name(torch.device(options.device)))
+    stages = plan(survey(specs, searched, runs), _chosen_studies(options), prices.of)
+    work, without_data = _with_data([w for stage in stages for w in stage.work])
     with Display(console) as display:
-        outcome = execution.search_and_execute(
-            specs,
-            searched,
-            store,
-            published=published,
+        outcome = execution.work_off(
+            work,
+            Store(options.store),
+            runs=runs,
             device=options.device,
             workers=options.workers,
             time_limit=options.time_limit,
-            on_start=display.start,
+            expected=prices,
+            on_groups=display.add,
             on_event=display.update,
+            on_stop=display.note_stop,
         )
+    for group in outcome.lost:
+        console.print(f"not finished: {execution.describe(group)}", highlight=False, soft_wrap=True)
     console.print(
         f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, "
         f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}"
     )
+    failed = [*without_data, *((f.name, f.reason) for f in outcome.failures)]
+    for name, reason in failed:
+        complain(f"{name}: {reason}", FAILED)
+    if outcome.halted:
+        return FAILED
+    if outcome.not_begun is not None:
+        needed = f"the shortest run left takes about {spell(outcome.not_begun)}"
+        if not (outcome.done or outcome.lost):  # nor would it be another time
+            return complain(f"{needed}. Give `--time-limit` more than that.", USAGE)
+        console.print(f"{needed}, more than was left of the time limit")
     if outcome.left:
         console.print("stopped early: the same command carries on")
         return STOPPED
-    return DONE
+    return FAILED if failed else DONE
+
+
+def _with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
+    """Return the work whose data sets are there, and what the other lacks, one line a data set.
+
+    Raises:
+        DataError: If all of it lacks one.
+    """
+    from repro import datasets
+
+    needed: dict[str, list[Work]] = {}
+    for w in work:
+        for problem in {spec.problem for spec in w.left}:
+            if isinstance(problem, Classification):
+                needed.setdefault(problem.dataset, []).append(w)
+    lacking: list[tuple[str, str]] = []
+    for name in sorted(needed):
+        try:
+            datasets.load(name)  # missing data is said once, here, before any worker starts
+        except datasets.DataError as error:
+            if all(w in needed[name] for w in work if w.left):
+                raise
+            experiments = ", ".join(dict.fromkeys(w.experiment for w in needed[name]))
+            lacking.append((experiments, str(error)))
+            work = [w for w in work if w not in needed[name]]
+    return list(work), lacking
 
 
 def show_status(options: argparse.Namespace, console: Console) -> int:

@@ -1,0 +1,249 @@
+"""Where a group happens: in this process, or in one of a pool of single-threaded workers.
+
+A group ends with what it wrote or with a line that says what went wrong; its error is never that of the
+others. A worker that is lost takes its group with it, and those of its pool, and the next pool goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from queue import Empty
+from types import TracebackType
+from typing import Any
+
+from repro.execution.groups import Group, HaltError, is_timing, run_group
+from repro.results import Store
+
+GRACE = 10.0
+"""Seconds that a worker has to end by itself once asked to stop; a step of a large network may take that long."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """Progress of a group: steps just done, or the records it ended with."""
+
+    group: int
+    steps: int = 0
+    statuses: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """How a group ended.
+
+    Attributes:
+        group: Its number.
+        statuses: Of the runs written; none if it was stopped.
+        error: What went wrong, in one line; empty if nothing did.
+        fatal: Whether no other group can be run and kept either.
+        lost: Whether its worker was ended from outside.
+    """
+
+    group: int
+    statuses: tuple[str, ...] = ()
+    error: str = ""
+    fatal: bool = False
+    lost: bool = False
+
+
+def run_here(
+    index: int,
+    group: Group,
+    store: Store,
+    device: str,
+    on_steps: Callable[[int], None],
+    should_stop: Callable[[], bool],
+) -> Ended:
+    """Run a group in this process.
+
+    Args:
+        index: Number of the group.
+        group: The runs.
+        store: Where finished runs go.
+        device: `cpu` or `cuda`.
+        on_steps: Told how many steps were just done.
+        should_stop: Whether to give up.
+
+    Returns:
+        How it ended.
+    """
+    import torch
+
+    if not is_timing(group):
+        torch.set_num_threads(1)  # how many processes there are must not change a sum
+    try:
+        return Ended(index, run_group(group, store, device, on_steps, should_stop))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this group's; the others go on
+        if os.environ.get("REPRO_DEBUG"):
+            traceback.print_exc()
+        said = " ".join(str(error).split())
+        known = isinstance(error, (ValueError, OSError)) and said
+        return Ended(
+            index,
+            error=said if known else f"{type(error).__name__}: {said}",
+            fatal=isinstance(error, HaltError),
+        )
+
+
+_messages: Any = None
+_stop_event: Any = None
+
+
+def _initialise(messages: Any, stop_event: Any) -> None:
+    global _messages, _stop_event
+    _messages, _stop_event = messages, stop_event
+    messages.cancel_join_thread()  # progress that nobody reads any more must not keep a worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
+    import torch
+
+    torch.set_num_threads(1)
+    for end in (_follow_parent, _follow_stop):
+        threading.Thread(target=end, daemon=True).start()
+
+
+def _follow_parent() -> None:
+    # a coordinator that was killed cannot say so; without it, nobody reads what we do
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _follow_stop() -> None:
+    # what is under way is lost in any case, and a finished run is renamed into place or not there
+    _stop_event.wait()
+    time.sleep(GRACE)
+    os._exit(1)
+
+
+def _in_worker(index: int, group: Group, directory: Path, device: str) -> Ended:
+    def advance(steps: int) -> None:
+        _messages.put(Event(index, steps))
+
+    return run_here(index, group, Store(directory), device, advance, _stop_event.is_set)
+
+
+class Pool:
+    """Worker processes, one thread each, started when there is work for them."""
+
+    def __init__(self, size: int, store: Store, device: str) -> None:
+        """Say how many there may be, where finished runs go, and on which device they are made."""
+        self._size, self._store, self._device = size, store, device
+        self._context = multiprocessing.get_context("spawn")
+        self._executor: ProcessPoolExecutor | None = None
+        self._messages: Any = None
+        self._stop_event = self._context.Event()
+        self._running: dict[Future[Ended], int] = {}
+
+    @property
+    def running(self) -> tuple[int, ...]:
+        """Numbers of the groups under way."""
+        return tuple(self._running.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker is idle."""
+        return len(self._running) < self._size
+
+    def start(self, index: int, group: Group) -> None:
+        """Give a group to an idle worker."""
+        if self._executor is None:
+            # a worker that was killed may have kept a lock of its queue: every pool has its own
+            self._messages = self._context.Queue()
+            self._executor = ProcessPoolExecutor(
+                self._size,
+                mp_context=self._context,
+                initializer=_initialise,
+                initargs=(self._messages, self._stop_event),
+            )
+        with _interrupts_held():
+            future = self._executor.submit(
+                _in_worker, index, group, self._store.directory, self._device
+            )
+        self._running[future] = index
+
+    def poll(self, on_event: Callable[[Event], None]) -> list[Ended]:
+        """Wait a moment for groups that end.
+
+        Args:
+            on_event: Told of steps done.
+
+        Returns:
+            The groups that ended; all that were under way if a worker was lost.
+        """
+        done, _ = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED)
+        for event in _drain(self._messages):
+            on_event(event)
+        ended = []
+        for future in done:
+            index = self._running.pop(future)
+            try:
+                ended.append(future.result())
+            except BrokenProcessPool:
+                ended.append(Ended(index, error=LOST, lost=True))
+        if self._executor is not None and any(e.lost for e in ended):
+            # the futures of a broken pool end one after another, and it takes no more
+            ended += [Ended(index, error=LOST, lost=True) for index in self._running.values()]
+            self._running.clear()
+            self._executor.shutdown()
+            self._executor = None
+        return ended
+
+    def stop(self) -> bool:
+        """Ask the workers to stop; return whether they had not been asked before."""
+        first = not self._stop_event.is_set()
+        self._stop_event.set()
+        return first
+
+    def __enter__(self) -> Pool:
+        """Return the pool."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop the workers and wait for their end."""
+        self.stop()
+        if self._executor is not None:
+            self._executor.shutdown()
+
+
+LOST = (
+    "a worker was ended from outside, most likely for lack of memory; "
+    "run it again, with fewer `--workers` if it happens again"
+)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    # a worker inherits the mask, so Ctrl-C cannot end it before `_initialise` has it ignored
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _drain(messages: Any) -> Iterator[Event]:
+    while True:
+        try:
+            yield messages.get_nowait()
+        except Empty:
+            return
