@@ -44,6 +44,12 @@ def _alone(learning_rate: Tensor) -> bool:
     return learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
 
 
+def _in_order(gradient: Params) -> list[Tensor]:
+    # the fused kernels walk through memory: a gradient in another layout than its parameter would be
+    # added to the wrong entries, without a word
+    return [slope.contiguous() for slope in leaves(gradient)]
+
+
 @dataclasses.dataclass(frozen=True)
 class Sgd:
     """Stochastic gradient descent, with optional momentum (Polyak, or Nesterov as in Sutskever et al. 2013).
@@ -83,7 +89,7 @@ class Sgd:
         if self.momentum and _alone(learning_rate):
             sgd(
                 leaves(params),
-                leaves(gradient),
+                _in_order(gradient),
                 state["velocity"],
                 fused=True,
                 weight_decay=self.weight_decay,
@@ -199,7 +205,7 @@ class Adam:
         if _alone(learning_rate) and not self.epsilon_inside:
             adam(
                 leaves(params),
-                leaves(gradient),
+                _in_order(gradient),
                 state["first"],
                 state["second"],
                 max_exp_avg_sqs=[],

@@ -100,6 +100,23 @@ def test_a_replica_alone_takes_the_steps_it_takes_in_a_stack(
             torch.testing.assert_close(leaf[0], together[n][1], rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_the_layout_of_a_gradient_changes_nothing(name: str) -> None:
+    # convolutions give gradients with channels last
+    optimizer, found = RULES[name], []
+    slopes = draw(1, 3, 4, 2, 2)
+    last = slopes[0].contiguous(memory_format=torch.channels_last)[None]
+    assert torch.equal(last, slopes)
+    assert last.stride() != slopes.stride()
+    for gradient in (slopes, last):
+        params = draw(1, 3, 4, 2, 2, seed=1)
+        state = optimizer.init(params)
+        for _ in range(2):
+            optimizer.update(gradient, state, params, torch.tensor([0.1], dtype=torch.float64))
+        found.append(params)
+    assert torch.equal(*found)
+
+
 @pytest.mark.parametrize("name", LOCKSTEP)
 def test_rates_may_change_from_step_to_step(name: str) -> None:
     optimizer, make_reference = LOCKSTEP[name]
