@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import multiprocessing
 import os
 import random
 import re
@@ -28,10 +29,12 @@ from repro.execution import (
     Group,
     Outcome,
     check_device,
+    describe,
     execute,
     form_groups,
     num_steps,
     run_group,
+    workers,
 )
 from repro.protocol import RunSpec, Sampling, Timing, Training, expand
 from repro.results import ENVIRONMENT, Record, Store, read_record, read_store
@@ -413,6 +416,29 @@ def test_a_signal_to_the_whole_process_group_stops_cleanly(
     assert "Traceback" not in errors
 
 
+def stubborn(messages: Any, asked_to_stop: Any) -> None:
+    """A worker whose step takes for ever."""
+    workers.GRACE = 0.1
+    workers._initialise(messages, asked_to_stop)
+    messages.put("ready")
+    time.sleep(10 * PATIENCE)
+
+
+def test_a_worker_that_does_not_come_to_a_look_is_not_waited_for() -> None:
+    context = multiprocessing.get_context("spawn")
+    messages = context.Queue()
+    asked, ask = context.Pipe(duplex=False)
+    process = context.Process(target=stubborn, args=(messages, asked))
+    process.start()
+    try:
+        assert messages.get(timeout=PATIENCE) == "ready"
+        ask.close()
+        process.join(PATIENCE)
+        assert process.exitcode == 1
+    finally:
+        process.kill()
+
+
 class Clock:
     """Stands for the module `time` in `repro.execution`; moves when told."""
 
@@ -448,7 +474,11 @@ def test_a_time_limit_stops_within_a_run(store: Store, clock: Clock) -> None:
     def pass_time(event: Event) -> None:
         clock.now += event.steps
 
-    assert counts(execute(endless(), store, time_limit=500, on_event=pass_time)) == (0, 0, 0, 4)
+    outcome = execute(endless(), store, time_limit=500, on_event=pass_time)
+    assert counts(outcome) == (0, 0, 0, 4)
+    assert [describe(group) for group in outcome.lost] == [
+        "baydin2022 beale: backpropagation (2 runs)"
+    ]
     assert clock.now == 500
     assert not store.directory.exists()
 
@@ -457,8 +487,16 @@ def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
     def pass_time(event: Event) -> None:
         clock.now += event.steps
 
-    outcome = execute(endless(), store, workers=2, time_limit=1.0, on_event=pass_time)
+    asked: list[Group] = []
+    outcome = execute(
+        endless(), store, workers=2, time_limit=1.0, on_event=pass_time, on_stop=asked.extend
+    )
     assert counts(outcome) == (0, 0, 0, 4)
+    assert sorted(map(describe, outcome.lost)) == [
+        "baydin2022 beale: backpropagation (2 runs)",
+        "baydin2022 beale: forward gradient (2 runs)",
+    ]
+    assert sorted(map(describe, asked)) == sorted(map(describe, outcome.lost))
     assert not store.directory.exists()
 
 

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 
 import studies
 from repro.campaign import Work, plan, survey
+from repro.cli.choice import read_choice
 from repro.cli.shared import (
     DONE,
     FAILED,
@@ -20,49 +21,16 @@ from repro.cli.shared import (
     complain,
     judge,
     read_results,
-    words,
 )
 from repro.pricing import Cost, Prices
-from repro.protocol import SCALES, Classification, Comparison, RunSpec, Study, comparisons, expand
+from repro.protocol import SCALES, Classification
 from repro.results import RejectedFileError, Store, load, publish, tabulate_facts, write_whole
-
-
-def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
-    return tuple(
-        spec
-        for study in _chosen_studies(options)
-        for spec in expand(
-            study,
-            options.scale,
-            arms=words(options.arm),
-            only=words(options.only),
-            methods=words(options.method),
-            device=options.device,
-        )
-    )
-
-
-def _comparisons(options: argparse.Namespace) -> tuple[Comparison, ...]:
-    if words(options.method):
-        return ()  # a search takes all methods of its comparison
-    return tuple(
-        comparison
-        for study in _chosen_studies(options)
-        for comparison in comparisons(
-            study, options.scale, arms=words(options.arm), only=words(options.only)
-        )
-    )
-
-
-def _chosen_studies(options: argparse.Namespace) -> list[Study]:
-    names = studies.names() if options.study == "all" else (options.study,)
-    return [studies.get(name) for name in names]
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run what is missing, cheapest verdict first."""
     # a wrong name is said before PyTorch is asked for
-    specs, searched = _specs(options), _comparisons(options)
+    choice = read_choice(options)
 
     import torch
 
@@ -73,7 +41,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     execution.check_device(options.device)
     runs = read_results(options, console).runs
     prices = Prices(runs, device_name(torch.device(options.device)))
-    stages = plan(survey(specs, searched, runs), _chosen_studies(options), prices.of)
+    stages = plan(survey(choice.specs, choice.comparisons, runs), choice.studies, prices.of)
     work, without_data = _with_data([w for stage in stages for w in stage.work])
     with Display(console) as display:
         outcome = execution.work_off(
@@ -138,11 +106,12 @@ def _with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]
 
 def show_status(options: argparse.Namespace, console: Console) -> int:
     """Print what is done, what is missing, what it would cost, and in which order it would run."""
-    specs, searched = _specs(options), _comparisons(options)
+    choice = read_choice(options)
     if options.workers < 1:
         raise ValueError(f"`workers` must be at least 1. Found {options.workers}.")
     runs = read_results(options, console).runs
-    work, prices = survey(specs, searched, runs), Prices(runs, options.device_name)
+    work = survey(choice.specs, choice.comparisons, runs)
+    prices = Prices(runs, options.device_name)
     grid = Grid(title=f"{options.study} at {options.scale} scale")
     for header in ("Study", "Experiment", "Method", "Scale"):
         grid.add_column(header, no_wrap=header == "Experiment")
@@ -155,7 +124,7 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
             grid.add_row(w.study, w.experiment, method, w.scale, *counts, cost)
     console.print(grid)
 
-    stages = [s for s in plan(work, _chosen_studies(options), prices.of) if s.cost != Cost()]
+    stages = [s for s in plan(work, choice.studies, prices.of) if s.cost != Cost()]
     queue = Grid(title="The queue: cheapest verdict first")
     for header in ("For claim", "Experiments", "Missing", "Cost"):
         queue.add_column(header, justify="right" if header in ("Missing", "Cost") else "left")
@@ -163,8 +132,10 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
         names = ", ".join(w.experiment for w in stage.work)
         missing_runs = str(sum(len(w.left) for w in stage.work))
         queue.add_row(stage.purpose or "none", names, missing_runs, _spell_cost(stage.cost))
-    if stages:
-        console.print(queue)
+    if not stages:
+        console.print("nothing is missing")
+        return DONE
+    console.print(queue)
 
     total = sum((stage.cost for stage in stages), Cost())
     speeds = f"at the speeds of {prices.device}" if prices.device else "without any row"

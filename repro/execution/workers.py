@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty
 from types import TracebackType
@@ -97,12 +98,12 @@ def run_here(
 
 
 _messages: Any = None
-_stop_event: Any = None
+_asked_to_stop: Any = None
 
 
-def _initialise(messages: Any, stop_event: Any) -> None:
-    global _messages, _stop_event
-    _messages, _stop_event = messages, stop_event
+def _initialise(messages: Any, asked_to_stop: Connection) -> None:
+    global _messages, _asked_to_stop
+    _messages, _asked_to_stop = messages, asked_to_stop
     messages.cancel_join_thread()  # progress that nobody reads any more must not keep a worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
     import torch
@@ -122,7 +123,7 @@ def _follow_parent() -> None:
 
 def _follow_stop() -> None:
     # what is under way is lost in any case, and a finished run is renamed into place or not there
-    _stop_event.wait()
+    _asked_to_stop.poll(None)
     time.sleep(GRACE)
     os._exit(1)
 
@@ -131,7 +132,7 @@ def _in_worker(index: int, group: Group, directory: Path, device: str) -> Ended:
     def advance(steps: int) -> None:
         _messages.put(Event(index, steps))
 
-    return run_here(index, group, Store(directory), device, advance, _stop_event.is_set)
+    return run_here(index, group, Store(directory), device, advance, _asked_to_stop.poll)
 
 
 class Pool:
@@ -143,7 +144,8 @@ class Pool:
         self._context = multiprocessing.get_context("spawn")
         self._executor: ProcessPoolExecutor | None = None
         self._messages: Any = None
-        self._stop_event = self._context.Event()
+        # closed to ask workers to stop: unlike an event, it has no lock that a killed worker could keep
+        self._asked, self._ask = self._context.Pipe(duplex=False)
         self._running: dict[Future[Ended], int] = {}
 
     @property
@@ -165,7 +167,7 @@ class Pool:
                 self._size,
                 mp_context=self._context,
                 initializer=_initialise,
-                initargs=(self._messages, self._stop_event),
+                initargs=(self._messages, self._asked),
             )
         with _interrupts_held():
             future = self._executor.submit(
@@ -202,8 +204,8 @@ class Pool:
 
     def stop(self) -> bool:
         """Ask the workers to stop; return whether they had not been asked before."""
-        first = not self._stop_event.is_set()
-        self._stop_event.set()
+        first = not self._ask.closed
+        self._ask.close()
         return first
 
     def __enter__(self) -> Pool:
@@ -220,6 +222,7 @@ class Pool:
         self.stop()
         if self._executor is not None:
             self._executor.shutdown()
+        self._asked.close()
 
 
 LOST = (

@@ -1,0 +1,77 @@
+"""Which runs the words of a command line choose."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import studies
+from repro.cli.shared import words
+from repro.protocol import Comparison, RunSpec, Study, choose, comparisons, expand
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        studies: The studies, sorted by name.
+        specs: Their runs at given settings.
+        comparisons: Their searches.
+    """
+
+    studies: tuple[Study, ...]
+    specs: tuple[RunSpec, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+def read_choice(options: argparse.Namespace) -> Choice:
+    """Return what the options choose; of all studies, those that have what the filters name.
+
+    Args:
+        options: `study`, `scale`, `arm`, `only`, `method` and `device`.
+
+    Returns:
+        The choice.
+
+    Raises:
+        ValueError: If a name is unknown or nothing is left.
+    """
+    names = studies.names() if options.study == "all" else (options.study,)
+    chosen = tuple(studies.get(name) for name in names)
+    filters = {
+        "arm": words(options.arm),
+        "experiment": words(options.only),
+        "method": words(options.method),
+    }
+    whose = "any study" if options.study == "all" else options.study
+    for what, wanted in filters.items():
+        choose((n for study in chosen for n in _names(study)[what]), wanted, f"{what} of {whose}")
+    specs: list[RunSpec] = []
+    searched: list[Comparison] = []
+    nothing: ValueError | None = None
+    for study in chosen:
+        own = {w: [n for n in wanted if n in _names(study)[w]] for w, wanted in filters.items()}
+        if any(wanted and not own[what] for what, wanted in filters.items()):
+            continue  # it has none of what a filter names
+        arms, only, methods = own.values()
+        try:
+            specs += expand(
+                study, options.scale, arms=arms, only=only, methods=methods, device=options.device
+            )
+            if not methods:  # a search takes all methods of its comparison
+                searched += comparisons(study, options.scale, arms=arms, only=only)
+        except ValueError as error:
+            nothing = error
+    if not specs and not searched:
+        raise nothing or ValueError("No study has all of what the filters name. Drop one of them.")
+    return Choice(chosen, tuple(specs), tuple(searched))
+
+
+def _names(study: Study) -> dict[str, tuple[str, ...]]:
+    # in declared order, which a message shows
+    return {
+        "arm": tuple(dict.fromkeys(e.arm for e in study.experiments)),
+        "experiment": tuple(e.name for e in study.experiments),
+        "method": tuple(dict.fromkeys(m.name for e in study.experiments for m in e.methods)),
+    }
