@@ -1,7 +1,7 @@
 """Results: finished runs as files, published rows as Parquet, and one table that is the union of both.
 
 A finished run is one JSON file named by the run's key, written whole and renamed into place, with a
-checksum of its own content: the file is checkpoint and message at once. `publish` merges finished runs into
+checksum of its own content: the file is checkpoint and message at once. `repro.publishing` merges finished runs into
 the snapshot that is committed, two Parquet files a study:
 
 * **runs**, one row a run: identity, hyperparameters, final metrics, cost, environment (`RUN_COLUMNS`);
@@ -376,7 +376,7 @@ def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
             )
     runs = _typed(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), RUN_COLUMNS)
     curves = pd.concat(frames) if frames else pd.DataFrame(columns=list(CURVE_COLUMNS))
-    return _sorted(runs), _sorted_curves(_typed(curves, CURVE_COLUMNS))
+    return sort_runs(runs), sort_curves(_typed(curves, CURVE_COLUMNS))
 
 
 _TASKS = {Training: "training", Timing: "timing", Sampling: "sampling"}
@@ -394,12 +394,14 @@ def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     return filled[list(columns)]
 
 
-def _sorted(runs: pd.DataFrame) -> pd.DataFrame:
+def sort_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a runs table in their one order."""
     order = ["study", "experiment", "role", "trial", "learning_rate", "method", "repetition", "key"]
     return runs.sort_values(order, kind="stable", ignore_index=True)
 
 
-def _sorted_curves(curves: pd.DataFrame) -> pd.DataFrame:
+def sort_curves(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a curves table in their one order."""
     order = ["key", "split", "metric", "step"]
     return curves.sort_values(order, kind="stable", ignore_index=True)
 
@@ -437,7 +439,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RejectedFileError(
-            f"{path}: not a readable Parquet file ({reason}). Restore it from version control."
+            f"{path}: not a readable Parquet file ({reason}). Restore it from version control, "
+            "or have it written again."
         ) from error
     schema = (table.schema.metadata or {}).get(b"repro-schema")
     if schema != str(SCHEMA).encode():
@@ -455,7 +458,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     return _typed(frame, columns)
 
 
-def _write_parquet(path: Path, frame: pd.DataFrame) -> None:
+def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+    """Write a table as a Parquet file of this schema, whole or not at all; its folder is made."""
     import io
 
     import pyarrow
@@ -513,47 +517,10 @@ def load(published: Path, store: Path | None = None, facts: pd.DataFrame | None 
         known = set(runs["key"])
         new_runs, new_curves = tabulate(r for r in records if r.spec.key not in known)
         if len(new_runs):
-            runs = _sorted(pd.concat([runs, new_runs], ignore_index=True))
-            curves = _sorted_curves(pd.concat([curves, new_curves], ignore_index=True))
+            runs = sort_runs(pd.concat([runs, new_runs], ignore_index=True))
+            curves = sort_curves(pd.concat([curves, new_curves], ignore_index=True))
         problems += more
     return Results(runs, curves, pd.DataFrame() if facts is None else facts, problems)
-
-
-def publish(store: Path, published: Path) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Merge finished runs into the snapshot; rows already published stay as they are.
-
-    Args:
-        store: Folder of finished runs.
-        published: Folder of the snapshot.
-
-    Returns:
-        New rows by study, and a line for every file that was skipped.
-
-    Raises:
-        RejectedFileError: If a snapshot file that would grow cannot be read; nothing is written then.
-    """
-    runs, curves, problems = read_published(published)
-    if problems:
-        raise RejectedFileError(problems[0])
-    records, skipped = read_store(store)
-    known = set(runs["key"])
-    fresh = [record for record in records if record.spec.key not in known]
-    added: dict[str, int] = {}
-    for study in sorted({record.spec.study for record in fresh}):
-        new_runs, new_curves = tabulate(r for r in fresh if r.spec.study == study)
-        old_runs = runs[runs["study"] == study]
-        old_curves = curves[curves["key"].isin(old_runs["key"])]
-        # curves first: a crash in between leaves curves without a run, which nothing shows
-        _write_parquet(
-            published / f"{study}.curves.parquet",
-            _sorted_curves(pd.concat([old_curves, new_curves], ignore_index=True)),
-        )
-        _write_parquet(
-            published / f"{study}.runs.parquet",
-            _sorted(pd.concat([old_runs, new_runs], ignore_index=True)),
-        )
-        added[study] = len(new_runs)
-    return added, skipped
 
 
 def select(frame: pd.DataFrame, **conditions: object) -> pd.DataFrame:

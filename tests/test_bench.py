@@ -13,12 +13,12 @@ import pytest
 
 from repro import cli, execution
 from repro.protocol import RunSpec
+from repro.publishing import publish
 from repro.results import (
     RUN_COLUMNS,
     Curve,
     Record,
     Store,
-    publish,
     read_published,
     read_store,
     tabulate,

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TORCH_FREE = (
     "protocol",
     "results",
+    "publishing",
     "stats",
     "tables",
     "measures",

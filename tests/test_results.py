@@ -30,6 +30,7 @@ from repro.protocol import (
     settings,
     use,
 )
+from repro.publishing import publish
 from repro.results import (
     CURVE_COLUMNS,
     ENVIRONMENT,
@@ -41,7 +42,6 @@ from repro.results import (
     RejectedFileError,
     Store,
     load,
-    publish,
     read_published,
     read_record,
     read_store,
@@ -555,7 +555,7 @@ def test_publishing_keeps_every_row(store: Store, published: Path) -> None:
     assert problems == ()
     in_store = load(published / "nothing", store.directory)
     pd.testing.assert_frame_equal(runs, in_store.runs)
-    pd.testing.assert_frame_equal(results._sorted_curves(curves), in_store.curves)
+    pd.testing.assert_frame_equal(results.sort_curves(curves), in_store.curves)
     assert (kinds(runs), kinds(curves)) == (RUN_COLUMNS, CURVE_COLUMNS)
 
 
@@ -589,11 +589,12 @@ def test_publishing_touches_only_studies_that_grow(store: Store, published: Path
 def test_published_rows_stay_as_they_are(store: Store, published: Path) -> None:
     store.write(record())
     publish(store.directory, published)
-    store.write(dataclasses.replace(record(), status="diverged"))  # the same run, made elsewhere
+    # the same run, made elsewhere
+    store.write(dataclasses.replace(record(), measured={**record().measured, "commit": "def"}))
     store.write(record(1))
     assert publish(store.directory, published)[0] == {"someone2022": 1}
     runs, _, _ = read_published(published)
-    assert runs["status"].tolist() == ["done", "done"]
+    assert runs["commit"].tolist() == ["abc", "abc"]
 
 
 def test_publishing_skips_unusable_runs(store: Store, published: Path) -> None:

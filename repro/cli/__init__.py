@@ -143,11 +143,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     _choose_what_to_time(timed)
     verb("list", runs.show_list, "List studies, experiments, methods and scales.")
-    verb(
+    publish = verb(
         "publish",
         runs.publish_rows,
-        "Merge finished runs into the published rows (studies/results).",
+        "Merge finished runs into the published rows (studies/results), or write them as few small files "
+        "that another checkout merges.",
+        epilog="example: repro publish --to rows there, and repro publish --from rows here",
     )
+    ways = publish.add_mutually_exclusive_group()
+    ways.add_argument("--to", type=Path, metavar="DIR",
+                      help="write the store's finished rows into this folder instead, two files a study")  # fmt: skip
+    ways.add_argument("--from", type=Path, nargs="+", metavar="DIR", dest="folders",
+                      help="merge folders that --to wrote, instead of the store")  # fmt: skip
     data = verb("data", runs.verify_data, "Find or download data sets and verify their content.")
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"

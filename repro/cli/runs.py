@@ -24,7 +24,8 @@ from repro.cli.shared import (
 )
 from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification
-from repro.results import RejectedFileError, Store, load, publish, tabulate_facts, write_whole
+from repro.publishing import ContradictionError, merge, publish
+from repro.results import RejectedFileError, Store, load, tabulate_facts, write_whole
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -182,18 +183,25 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
 
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
     """Merge finished runs into the published rows and bring the README's verdicts up to date."""
+    target: Path = options.to or studies.RESULTS
+    skipped: tuple[str, ...] = ()
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"`--to` expects a folder. Found the file {target}.")
     try:
-        added, skipped = publish(options.store, studies.RESULTS)
-    except RejectedFileError as error:
+        if options.folders:
+            added = merge(options.folders, target)
+        else:
+            added, skipped = publish(options.store, target)
+    except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
     for problem in skipped:
         console.print(f"[yellow]skipped[/] {problem}", soft_wrap=True, highlight=False)
     for study, count in added.items():
-        console.print(f"{study}: {count} new rows in {studies.RESULTS.name}")
+        console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:
         console.print("nothing new to publish")
     readme = Path("README.md")
-    if readme.exists():
+    if not options.to and readme.exists():
         from repro import claims
 
         published = load(studies.RESULTS, None, tabulate_facts(all_studies()))

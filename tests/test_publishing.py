@@ -1,0 +1,259 @@
+"""Rows travel as few small files and come home the same; what contradicts them, or is none of ours, stays out."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+from test_results import contents, record, rewrite, tuning
+
+import studies
+from repro import cli, publishing
+from repro.protocol import Trial
+from repro.publishing import ContradictionError, merge, publish
+from repro.results import Record, RejectedFileError, Store, read_published
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Two studies: runs with a curve each, and a trial of a search."""
+    store = Store(tmp_path / "store")
+    for found in (record(0), record(1), tuning(), of_another_study()):
+        store.write(found)
+    return store
+
+
+def of_another_study() -> Record:
+    return record(0, study="another2022")
+
+
+@pytest.fixture
+def sent(store: Store, tmp_path: Path) -> Path:
+    publish(store.directory, tmp_path / "sent")
+    return tmp_path / "sent"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def ends(found: Record, **changes: Any) -> Record:
+    """The same run with another end."""
+    measured = {**found.measured, **changes.pop("measured", {})}
+    return dataclasses.replace(found, measured=measured, **changes)
+
+
+def test_from_store_to_folder_to_snapshot_is_from_store_to_snapshot(
+    store: Store, sent: Path, home: Path, tmp_path: Path
+) -> None:
+    publish(store.directory, tmp_path / "direct")
+    assert merge([sent], home) == {"another2022": 1, "someone2022": 3}
+    assert contents(home) == contents(tmp_path / "direct")
+    assert len(contents(sent)) == 4  # two files a study
+    assert merge([sent], home) == {}
+    assert contents(home) == contents(tmp_path / "direct")
+
+
+def test_a_snapshot_that_holds_other_rows_grows_in_the_same_way(
+    store: Store, sent: Path, home: Path, tmp_path: Path
+) -> None:
+    others = Store(tmp_path / "others")
+    for n in (1, 5):  # one of them is known to both
+        others.write(record(n))
+    for folder in (home, tmp_path / "direct"):
+        publish(others.directory, folder)
+    publish(store.directory, tmp_path / "direct")
+    assert merge([sent], home) == {"another2022": 1, "someone2022": 2}
+    assert contents(home) == contents(tmp_path / "direct")
+
+
+def test_several_folders_come_home_at_once_in_any_order(
+    store: Store, sent: Path, home: Path, tmp_path: Path
+) -> None:
+    other, others = Store(tmp_path / "others"), tmp_path / "sent too"
+    for n in (1, 5):
+        other.write(record(n))
+    publish(other.directory, others)
+    assert merge([sent, others], home) == {"another2022": 1, "someone2022": 4}
+    merge([others, sent], tmp_path / "otherwise")
+    assert contents(home) == contents(tmp_path / "otherwise")
+
+
+# What contradicts
+
+
+CONTRADICTIONS: dict[str, tuple[Callable[[Record], Record], str]] = {
+    "status": (
+        lambda r: ends(r, status="diverged"),
+        r"someone2022 bowl, back, repetition 1 \(run [0-9a-f]{12}\) is diverged with score 1.1 here, and "
+        r"done with score 1.1 in what is published or was merged before\. Find out which is right",
+    ),
+    "score": (lambda r: ends(r, measured={"score": 2.0}), r"done with score 2 here, and done with"),
+}
+
+
+@pytest.mark.parametrize("way", ["store", "folder"])
+@pytest.mark.parametrize("kind", CONTRADICTIONS)
+def test_another_end_of_a_published_run_is_refused(
+    sent: Path, home: Path, tmp_path: Path, kind: str, way: str
+) -> None:
+    merge([sent], home)
+    before = contents(home)
+    change, message = CONTRADICTIONS[kind]
+    other = Store(tmp_path / "other")
+    other.write(change(record(1)))
+    other.write(record(7))
+    publish(other.directory, tmp_path / "foreign")
+    come_home: dict[str, Callable[[], object]] = {
+        "store": lambda: publish(other.directory, home),
+        "folder": lambda: merge([tmp_path / "foreign"], home),
+    }
+    with pytest.raises(ContradictionError, match=message):
+        come_home[way]()
+    assert contents(home) == before  # not even the row that contradicts nothing
+
+
+def test_two_folders_may_not_contradict_each_other(sent: Path, home: Path, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    other.write(ends(record(1), status="diverged"))
+    publish(other.directory, tmp_path / "foreign")
+    with pytest.raises(ContradictionError, match=r"foreign: .* or was merged before"):
+        merge([sent, tmp_path / "foreign"], home)
+    assert not home.exists()
+
+
+def test_trials_of_another_search_are_refused(sent: Path, home: Path, tmp_path: Path) -> None:
+    merge([sent], home)
+    found = tuning()
+    assert found.spec.trial is not None
+    strange = dataclasses.replace(found.spec, trial=Trial(1, "another"))
+    other = Store(tmp_path / "other")
+    other.write(dataclasses.replace(found, spec=strange))
+    with pytest.raises(ContradictionError, match=r"would have trials of the searches .* and "):
+        publish(other.directory, home)
+
+
+def test_the_rounding_of_another_machine_is_no_contradiction(
+    sent: Path, home: Path, tmp_path: Path
+) -> None:
+    merge([sent], home)
+    other = Store(tmp_path / "other")
+    other.write(ends(record(1), measured={"score": 1.1001, "seconds": 9e9, "device": "another"}))
+    before = contents(home)
+    assert publish(other.directory, home) == ({}, ())
+    assert contents(home) == before
+
+
+def test_what_is_published_contradicts_nothing_in_itself() -> None:
+    runs, _, problems = read_published(studies.RESULTS)
+    assert problems == ()
+    assert list(publishing._contradictions(runs, runs)) == []
+    assert publishing._not_themselves(runs) == []
+
+
+# What is none of ours
+
+
+def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path, home: Path, store: Store) -> None:
+    expected = "expected a folder that `repro publish --to` wrote"
+    for folder, found in (
+        (tmp_path / "nowhere", r"Found nothing\."),
+        (next(iter(store.files())), r"Found a file\."),
+        (tmp_path, r"Found no STUDY.runs.parquet there\."),
+        (store.directory, r"Found no .* there, but finished runs: give it as `--store`\."),
+    ):
+        with pytest.raises(RejectedFileError, match=f"^{folder}: {expected}. {found}$"):
+            merge([folder], home)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("kind", ["runs", "curves"])
+def test_half_a_pair_is_refused(sent: Path, home: Path, kind: str) -> None:
+    (sent / f"someone2022.{kind}.parquet").unlink()
+    with pytest.raises(RejectedFileError, match=r"Found only one of someone2022.* Copy both\."):
+        merge([sent], home)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"step,loss\n1,2\n"])
+def test_a_damaged_file_is_named(sent: Path, home: Path, content: bytes) -> None:
+    path = sent / "someone2022.curves.parquet"
+    path.write_bytes(content)
+    with pytest.raises(RejectedFileError, match=r"someone2022.curves.parquet: not a readable"):
+        merge([sent], home)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("method", "better"),
+        ("learning_rate", 0.2),
+        ("key", "0" * 64),
+        ("spec", "{}"),
+        ("trial", 5.0),
+    ],
+)
+def test_a_row_that_is_not_its_run_is_refused(
+    sent: Path, home: Path, column: str, value: Any
+) -> None:
+    def change(table: pyarrow.Table) -> pyarrow.Table:
+        values = table[column].to_pylist()
+        index = table.column_names.index(column)
+        kind = table.schema.field(column)
+        return table.set_column(index, kind, pyarrow.array([value, *values[1:]], kind.type))
+
+    rewrite(sent / "someone2022.runs.parquet", change)
+    with pytest.raises(RejectedFileError, match="is not that of its specification"):
+        merge([sent], home)
+    assert not home.exists()
+
+
+# The command
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
+    return tmp_path
+
+
+def test_the_command_sends_and_brings_home(
+    store: Store, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["publish", "--store", str(store.directory), "--to", "sent"]) == 0
+    assert "someone2022: 3 new rows in sent" in capsys.readouterr().out
+    assert not studies.RESULTS.exists()
+    assert cli.main(["publish", "--from", "sent"]) == 0
+    assert "someone2022: 3 new rows in results" in capsys.readouterr().out
+    publish(store.directory, checkout / "direct")
+    assert contents(studies.RESULTS) == contents(checkout / "direct")
+    assert cli.main(["publish", "--from", "sent"]) == 0
+    assert "nothing new to publish" in capsys.readouterr().out
+
+
+def test_the_command_says_in_one_line_what_it_refuses(
+    checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["publish", "--from", "nowhere"]) == 1
+    errors = capsys.readouterr().err
+    assert errors == (
+        "repro: nowhere: expected a folder that `repro publish --to` wrote. Found nothing. "
+        "Nothing was published.\n"
+    )
+    (checkout / "file").write_text("")
+    assert cli.main(["publish", "--to", "file"]) == 2
+    assert "`--to` expects a folder" in capsys.readouterr().err
+
+
+def test_a_folder_is_small(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for n in range(20):
+        store.write(record(n, 2_000))
+    publish(store.directory, tmp_path / "sent")
+    sizes = [path.stat().st_size for path in (tmp_path / "sent").iterdir()]
+    assert sum(sizes) < sum(path.stat().st_size for path in store.files()) / 4
