@@ -16,7 +16,16 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from repro.protocol import ClosedForm, Problem, RunSpec, Sampling, Timing, Training, parse_run
+from repro.protocol import (
+    Classification,
+    ClosedForm,
+    Problem,
+    RunSpec,
+    Sampling,
+    Timing,
+    Training,
+    parse_run,
+)
 
 LATEST = 5
 """How many of the latest rows alike a price is the median of."""
@@ -63,6 +72,18 @@ class _Row:
     wall_seconds: float
     step_seconds: float
 
+    @property
+    def took(self) -> float:
+        """Seconds from start to end, as far as they were measured."""
+        return self.seconds if math.isnan(self.wall_seconds) else self.wall_seconds
+
+    @property
+    def look(self) -> float:
+        """Seconds of a look at a held-out split; NaN where nothing tells."""
+        if not (self.done and isinstance(self.spec.task, Training)):
+            return math.nan
+        return (self.wall_seconds - self.seconds) / _looks(self.spec)
+
 
 Rows: TypeAlias = Sequence[_Row]
 
@@ -90,14 +111,15 @@ class Prices:
         counted = latest_first if self.borrowed else own
         self._rows = [_row(row) for _, row in counted.iterrows()]
         self._known: dict[object, float | None] = {}
+        self._company = _company(self._rows)
 
     def __call__(self, spec: RunSpec) -> float | None:
         """Return the price of a run in seconds; `None` where nothing like it was ever run.
 
-        Training: steps times the seconds of a step, plus looks times the seconds of a look, which only rows
-        with `wall_seconds` tell. A trial of a search may diverge and stop early, so it has the mean price of
-        finished trials of its experiment and method, or else of its problem and estimator, diverged ones
-        among them.
+        Training: steps times the seconds of a step, plus looks times the seconds of a look, which rows with
+        `wall_seconds` tell. A trial of a search may diverge and stop early: it has the mean cost of the
+        finished trials of its experiment and method, or else of its problem and estimator, by the share of
+        them that diverged and what those took.
 
         Args:
             spec: The run.
@@ -137,28 +159,46 @@ class Prices:
 
     def _training(self, spec: RunSpec, task: Training, rows: Rows) -> float | None:
         trained = [row for row in rows if isinstance(row.spec.task, Training)]
-        look = _median(
-            (row.wall_seconds - row.seconds) / _looks(row.spec)
-            for row in trained
-            if row.done and row.wall_seconds > 0
-        )
-        evaluation = (look or 0.0) * _looks(spec)
-        if spec.role == "tune":
-            trials = [row for row in trained if row.spec.role == "tune" and row.seconds > 0]
-            of_search = [row for row in trials if _searched(row.spec) == _searched(spec)]
-            of_estimator = [
-                row for row in trials if row.spec.method.estimator == spec.method.estimator
-            ]
-            if found := of_search or of_estimator:
-                spent = statistics.fmean(row.seconds / _budget(row.spec) for row in found)
-                return spent * task.num_steps + evaluation
+        step = self._step(spec, trained, rows)
+        look = self._look(spec, trained, step)
+        whole = None if step is None else step * task.num_steps + look * _looks(spec)
+        trials = [row for row in trained if row.spec.role == "tune"] if spec.role == "tune" else []
+        own = [row for row in trials if _searched(row.spec) == _searched(spec)]
+        of_estimator = [row for row in trials if row.spec.method.estimator == spec.method.estimator]
+        found = own or of_estimator
+        if not found:
+            return whole
+        # a trial that diverges does so after as many steps, whatever its budget
+        early = [row.took for row in found if not row.done]
+        share = len(early) / len(found)
+        lost = share * statistics.fmean(early) if early else 0.0
+        if share == 1.0:
+            return lost
+        return None if whole is None else lost + (1 - share) * whole
+
+    def _step(self, spec: RunSpec, trained: Rows, rows: Rows) -> float | None:
         done = [row for row in trained if row.done]
         step = _median(row.seconds / row.steps for row in _alike(spec, done))
         if step is None:
-            timed = [row for row in rows if isinstance(row.spec.task, Timing)]
-            plain = [row for row in timed if _is_plain(row.spec.task)]
-            step = _median(row.step_seconds for row in _alike(spec, plain))
-        return None if step is None else step * task.num_steps + evaluation
+            alone = _median(
+                row.step_seconds
+                for row in _alike(spec, [row for row in rows if _is_plain(row.spec.task)])
+            )
+            step = None if alone is None else alone * self._company
+        return step
+
+    def _look(self, spec: RunSpec, trained: Rows, step: float | None) -> float:
+        look = _median(row.look for row in trained)
+        if look is None and step is not None:
+            # of another network, in steps: both pass as many examples through it
+            like = [
+                row
+                for row in self._rows
+                if isinstance(row.spec.problem, Classification)
+                and (row.spec.scale == "smoke") == (spec.scale == "smoke")
+            ]
+            look = step * (_median(row.look / row.seconds * row.steps for row in like) or 0.0)
+        return look or 0.0
 
     def _timing(self, spec: RunSpec, task: Timing, rows: Rows) -> float | None:
         turns = task.num_warmup + task.num_steps
@@ -203,6 +243,20 @@ def _alike(spec: RunSpec, rows: Rows) -> Rows:
     return same or [row for row in rows if row.spec.method.estimator == estimator]
 
 
+def _company(rows: Rows) -> float:
+    """Return how much longer a step takes in training, beside other workers, than timed alone."""
+    trained: dict[object, list[float]] = {}
+    timed: dict[object, list[float]] = {}
+    for row in rows:
+        kind = (_size(row.spec.problem), row.spec.method.estimator, row.spec.method.optimizer)
+        if isinstance(row.spec.task, Training) and row.done:
+            trained.setdefault(kind, []).append(row.seconds / row.steps)
+        elif _is_plain(row.spec.task):
+            timed.setdefault(kind, []).append(row.step_seconds)
+    pairs = [(_median(trained[kind]), _median(timed[kind])) for kind in trained if kind in timed]
+    return statistics.median([long / short for long, short in pairs if long and short] or [1.0])
+
+
 def _median(values: Iterable[float]) -> float | None:
     """Return the median of the latest positive values, or `None` without any."""
     latest = [value for value in values if math.isfinite(value) and value > 0][:LATEST]
@@ -217,11 +271,6 @@ def _looks(spec: RunSpec) -> int:
     if task.test_every:
         return validation + 1 + math.ceil(task.num_steps / task.test_every)
     return validation + (spec.role == "report")
-
-
-def _budget(spec: RunSpec) -> int:
-    assert isinstance(spec.task, Training)
-    return spec.task.num_steps
 
 
 def _searched(spec: RunSpec) -> tuple[str, str, str]:

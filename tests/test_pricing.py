@@ -101,6 +101,14 @@ def test_a_timed_step_prices_training_that_nobody_ran_yet() -> None:
     assert Prices(rows(timed, row(run(), 50.0)))(run()) == pytest.approx(50.0)
 
 
+def test_a_step_takes_longer_in_training_than_timed_alone() -> None:
+    timing = Timing(3, 1, "cpu", 1)
+    known = [row(run(task=timing), 0.6, step_seconds=0.2), row(run(), 50.0)]  # 2.5 times as long
+    wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
+    timed = row(run(task=timing, problem=wider), 3.0, step_seconds=1.0)
+    assert Prices(rows(*known, timed))(run(problem=wider)) == pytest.approx(100 * 2.5)
+
+
 def test_a_smaller_network_of_the_same_name_prices_nothing() -> None:
     smaller = dataclasses.replace(PROBLEM, network=use("mlp", width=16))
     assert Prices(rows(row(run(problem=smaller), 1.0)))(run()) is None
@@ -130,6 +138,14 @@ def test_looks_are_paid_for_where_rows_tell_their_price() -> None:
     assert Prices(rows(measured, row(run(FG), 90.0)))(run(FG)) == pytest.approx(98.0)
 
 
+def test_looks_at_a_network_that_nobody_looked_at_cost_as_many_steps_as_elsewhere() -> None:
+    wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
+    known = row(run(), 50.0, wall_seconds=58.0)  # a look takes as long as four steps
+    stepped = row(run(problem=wider), 500.0)
+    prices = Prices(rows(known, stepped))
+    assert prices(run(problem=wider)) == pytest.approx(500.0 + 4 * 4 * 5.0)
+
+
 # Searches
 
 
@@ -149,10 +165,15 @@ def test_trials_of_a_new_search_cost_what_those_of_its_estimator_did() -> None:
     assert Prices(rows(*found, *own))(new) == pytest.approx(70.0)
 
 
-def test_a_longer_search_pays_for_the_same_share_of_its_budget() -> None:
-    found = [row(trial(0), 50.0), row(trial(1), 0.0001, status="diverged", num_steps=1)]
+def test_a_longer_search_loses_no_more_to_trials_that_diverge_at_once() -> None:
+    found = [row(trial(0), 50.0), row(trial(1), 2.0, status="diverged", num_steps=1)]
     longer = dataclasses.replace(trial(0), task=Training(500, evaluate_every=500))
-    assert Prices(rows(*found))(longer) == pytest.approx(5 * 25.0, rel=1e-3)
+    assert Prices(rows(*found))(longer) == pytest.approx((250.0 + 2.0) / 2)
+
+
+def test_where_every_trial_diverged_so_may_the_next() -> None:
+    found = [row(trial(n), 2.0 + n, status="diverged", num_steps=1) for n in range(2)]
+    assert Prices(rows(*found))(trial(2)) == pytest.approx(2.5)
 
 
 def test_without_any_trial_a_whole_run_is_the_price() -> None:
