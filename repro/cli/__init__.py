@@ -1,6 +1,6 @@
 """The command line: one verb a stage, teaching help, one clear line for anything a user can cause.
 
-Exit status: 0 done, 1 a check failed, 2 bad usage, 3 stopped early with everything finished so far kept.
+Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early with everything finished so far kept.
 """
 
 from __future__ import annotations
@@ -119,16 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     run = verb(
         "run",
         runs.run,
-        "Run what a study declares and neither the store nor the published rows have; running it "
-        "again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
+        "Run what a study declares and neither the store nor the published rows have, cheapest verdict "
+        "first; running it again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
         "optuna-dashboard.",
         epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
     )
     _choose_runs(run)
     run.add_argument("--time-limit", type=_duration, metavar="TIME",
-                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3)")  # fmt: skip
+                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
+                     "run that would not end in time")  # fmt: skip
     status = verb(
-        "status", runs.show_status, "Say what is done, what is missing, and what it would cost."
+        "status",
+        runs.show_status,
+        "Say what is done, what is missing, what it would cost, and in which order it would run.",
     )
     _choose_runs(status)
     status.add_argument("--device-name", default="", metavar="NAME",
