@@ -3,8 +3,9 @@
 A check holds if the whole interval of what was measured lies within what the claim says, fails if the
 interval lies outside it, and is undecided if it reaches across. A claim all of whose checks hold is
 `reproduced`; if none holds and at least one fails it is `not reproduced`; if some hold it is `partly`.
-Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. There is no verdict
-without rows behind it, and each verdict names them.
+Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. A check that holds only
+provided that another does, such as that a baseline has learned anything, is undecided where that one does
+not hold. There is no verdict without rows behind it, and each verdict names them.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Finding:
         check: The check.
         outcome: Whether it holds.
         measurement: The measured quantity and its rows; `None` where nothing was run.
-        reason: Why nothing was measured.
+        reason: Why nothing was measured, or why what was measured decides nothing.
     """
 
     check: Check
@@ -138,6 +139,11 @@ def _find(study: Study, check: Check, results: Results) -> Finding:
         measurement = MEASURES[name](results, **{"study": study.name, **options})
     except EmptySelectionError as error:
         return Finding(check, "not run", None, str(error))
+    if check.provided is not None:
+        condition = _find(study, check.provided, results)
+        if condition.outcome != "holds":
+            reason = f"decides nothing: {describe(condition)}"
+            return Finding(check, "undecided", measurement, reason)
     return Finding(check, compare(measurement.interval, check.expect), measurement)
 
 
@@ -171,7 +177,9 @@ def _verdict(claim: Claim, findings: Sequence[Finding]) -> tuple[Verdict, str]:
         return "partly", ""
     if "fails" in outcomes:
         return "not reproduced", ""
-    return "not tested", "every interval reaches across the edge of what the claim says"
+    reasons = [finding.reason for finding in findings if finding.reason]
+    across = "every interval reaches across the edge of what the claim says"
+    return "not tested", reasons[0] if reasons else across
 
 
 def describe(finding: Finding) -> str:

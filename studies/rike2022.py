@@ -345,8 +345,17 @@ def tuned_ratio(
         "paired_ratio", experiment=f"tuned-{label}-{optimizer.lower()}", metric=metric,
         a=name(a, optimizer), b=name(b, optimizer),
     )  # fmt: skip
+    learned = Check(
+        f"{label.upper()} {optimizer} test loss, {BP}",
+        use("final_metric", experiment=f"tuned-{label}-{optimizer.lower()}",
+            method=name(BP, optimizer), metric="test_loss"),
+        Expectation(high=2.2),  # chance is 2.303 nats
+    )  # fmt: skip
     return Check(
-        f"{label.upper()} {optimizer} {metric.replace('_', ' ')}, {a} over {b}", measure, expect
+        f"{label.upper()} {optimizer} {metric.replace('_', ' ')}, {a} over {b}",
+        measure,
+        expect,
+        provided=learned,
     )
 
 

@@ -1,5 +1,6 @@
 """Verdicts follow from rows: each outcome, each verdict, and nothing without rows."""
 
+import dataclasses
 import json
 import math
 
@@ -52,6 +53,27 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def check(low: float, high: float) -> Check:
     return Check("a ratio", use("fixed", low=low, high=high), Expectation(high=1.0), 0.5)
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize(
+    ("condition", "verdict", "reason"),
+    [
+        (check(0.1, 0.2), "not reproduced", ""),
+        (check(2.0, 3.0), "not tested", "decides nothing: a ratio: 2.5 [2, 3] n=5 published 0.5"),
+        (check(0.5, 1.5), "not tested", "decides nothing: a ratio: 1 [0.5, 1.5] n=5 published 0.5"),
+        (check(1.0, 0.0), "not tested", "decides nothing: a ratio: not run"),
+    ],
+)
+def test_a_check_decides_nothing_where_its_condition_does_not_hold(
+    condition: Check, verdict: str, reason: str
+) -> None:
+    conditional = dataclasses.replace(check(2.0, 3.0), provided=condition)
+    (judgement,) = claims.judge(study_of(conditional), NO_ROWS)
+    assert (judgement.verdict, judgement.reason) == (verdict, reason)
+    assert judgement.findings[0].measurement is not None  # measured it was
+    (beside,) = claims.judge(study_of(conditional, check(0.1, 0.2)), NO_ROWS)
+    assert beside.verdict == "partly"
 
 
 HOLDS, FAILS, ACROSS, MISSING = check(0.1, 0.2), check(2.0, 3.0), check(0.5, 1.5), check(1.0, 0.0)

@@ -224,6 +224,7 @@ class Check:
         expect: What the claim says of it.
         published: The published value, if the paper has one.
         unit: Unit of the quantity, empty for pure numbers.
+        provided: What must hold for this to decide anything, e.g. that the baseline learned at all.
     """
 
     label: str
@@ -231,6 +232,7 @@ class Check:
     expect: Expectation
     published: float | None = None
     unit: str = ""
+    provided: Check | None = None
 
 
 @dataclasses.dataclass(frozen=True)
