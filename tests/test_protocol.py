@@ -763,3 +763,12 @@ def test_text_is_strict_json() -> None:
 def test_a_single_name_need_not_be_in_a_list() -> None:
     assert expand(STUDY, "full", only="first") == expand(STUDY, "full", only=["first"])
     assert expand(STUDY, "full", methods="back") == expand(STUDY, "full", methods=["back"])
+
+
+def test_a_wrong_name_among_many_is_answered_with_the_closest() -> None:
+    names = [f"tuned-{n}" for n in range(40)] + ["nn-sgd"]
+    with pytest.raises(ValueError, match=r"^Unknown experiment 'nn-sdg'\. Choose from: ") as caught:
+        choose(names, ["nn-sdg"], "experiment")
+    said = str(caught.value)
+    assert "Choose from: nn-sgd, " in said
+    assert said.endswith(", ... (`repro list` shows all 41).")

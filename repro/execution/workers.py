@@ -108,17 +108,12 @@ def _initialise(messages: Any, asked_to_stop: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the coordinator decides
     import torch
 
+    from repro.environment import end_with_parent
+
     torch.set_num_threads(1)
-    for end in (_follow_parent, _follow_stop):
+    # a coordinator that was killed cannot say so
+    for end in (end_with_parent, _follow_stop):
         threading.Thread(target=end, daemon=True).start()
-
-
-def _follow_parent() -> None:
-    # a coordinator that was killed cannot say so; without it, nobody reads what we do
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _follow_stop() -> None:

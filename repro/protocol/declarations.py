@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterable
 
@@ -301,7 +302,9 @@ def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str,
     )
     for name in asked:
         if name not in known:
-            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(known)}.")
+            few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
+            more = "" if few is known else f", ... (`repro list` shows all {len(known)})"
+            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(few)}{more}.")
     return tuple(name for name in known if not asked or name in asked)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from repro.environment import exact_products, synchronize
+from repro.environment import end_with_parent, exact_products, synchronize
 from repro.protocol import RunSpec, Timing
 from repro.timing.steps import Step, build
 from repro.training import Interrupted
@@ -144,7 +143,7 @@ def _keep_up(
     specs: tuple[RunSpec, ...], device: torch.device, barrier: Any, connection: Connection
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
-    threading.Thread(target=_follow_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     done = False
     try:
         task = specs[0].task
@@ -158,11 +157,3 @@ def _keep_up(
     finally:
         if not done:
             barrier.abort()
-
-
-def _follow_parent() -> None:
-    # a first process that was killed cannot say so
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
