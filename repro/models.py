@@ -243,8 +243,10 @@ def cnn(
     )
 
 
-def vgg(image: Shape, num_classes: int, channels: int = 64, width: int = 4096) -> Network:
-    """Return three pairs of 3 x 3 convolutions, channels doubling, pooled, and two linear layers.
+def vgg(
+    image: Shape, num_classes: int, channels: int = 64, width: int = 4096, pairs: int = 3
+) -> Network:
+    """Return pairs of 3 x 3 convolutions, channels doubling, pooled, and two linear layers.
 
     The CIFAR-10 network of Rike & Førland (2022, Section III): padding 1, ReLU after every convolution,
     max-pooling after every pair.
@@ -252,27 +254,32 @@ def vgg(image: Shape, num_classes: int, channels: int = 64, width: int = 4096) -
     Args:
         image: Channels, height, width.
         num_classes: Logits.
-        channels: Channels of the first pair; the second has twice, the third four times as many.
+        channels: Channels of the first pair; every next one has twice as many.
         width: Units of the first linear layer.
+        pairs: Pairs of convolutions, three in the paper.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: If nothing is left of the images after the poolings.
+        ValueError: If there is no pair, or nothing is left of the images after the poolings.
     """
+    if pairs < 1:
+        raise ValueError(f"Expected one pair of convolutions or more, found {pairs}.")
     inputs, *size = image
-    side = [pixels // 8 for pixels in size]
+    smallest = 2**pairs
+    side = [pixels // smallest for pixels in size]
     if min(side) < 1:
         raise ValueError(
-            f"Images of {size[0]} x {size[1]} are too small for three poolings. Use 8 x 8 or more."
+            f"Images of {size[0]} x {size[1]} are too small for {pairs} poolings. "
+            f"Use {smallest} x {smallest} or more."
         )
-    sizes = [inputs, channels, channels, *[2 * channels] * 2, *[4 * channels] * 2]
+    sizes = [inputs, *(channels * 2**pair for pair in range(pairs) for _ in range(2))]
     convolutions = [
         Convolution(a, b, 3, 1, pool=index % 2 == 1)
         for index, (a, b) in enumerate(itertools.pairwise(sizes))
     ]
-    features = 4 * channels * math.prod(side)
+    features = sizes[-1] * math.prod(side)
     return Network(
         (
             *convolutions,

@@ -108,7 +108,9 @@ def cnn(
     return nn.Sequential(*pair(inputs), *pair(channels), *head)
 
 
-def vgg(inputs: int, features: int, num_classes: int, channels: int, width: int) -> nn.Sequential:
+def vgg(
+    inputs: int, features: int, num_classes: int, channels: int, width: int, pairs: int = 3
+) -> nn.Sequential:
     """Return the CIFAR-10 network of Rike & Førland (2022, Section III)."""
 
     def pair(inputs: int, outputs: int) -> list[nn.Module]:
@@ -116,13 +118,10 @@ def vgg(inputs: int, features: int, num_classes: int, channels: int, width: int)
         second = nn.Conv2d(outputs, outputs, 3, padding=1)
         return [first, nn.ReLU(), second, nn.ReLU(), nn.MaxPool2d(2)]
 
-    pairs = [
-        *pair(inputs, channels),
-        *pair(channels, 2 * channels),
-        *pair(2 * channels, 4 * channels),
-    ]
+    sizes = [inputs, *(channels * 2**index for index in range(pairs))]
+    convolutions = [layer for sides in pairwise(sizes) for layer in pair(*sides)]
     head = [nn.Flatten(), nn.Linear(features, width), nn.ReLU(), nn.Linear(width, num_classes)]
-    return nn.Sequential(*pairs, *head)
+    return nn.Sequential(*convolutions, *head)
 
 
 def laid_out_like(parameter: Tensor, leaf: Tensor) -> Tensor:

@@ -46,6 +46,9 @@ EQUIVALENT = {
         {"channels": 3, "width": 7}, (2, 16, 18), references.cnn(2, 3, 10, 3, 0, width=7)
     ),
     "vgg": ({"channels": 2, "width": 5}, (3, 16, 8), references.vgg(3, 16, 10, 2, 5)),
+    "vgg of two pairs": (
+        {"channels": 2, "width": 5, "pairs": 2}, (3, 16, 8), references.vgg(3, 32, 10, 2, 5, 2)
+    ),
 }  # fmt: skip
 
 
@@ -186,3 +189,9 @@ def test_bad_networks() -> None:
         ValueError, match=r"Images of 8 x 8 are too small .* with padding 0. Use `padding=1`."
     ):
         build("cnn", (1, 8, 8), 10)
+    with pytest.raises(
+        ValueError, match=r"Images of 8 x 6 are too small for 3 poolings. Use 8 x 8 or more."
+    ):
+        build("vgg", (3, 8, 6), 10)
+    with pytest.raises(ValueError, match=r"Expected one pair of convolutions or more, found 0."):
+        build("vgg", (3, 8, 8), 10, pairs=0)
