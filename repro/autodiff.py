@@ -15,9 +15,10 @@ from typing import Any, TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, fx
 from torch.autograd import forward_ad
 from torch.func import jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 Params: TypeAlias = Tensor | dict[str, Tensor]
 Objective: TypeAlias = Callable[[Params], Tensor]
@@ -36,6 +37,79 @@ def like(params: Params, tensors: Sequence[Tensor]) -> Params:
     return dict(zip(params, tensors, strict=True))
 
 
+CACHED = 2**17
+"""Numbers a recorded sweep carries from operation to operation at once: what a core's cache holds."""
+
+
+class Recorded:
+    """An objective that does the same operations whatever its argument: differentiated once, then replayed.
+
+    For a formula of a few operations PyTorch's bookkeeping of derivatives takes ten times longer than the
+    arithmetic. Here the arithmetic of a sweep is written down at its first call with some shapes, and later
+    calls do that and nothing else: the same operations in the same order, so the same numbers. On CUDA the
+    whole training step is recorded instead (`repro.engine`).
+    """
+
+    def __init__(self, objective: Callable[[Tensor], Tensor]) -> None:
+        """Take the objective.
+
+        Args:
+            objective: Maps `(R, ...)` to values `(R,)`, without looking at values to decide what to do.
+        """
+        self.objective = objective
+        self._programs: dict[object, Callable[..., tuple[Tensor, Tensor]]] = {}
+
+    def __call__(self, params: Params) -> Tensor:
+        """Evaluate the objective."""
+        assert isinstance(params, Tensor)
+        return self.objective(params)
+
+    def replay(
+        self, name: object, sweep: Callable[..., tuple[Tensor, Params]], *arguments: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return what a sweep through the objective returns.
+
+        Args:
+            name: Names the sweep.
+            sweep: Takes the arguments to a value and derivatives.
+            *arguments: Tensors on the CPU.
+
+        Returns:
+            The value and the derivatives.
+        """
+        kind = (name, *((a.shape, a.stride(), a.dtype) for a in arguments))
+        if kind not in self._programs:
+            traced = make_fx(sweep)(*(argument.detach() for argument in arguments))
+            self._programs[kind] = _simplified(traced)
+        with torch.no_grad():
+            return self._programs[kind](*arguments)
+
+
+def _simplified(program: fx.GraphModule) -> fx.GraphModule:
+    """Return a recorded sweep without the operations that change nothing."""
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node):
+            continue
+        before, after = source.meta.get("tensor_meta"), node.meta.get("tensor_meta")
+        same = before and after and before.shape == after.shape and before.dtype == after.dtype
+        idle = (
+            node.target in (aten.alias.default, aten.detach.default)
+            or (node.target == aten.pow.Tensor_Scalar and node.args[1] == 1)
+            or (node.target in (aten.expand.default, aten._to_copy.default) and same)
+        )
+        if idle:
+            node.replace_all_uses_with(source)
+    program.graph.eliminate_dead_code()
+    program.recompile()
+    return program
+
+
+def _on_cpu(params: Params) -> bool:
+    return leaves(params)[0].device.type == "cpu"
+
+
 def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Params]:
     """Evaluate a stacked objective and its gradient by reverse mode.
 
@@ -46,6 +120,12 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
     Returns:
         Values `(R,)` and the gradients in the structure of `params`.
     """
+    if isinstance(objective, Recorded) and _on_cpu(params):
+
+        def backward(point: Tensor) -> tuple[Tensor, Params]:
+            return value_and_gradient(objective.objective, point)
+
+        return objective.replay("reverse", backward, *leaves(params))
     inputs = [leaf.detach().requires_grad_() for leaf in leaves(params)]
     with torch.enable_grad():
         value = objective(like(params, inputs))
@@ -68,6 +148,23 @@ def value_and_directional_derivatives(
     Returns:
         Values `(R,)` and directional derivatives `(k, R)`.
     """
+    if isinstance(objective, Recorded) and _on_cpu(params):
+
+        def forward(point: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+            return value_and_directional_derivatives(
+                objective.objective, point, directions, chunk_size=chunk_size
+            )
+
+        ((point,), (directions,)) = leaves(params), leaves(tangents)
+        size = max(1, CACHED // directions[:, 0].numel())
+        parts = [
+            objective.replay(("forward", chunk_size), forward, some, along)
+            for some, along in zip(point.split(size), directions.split(size, dim=1), strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        values, slopes = zip(*parts, strict=True)
+        return torch.cat(values), torch.cat(slopes, dim=1)
     points, directions = leaves(params), leaves(tangents)
     with torch.no_grad():
         if directions[0].shape[0] == 1:

@@ -28,6 +28,39 @@ Rates = Callable[[Tensor | int], Tensor]
 Advance = Callable[[Tensor, Tensor | int], Tensor]
 
 
+class Patience:
+    """Lets replicas stand still once their loss has not fallen from step to step for some steps in a row.
+
+    The rule of Flügel et al. (2024): a loss is compared with the one before, not with the lowest. It counts
+    on the device; a replica that stands still has the same loss from then on, so it never moves again.
+    """
+
+    def __init__(self, limit: int, like: Tensor) -> None:
+        """Start counting.
+
+        Args:
+            limit: Steps in a row without a fall.
+            like: Losses `(R,)`.
+        """
+        self.limit = limit
+        self.taken = torch.zeros_like(like, dtype=torch.int64)
+        """Updates made by each replica, `(R,)`."""
+        self._previous = torch.full_like(like, torch.inf)
+        self._waited = torch.zeros_like(self.taken)
+
+    def __call__(self, losses: Tensor, rates: Tensor) -> Tensor:
+        """Count a step's losses `(R,)` and return its rates, zero for replicas that stand still."""
+        self._waited.add_(1).mul_(losses >= self._previous)
+        self._previous.copy_(losses)
+        moving = self._waited < self.limit
+        self.taken.add_(moving)
+        return rates * moving
+
+    def standing(self) -> Tensor:
+        """Return which replicas stand still, `(R,)`."""
+        return self._waited >= self.limit
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
     """One training step of `R` stacked replicas, in place.
@@ -40,6 +73,7 @@ class Step:
         params: Leaves `(R, ...)`; changed by every step.
         state: Of the optimizer; changed by every step.
         generators: Sources of the tangents, one a replica.
+        patience: When replicas stop, if they do before the end.
     """
 
     problem: BuiltProblem
@@ -49,6 +83,7 @@ class Step:
     params: Params
     state: State
     generators: Sequence[torch.Generator]
+    patience: Patience | None = None
 
     def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
         """Take the step.
@@ -61,7 +96,10 @@ class Step:
             The losses `(R,)` before the update.
         """
         estimate = self.estimator(self.problem.objective(rows), self.params, self.generators)
-        self.optimizer.update(estimate.gradient, self.state, self.params, self.rates(step))
+        rates = self.rates(step)
+        if self.patience is not None:
+            rates = self.patience(estimate.value, rates)
+        self.optimizer.update(estimate.gradient, self.state, self.params, rates)
         return estimate.value
 
 
@@ -156,7 +194,7 @@ def record(
         the value there.
     """
     graph = torch.cuda.CUDAGraph()
-    for generator in generators:
+    for generator in dict.fromkeys(generators):
         graph.register_generator_state(generator)
     with torch.cuda.graph(graph):
         value = function()

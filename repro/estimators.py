@@ -106,9 +106,9 @@ class ForwardGradient:
     Attributes:
         num_tangents: `k`, the directions drawn for one estimate.
         aggregation: `sum`, `mean` or `orthogonal_projection`.
-        tangents: Distribution of the tangents: `normal`, `rademacher`, `sphere` or `angle`.
-        angle: Degrees between the first tangent and each other, in (0, 180); for `angle` tangents alone,
-            whose mean is no unbiased estimate.
+        tangents: Distribution of the tangents: `normal`, `rademacher`, `sphere`, `unit` or `angle`; of the
+            last two, of length one, the mean is no unbiased estimate.
+        angle: Degrees between the first tangent and each other, in (0, 180); for `angle` tangents alone.
         perturb: What the tangents live on: `weights`.
         mode: `forward` takes derivatives in forward mode; `simulated` takes the same tangents against a
             backpropagated gradient, which gives the same numbers at the cost of a backward pass.
@@ -119,7 +119,7 @@ class ForwardGradient:
 
     num_tangents: int = 1
     aggregation: Literal["sum", "mean", "orthogonal_projection"] = "mean"
-    tangents: Literal["normal", "rademacher", "sphere", "angle"] = "normal"
+    tangents: Literal["normal", "rademacher", "sphere", "unit", "angle"] = "normal"
     perturb: Literal["weights"] = "weights"
     mode: Literal["forward", "simulated"] = "forward"
     clip: float | None = None
@@ -197,7 +197,8 @@ class ForwardGradient:
         clipped = slopes if self.clip is None else slopes.clamp(-self.clip, self.clip)
         if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
             # sum and mean of one: scale the drawn buffer where it lies, d fresh floats a step saved
-            gradient = flat.squeeze(1).mul_(clipped.mT)
+            only = flat.squeeze(1)
+            gradient = only.mul_(clipped.mT) if len(only) == replicas else only * clipped.mT
         else:
             gradient = aggregations.AGGREGATIONS[self.aggregation](flat, clipped.mT)
         return Estimate(value, _unflatten(gradient, params), slopes, self.cost)
@@ -207,25 +208,30 @@ class ForwardGradient:
 
         Args:
             params: Stacked parameters, leaves `(R, ...)`.
-            generators: One a replica.
+            generators: One a replica; replicas that share a generator share its draws.
 
         Returns:
-            Tangents of shape `(R, k, d)`, flattened over the leaves in their order.
+            Tangents of shape `(R, k, d)`, flattened over the leaves in their order; `(1, k, d)` where all
+            replicas share them.
         """
         points = leaves(params)
         dimension = sum(point[0].numel() for point in points)
-        flat = points[0].new_empty(len(generators), self.num_tangents, dimension)
+        sources = list(dict.fromkeys(generators))
+        flat = points[0].new_empty(len(sources), self.num_tangents, dimension)
         fill = distributions.choose(self.tangents, self.angle)
-        for replica, generator in enumerate(generators):
-            fill(flat[replica], generator)
-        return flat
+        for draws, generator in zip(flat, sources, strict=True):
+            fill(draws, generator)
+        if len(sources) in (1, len(generators)):
+            return flat
+        return flat[[sources.index(generator) for generator in generators]]
 
     def _differentiate(
         self, objective: Objective, params: Params, flat: Tensor
     ) -> tuple[Tensor, Tensor]:
         if self.mode == "forward":
+            each = flat.expand(len(leaves(params)[0]), -1, -1)
             directions = like(
-                params, [leaf.movedim(1, 0) for leaf in leaves(_unflatten(flat, params))]
+                params, [leaf.movedim(1, 0) for leaf in leaves(_unflatten(each, params))]
             )
             return autodiff.value_and_directional_derivatives(
                 objective, params, directions, chunk_size=self.chunk_size

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import pandas as pd
 
 from repro.protocol import (
+    Approximation,
     Classification,
     ClosedForm,
     Problem,
@@ -152,8 +153,8 @@ class Prices:
                 return self._training(spec, spec.task, rows)
             case Timing():
                 return self._timing(spec, spec.task, rows)
-            case Sampling(num_draws=num):
-                sampled = [row for row in rows if isinstance(row.spec.task, Sampling)]
+            case Sampling(num_draws=num) | Approximation(num_draws=num):
+                sampled = [row for row in rows if isinstance(row.spec.task, type(spec.task))]
                 draw = _median(row.wall_seconds / row.steps for row in _alike(spec, sampled))
                 return None if draw is None else draw * num
 
@@ -232,7 +233,7 @@ def _row(row: pd.Series) -> _Row:
 def _size(problem: Problem) -> tuple[object, ...]:
     """Return what of a problem decides the cost of a step."""
     if isinstance(problem, ClosedForm):
-        return (problem.function, len(problem.start))
+        return (problem.function, problem.num_parameters)
     return (problem.dataset, problem.network, problem.batch_size)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 import pandas as pd
 
 from repro.protocol import (
+    Approximation,
     RunSpec,
     Sampling,
     Study,
@@ -59,6 +60,7 @@ METRICS = {
     "score": "float64",  # what a search would minimise; finite also for diverged runs
     "diverged_step": "float64",
     "value": "float64",
+    "best_value": "float64",  # lowest of all steps
     "train_loss": "float64",  # nats, mean over the last mini-batch
     "validation_loss": "float64",  # nats, mean over the split
     "validation_accuracy": "float64",  # fraction
@@ -99,7 +101,7 @@ RUN_COLUMNS = {
     **ENVIRONMENT,
     "spec": "str",
 }
-LATER_COLUMNS = ("trial", "search", "test_last_batch_loss", "wall_seconds")
+LATER_COLUMNS = ("trial", "search", "test_last_batch_loss", "wall_seconds", "best_value")
 """Columns that older files of this schema lack; they read as missing."""
 CURVE_COLUMNS = {
     "key": "str",
@@ -379,7 +381,12 @@ def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     return sort_runs(runs), sort_curves(_typed(curves, CURVE_COLUMNS))
 
 
-_TASKS = {Training: "training", Timing: "timing", Sampling: "sampling"}
+_TASKS = {
+    Training: "training",
+    Timing: "timing",
+    Sampling: "sampling",
+    Approximation: "approximation",
+}
 
 
 def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Tangents: random directions with zero mean and, but for `angle`, second moment `E[v v^T] = I`.
+"""Tangents: random directions with zero mean and, but for `unit` and `angle`, second moment `E[v v^T] = I`.
 
 That moment is what makes a forward gradient `(nabla f . v) v` unbiased (Baydin et al. 2022, Theorem 1):
 `E[v v^T] nabla f = nabla f`. Each distribution fills a preallocated `(k, d)` tensor from one generator, so a
@@ -28,49 +28,63 @@ def rademacher_(out: Tensor, generator: torch.Generator) -> Tensor:
     return out.bernoulli_(0.5, generator=generator).mul_(2.0).sub_(1.0)
 
 
-def sphere_(out: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill with directions uniform on the sphere of radius `sqrt(d)`."""
-    out.normal_(generator=generator)
-    return out.mul_(math.sqrt(out.shape[-1]) / out.norm(dim=-1, keepdim=True))
+def on_sphere_(normals: Tensor) -> Tensor:
+    """Scale normals to directions uniform on the sphere of radius `sqrt(d)`."""
+    return normals.mul_(math.sqrt(normals.shape[-1]) / normals.norm(dim=-1, keepdim=True))
 
 
-def angle_(out: Tensor, generator: torch.Generator, degrees: float) -> Tensor:
-    """Fill with unit vectors at one angle to the first (Flügel et al. 2024, Section 4.3).
+def of_unit_length_(normals: Tensor) -> Tensor:
+    """Scale normals to length one (Flügel et al. 2024, Section 4.1, there called normalised)."""
+    return normals.div_(normals.norm(dim=-1, keepdim=True))
+
+
+def at_angle_(normals: Tensor, degrees: float) -> Tensor:
+    """Turn normals to unit vectors at one angle to the first (Flügel et al. 2024, Section 4.3).
 
     The first is uniform on the unit sphere; each other is uniform among the unit vectors at that angle to
     it. Their span is that of as many normal vectors, whatever the angle.
 
     Args:
-        out: Shape `(k, d)`, overwritten.
-        generator: Source of the draws.
+        normals: Shape `(..., k, d)`, overwritten.
         degrees: The angle, in (0, 180).
 
     Returns:
-        `out`.
+        The same tensor.
 
     Raises:
         ValueError: If there is no other direction to turn from: `d` is 1 and `k` above it.
     """
-    if out.shape[-1] == 1 and out.shape[-2] > 1:
+    if normals.shape[-1] == 1 and normals.shape[-2] > 1:
         raise ValueError("Tangents at an angle need at least 2 dimensions. Found 1.")
-    out.normal_(generator=generator)
-    out.div_(out.norm(dim=-1, keepdim=True))
-    first, others = out[:1], out[1:]
-    for _ in range(
-        2
-    ):  # once more: in few dimensions the rejection of float32 is not quite orthogonal
+    of_unit_length_(normals)
+    first, others = normals[..., :1, :], normals[..., 1:, :]
+    for _ in range(2):
+        # once more: in few dimensions the rejection of float32 is not quite orthogonal
         others.sub_((others @ first.mT) * first)
-        others.div_(others.norm(dim=-1, keepdim=True))
+        of_unit_length_(others)
     others.mul_(math.sin(math.radians(degrees))).add_(math.cos(math.radians(degrees)) * first)
-    return out
+    return normals
 
 
 Fill = Callable[[Tensor, torch.Generator], Tensor]
+Shape = Callable[[Tensor], Tensor]
+
+OF_NORMALS: dict[str, Shape] = {
+    "normal": lambda normals: normals,
+    "sphere": on_sphere_,
+    "unit": of_unit_length_,
+}
+"""How a distribution is made of normals, `(..., k, d)` in place: one draw serves them all."""
+
+
+def _of_normals(shape: Shape) -> Fill:
+    return lambda out, generator: shape(normal_(out, generator))
+
 
 DISTRIBUTIONS: dict[str, Fill] = {
     "normal": normal_,
     "rademacher": rademacher_,
-    "sphere": sphere_,
+    "sphere": _of_normals(on_sphere_),
 }
 """Those of second moment one, under which a forward gradient is unbiased."""
 
@@ -79,7 +93,7 @@ def choose(name: str, angle: float | None = None) -> Fill:
     """Return the distribution of that name.
 
     Args:
-        name: A key of `DISTRIBUTIONS`, or `angle`.
+        name: A key of `DISTRIBUTIONS` or of `OF_NORMALS`, or `angle`.
         angle: Degrees between the first tangent and each other, for `angle` alone.
 
     Returns:
@@ -88,13 +102,33 @@ def choose(name: str, angle: float | None = None) -> Fill:
     Raises:
         ValueError: If the name is unknown, or the angle missing, out of (0, 180) or given to another.
     """
-    names = (*DISTRIBUTIONS, "angle")
+    if name in DISTRIBUTIONS and angle is None:
+        return DISTRIBUTIONS[name]
+    return _of_normals(shape_of(name, angle))
+
+
+def shape_of(name: str, angle: float | None = None) -> Shape:
+    """Return how the distribution of that name is made of normals.
+
+    Args:
+        name: A key of `OF_NORMALS`, or `angle`.
+        angle: As of `choose`.
+
+    Returns:
+        A function that changes normals `(..., k, d)` in place.
+
+    Raises:
+        ValueError: As `choose`, and if the distribution is not made of normals.
+    """
+    names = tuple(dict.fromkeys((*DISTRIBUTIONS, *OF_NORMALS, "angle")))
     if name not in names:
         raise ValueError(f"`tangents` must be one of: {', '.join(names)}. Found {name!r}.")
+    if name != "angle" and angle is not None:
+        raise ValueError(f"`angle` belongs to the tangents 'angle'. Found tangents {name!r}.")
+    if name in OF_NORMALS:
+        return OF_NORMALS[name]
     if name != "angle":
-        if angle is not None:
-            raise ValueError(f"`angle` belongs to the tangents 'angle'. Found tangents {name!r}.")
-        return DISTRIBUTIONS[name]
+        raise ValueError(f"Expected tangents made of normals. Found {name!r}.")
     if angle is None or not 0.0 < angle < 180.0:
         raise ValueError(f"`angle` must be in (0, 180) degrees. Found {angle}.")
-    return functools.partial(angle_, degrees=angle)
+    return functools.partial(at_angle_, degrees=angle)

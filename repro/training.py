@@ -19,6 +19,7 @@ from torch import Tensor
 
 from repro import engine, estimators, optimizers, problems
 from repro.autodiff import Params, leaves
+from repro.engine import Patience
 from repro.environment import describe, now, synchronize
 from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training, derive_seed
@@ -133,8 +134,7 @@ def train(
     problem, params = start.problem, start.params
     log = _Log(len(specs), task)
 
-    def evaluate(step: int) -> None:
-        at_end = step == task.num_steps
+    def evaluate(step: int, *, at_end: bool) -> None:
         judged = start.optimizer.evaluated(params, start.state)
         if step % task.evaluate_every == 0 or at_end:
             metrics = problem.evaluate(judged, replicas, "validation")
@@ -144,13 +144,14 @@ def train(
             seen = problem.look_at_test(judged, replicas, step)
             log.note(step, {f"test_{name}": values for name, values in seen.items()})
 
-    evaluate(0)
+    evaluate(0, at_end=False)
     seconds = 0.0
     step = 0
     batches = problem.batches(replicas)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
-    while step < task.num_steps and not log.all_diverged():
+    ended = False
+    while not ended:
         steps = _steps_until_look(task, step)
         synchronize(device)
         started = time.perf_counter()
@@ -160,8 +161,10 @@ def train(
         seconds += time.perf_counter() - started
         step += steps
         log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
+        log.stop(start.patience)
         on_steps(steps)
-        evaluate(step)
+        ended = step == task.num_steps or log.all_ended()
+        evaluate(step, at_end=ended)
         if should_stop():
             raise Interrupted
 
@@ -176,8 +179,8 @@ def train(
     }
 
     def cost(index: int) -> dict[str, float | int]:
-        # a diverged run is charged for what it did, not for what its stack did after it
-        steps = log.diverged_at(index) or step
+        # a run that ended early is charged for what it did, not for what its stack did after it
+        steps = log.diverged_at(index) or log.stopped_at(index) or step
         of_a_step = start.estimator.cost
         return {
             "num_steps": steps,
@@ -207,15 +210,25 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
         options = {**options, "chunk_size": chunk_size}
     optimizer = optimizers.build(method.optimizer.name, **method.optimizer.options())
     params = problem.start([Replica(spec.role, spec.repetition) for spec in specs])
+    schedule = Schedule(method.schedule, specs, device)
+    assert isinstance(first.task, Training)
     return engine.Step(
         problem,
         estimators.build(method.estimator.name, **options),
         optimizer,
-        Schedule(method.schedule, specs, device),
+        schedule,
         params,
         optimizer.init(params),
-        [tangent_generator(spec, device) for spec in specs],
+        _generators(specs, device),
+        Patience(first.task.patience, schedule.rates) if first.task.patience else None,
     )
+
+
+def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Generator]:
+    """Return a generator a run; runs of one seed, such as the trials of a search, share it and its draws."""
+    seeds = [tangent_seed(spec) for spec in specs]
+    made = {seed: torch.Generator(device).manual_seed(seed) for seed in seeds}
+    return [made[seed] for seed in seeds]
 
 
 def _steps_until_look(task: Training, step: int) -> int:
@@ -225,9 +238,20 @@ def _steps_until_look(task: Training, step: int) -> int:
 
 
 def tangent_generator(spec: RunSpec, device: torch.device) -> torch.Generator:
-    """Return the generator of a run's tangents, from (problem, method, role, repetition)."""
-    seed = derive_seed("tangents", spec.problem.name, spec.method.name, spec.role, spec.repetition)
-    return torch.Generator(device).manual_seed(seed)
+    """Return the generator of a run's tangents."""
+    return torch.Generator(device).manual_seed(tangent_seed(spec))
+
+
+def tangent_seed(spec: RunSpec) -> int:
+    """Return the seed of a run's tangents, from (problem, method, role, repetition) if not as published."""
+    if spec.method.tangent_seed == "repetition":
+        return spec.repetition
+    if spec.method.tangent_seed != "identity":
+        raise ValueError(
+            "`tangent_seed` of a method must be `identity` or `repetition`. "
+            f"Found {spec.method.tangent_seed!r}."
+        )
+    return derive_seed("tangents", spec.problem.name, spec.method.name, spec.role, spec.repetition)
 
 
 class Schedule:
@@ -291,6 +315,8 @@ class _Log:
         self.metrics: dict[str, tuple[list[int], list[Tensor]]] = {}
         # step at which a replica's loss first left the permitted range, 0 for never
         self._diverged = [0] * num_replicas
+        # updates after which a replica stood still, 0 for never
+        self._stopped = [0] * num_replicas
         self._steps = 0
 
     def extend(self, losses: Tensor) -> None:
@@ -321,15 +347,32 @@ class _Log:
         """Return the step, counted from 1, whose loss was out of range, or 0."""
         return self._diverged[replica]
 
-    def all_diverged(self) -> bool:
+    def stop(self, patience: Patience | None) -> None:
+        """Take which replicas stand still."""
+        if patience is not None:
+            standing, taken = patience.standing().tolist(), patience.taken.tolist()
+            self._stopped = [n if still else 0 for n, still in zip(taken, standing, strict=True)]
+
+    def stopped_at(self, replica: int) -> int:
+        """Return the number of updates after which a replica stood still, or 0."""
+        return self._stopped[replica]
+
+    def all_ended(self) -> bool:
         """Whether no replica is left worth training."""
-        return all(self._diverged)
+        return all(map(max, self._diverged, self._stopped))
+
+    def lowest(self, replica: int) -> float:
+        """Return the lowest loss before any update."""
+        end = self._stopped[replica] or self._steps
+        return float(torch.cat(self.losses)[:end, replica].min())
 
     def curves(self, replica: int) -> tuple[Curve, ...]:
         """Return a replica's curves, up to its divergence."""
         end = self.diverged_at(replica) or self._steps + 1
+        stopped = 0 if self.diverged_at(replica) else self.stopped_at(replica)
+        end = min(end, stopped + 1) if stopped else end
         curves = []
-        if self.losses:
+        if self.losses and self.task.keep_losses:
             losses = torch.cat(self.losses)[:, replica].tolist()
             steps = tuple(range(min(len(losses), end - 1)))
             # the loss of step i is taken at the parameters before its update
@@ -340,6 +383,8 @@ class _Log:
                 for step, value in zip(taken, values, strict=True)
                 if step < end
             ]
+            if stopped and points[-1][0] < stopped:
+                points.append((stopped, float(values[-1][replica])))  # it did not move since
             split, metric = _split_of(name)
             curves.append(
                 Curve(split, metric, tuple(s for s, _ in points), tuple(v for _, v in points))
@@ -388,6 +433,8 @@ def _final(
             rows.append({"score": limit, "diverged_step": float(step)})
         else:
             row = {name: float(values[index]) for name, values in finals.items()}
+            if "value" in row:
+                row["best_value"] = min(row["value"], log.lowest(index))
             rows.append({**row, "score": min(float(score[index]), limit)})
     return rows
 

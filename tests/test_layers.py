@@ -45,6 +45,7 @@ ORDER = (
     "engine",
     "training",
     "sampling",
+    "approximation",
     "limits",
     "plain",
     "timing",

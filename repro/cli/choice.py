@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import studies
 from repro.cli.shared import words
-from repro.protocol import Comparison, RunSpec, Study, choose, comparisons, expand
+from repro.protocol import Comparison, RunSpec, Study, choose, comparisons, expand, spread
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ def read_choice(options: argparse.Namespace) -> Choice:
     chosen = tuple(studies.get(name) for name in names)
     filters = {
         "arm": words(options.arm),
-        "experiment": words(options.only),
+        "experiment": spread(
+            (n for study in chosen for n in _names(study)["experiment"]), words(options.only)
+        ),
         "method": words(options.method),
     }
     whose = "any study" if options.study == "all" else options.study

@@ -11,11 +11,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from repro.protocol import ClosedForm, RunSpec, Sampling, Task, Timing, Training
+from repro.protocol import (
+    Approximation,
+    ClosedForm,
+    RunSpec,
+    Sampling,
+    Task,
+    Timing,
+    Training,
+)
 from repro.results import Record, Store
 
 STACKED_REPLICAS = {"cpu": 16, "cuda": 32}
-"""Largest group trained together where stacking pays, by device."""
+"""Largest group of networks trained together where stacking pays, by device."""
+STACKED_FORMULAS = 64
+"""Largest group of runs of a closed form; a step of one is mostly overhead."""
 STACKED_NETWORKS = {
     # larger networks gain nothing from stacking on a CPU, and lose the cache: one run at a time
     "cpu": ("logistic_regression",),
@@ -42,6 +52,7 @@ def form_groups(specs: Sequence[RunSpec], device: str = "cpu") -> list[Group]:
         Timing runs grouped by comparison; training runs stacked where that pays; others alone.
     """
     # imports torch: only the process that runs needs it
+    from repro.approximation import approximation_group
     from repro.timing import timing_group
     from repro.training import replica_group
 
@@ -49,6 +60,8 @@ def form_groups(specs: Sequence[RunSpec], device: str = "cpu") -> list[Group]:
     for index, spec in enumerate(specs):
         if isinstance(spec.task, Timing):
             identity: object = timing_group(spec)
+        elif isinstance(spec.task, Approximation):
+            identity = approximation_group(spec)
         elif _stacks(spec, device):
             identity = replica_group(spec)
         else:
@@ -72,7 +85,9 @@ def _stacks(spec: RunSpec, device: str) -> bool:
 
 
 def _group_size(spec: RunSpec, device: str) -> int:
-    return 10_000 if isinstance(spec.task, Timing) else STACKED_REPLICAS[device]
+    if isinstance(spec.task, (Timing, Approximation)):
+        return 10_000
+    return STACKED_FORMULAS if isinstance(spec.problem, ClosedForm) else STACKED_REPLICAS[device]
 
 
 def is_timing(group: Group) -> bool:
@@ -83,7 +98,7 @@ def is_timing(group: Group) -> bool:
 def num_steps(group: Group) -> int:
     """Return how many steps a group reports in all."""
     task = group[0].task
-    if isinstance(task, Sampling):
+    if isinstance(task, (Sampling, Approximation)):
         return task.num_draws * len(group)
     return task.num_steps + (task.num_warmup if isinstance(task, Timing) else 0)
 
@@ -124,6 +139,7 @@ def run_group(
     """
     import torch
 
+    from repro.approximation import approximate
     from repro.environment import exact_products
     from repro.sampling import sample
     from repro.timing import measure
@@ -133,6 +149,7 @@ def run_group(
         Training: train_within_memory,
         Timing: measure,
         Sampling: sample,
+        Approximation: approximate,
     }
     exact_products()
     started = time.perf_counter()

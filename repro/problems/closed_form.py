@@ -1,4 +1,8 @@
-"""Functions with a formula, as stacked objectives `(R, d) -> (R,)`."""
+"""Functions with a formula, as stacked objectives `(R, d) -> (R,)`.
+
+A function sums over the last dimension and does the same operations whatever the point, so its derivatives
+are recorded once and replayed (`repro.autodiff.Recorded`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import torch
 from torch import Tensor
 
 from repro import protocol
-from repro.autodiff import Objective, Params
+from repro.autodiff import Objective, Params, Recorded
 from repro.protocol import Replica
 
 
@@ -21,6 +25,11 @@ def beale(params: Tensor) -> Tensor:
         + (2.25 - x + x * y.square()).square()
         + (2.625 - x + x * y**3).square()
     )
+
+
+def coordinate_sum(params: Tensor) -> Tensor:
+    """Return the sum of the coordinates: its gradient is one in every direction, everywhere."""
+    return params.sum(-1)
 
 
 def sphere(params: Tensor) -> Tensor:
@@ -51,6 +60,7 @@ def rosenbrock(params: Tensor) -> Tensor:
 
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "beale": beale,
+    "coordinate_sum": coordinate_sum,
     "rosenbrock": rosenbrock,
     "sphere": sphere,
     "styblinski_tang": styblinski_tang,
@@ -73,14 +83,22 @@ class ClosedFormProblem:
             dtype: Floating-point type.
 
         Raises:
-            ValueError: If the function is unknown.
+            ValueError: If the function is unknown, or the start does not fit the dimension.
         """
         if declared.function not in FUNCTIONS:
             raise ValueError(
                 f"Unknown function {declared.function!r}. Choose from: {', '.join(FUNCTIONS)}."
             )
+        if not 1 <= len(declared.start) <= declared.num_parameters:
+            raise ValueError(
+                "A start needs at least one coordinate, and no more than dimensions. "
+                f"Found {len(declared.start)} coordinates and dimension {declared.num_parameters}."
+            )
         self.function = FUNCTIONS[declared.function]
-        self._start = torch.tensor(declared.start, device=device, dtype=dtype)
+        self._objective = Recorded(self._evaluate)
+        given = torch.tensor(declared.start, device=device, dtype=dtype)
+        repeated = given[-1:].expand(declared.num_parameters - len(given))
+        self._start = torch.cat([given, repeated])
 
     def start(self, replicas: Sequence[Replica]) -> Params:
         """Return the start, `(R, d)`."""
@@ -95,7 +113,7 @@ class ClosedFormProblem:
     def objective(self, rows: Tensor) -> Objective:
         """Return the function, from `(R, d)` to values `(R,)`, whatever the mini-batch."""
         del rows
-        return self._evaluate
+        return self._objective
 
     def _evaluate(self, params: Params) -> Tensor:
         assert isinstance(params, Tensor)

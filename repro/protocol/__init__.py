@@ -25,10 +25,12 @@ from repro.protocol.declarations import (
     choose,
     comparisons,
     expand,
+    spread,
 )
 from repro.protocol.runs import (
     PROTOCOL_VERSION,
     SCALES,
+    Approximation,
     Classification,
     ClosedForm,
     Component,
@@ -55,6 +57,7 @@ from repro.protocol.runs import (
 __all__ = [
     "PROTOCOL_VERSION",
     "SCALES",
+    "Approximation",
     "Check",
     "Claim",
     "Classification",
@@ -89,5 +92,6 @@ __all__ = [
     "expand",
     "parse_run",
     "settings",
+    "spread",
     "use",
 ]

@@ -308,6 +308,23 @@ def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str,
     return tuple(name for name in known if not asked or name in asked)
 
 
+def spread(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the wanted names, with the first words of a family of names replaced by its members.
+
+    Args:
+        names: The names that exist, such as `run-time-mlp` and `run-time-cnn`.
+        wanted: Names, or first words such as `run-time`.
+
+    Returns:
+        The names; what neither is a name nor begins one stays, for `choose` to refuse.
+    """
+    known, asked = tuple(names), (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    families = {
+        word: tuple(name for name in known if name.startswith(f"{word}-")) for word in asked
+    }
+    return tuple(n for word in asked for n in (word not in known and families[word]) or (word,))
+
+
 @dataclasses.dataclass(frozen=True)
 class Comparison:
     """A searched experiment of a study at one scale: all its methods under one `Search`.
@@ -464,7 +481,8 @@ def _kept(
     """Return the experiments that two filters leave: those at given settings, and those searched."""
     (scale,) = choose(SCALES, (scale,), "scale")  # type: ignore[assignment]
     kept_arms = choose((e.arm for e in study.experiments), arms, f"arm of {study.name}")
-    names = choose((e.name for e in study.experiments), only, f"experiment of {study.name}")
+    every = [experiment.name for experiment in study.experiments]
+    names = choose(every, spread(every, only), f"experiment of {study.name}")
     kept = [e for e in study.experiments if e.arm in kept_arms and e.name in names]
     if not kept:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -69,12 +70,19 @@ class ClosedForm:
     Attributes:
         name: Identity of the problem; seeds derive from it, so variants that share it are paired.
         function: Name in `repro.problems.closed_form.FUNCTIONS`.
-        start: Coordinates of the first iterate; its length is the dimension `d`.
+        start: Coordinates of the first iterate.
+        dimension: `d`, to which the last coordinate of the start is repeated; that many by default.
     """
 
     name: str
     function: str
     start: tuple[float, ...]
+    dimension: int | None = dataclasses.field(default=None, metadata=_LATER)
+
+    @property
+    def num_parameters(self) -> int:
+        """The dimension `d`."""
+        return len(self.start) if self.dimension is None else self.dimension
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +123,8 @@ class Method:
         optimizer: Name and settings of an update rule.
         schedule: How the learning rate decays with the step: `constant`, `exponential` or `hyperbolic`.
         loss: Training loss, where a published method had its own; the problem's where `None`.
+        tangent_seed: `identity`, or `repetition` to seed the tangents with the repetition's number alone, as a
+            published method did.
     """
 
     name: str
@@ -122,6 +132,7 @@ class Method:
     optimizer: Component
     schedule: str = "constant"
     loss: str | None = dataclasses.field(default=None, metadata=_LATER)
+    tangent_seed: str = dataclasses.field(default="identity", metadata=_LATER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +146,9 @@ class Training:
         precision: Floating-point type of parameters and data.
         test_every: Steps between two looks at the test split, for papers that looked; 0 for none before
             the end.
+        patience: Steps in a row without a lower training loss than the step before, after which a run
+            stands still; 0 for none.
+        keep_losses: Whether the training loss of every step becomes a curve.
     """
 
     num_steps: int
@@ -142,9 +156,13 @@ class Training:
     loss_limit: float = 1e3
     precision: str = "float32"
     test_every: int = dataclasses.field(default=0, metadata=_LATER)
+    patience: int = dataclasses.field(default=0, metadata=_LATER)
+    keep_losses: bool = dataclasses.field(default=True, metadata=_LATER)
 
     def __post_init__(self) -> None:
-        for name, least in (("num_steps", 1), ("evaluate_every", 1), ("test_every", 0)):
+        for name, least in (
+            ("num_steps", 1), ("evaluate_every", 1), ("test_every", 0), ("patience", 0),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"`{name}` must be at least {least}. Found {getattr(self, name)}.")
 
@@ -202,7 +220,35 @@ class Sampling:
             raise ValueError(f"`num_draws` must be at least 2. Found {self.num_draws}.")
 
 
-Task: TypeAlias = Training | Timing | Sampling
+@dataclasses.dataclass(frozen=True)
+class Approximation:
+    """How close estimates come to the gradient at the problem's start, by the number of tangents.
+
+    Of every draw the first `k` tangents make the estimate of `k`, for every `k` of `num_tangents`; runs that
+    differ in their method alone see the same draws.
+
+    Attributes:
+        num_draws: Draws of the largest number of tangents.
+        num_tangents: Increasing numbers of tangents `k`.
+        precision: Floating-point type of the arithmetic.
+    """
+
+    num_draws: int
+    num_tangents: tuple[int, ...]
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.num_draws < 2:
+            raise ValueError(f"`num_draws` must be at least 2. Found {self.num_draws}.")
+        increasing = all(a < b for a, b in itertools.pairwise(self.num_tangents))
+        if not self.num_tangents or self.num_tangents[0] < 1 or not increasing:
+            raise ValueError(
+                "`num_tangents` must be increasing numbers of at least 1. "
+                f"Found {self.num_tangents}."
+            )
+
+
+Task: TypeAlias = Training | Timing | Sampling | Approximation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -320,6 +366,7 @@ _CLASSES = {
         Training,
         Timing,
         Sampling,
+        Approximation,
         Trial,
         RunSpec,
     )
