@@ -158,7 +158,7 @@ class Results:
     Attributes:
         runs: One row a run, `RUN_COLUMNS`.
         curves: Long, `CURVE_COLUMNS`.
-        facts: Published values as rows: study, item, quantity, method, setting, x, value, source.
+        facts: Published values as rows: study, item, quantity, method, setting, x, value, text, source.
         problems: One line a file that was skipped.
     """
 
@@ -566,6 +566,7 @@ FACT_COLUMNS = {
     "setting": "str",
     "x": "float64",
     "value": "float64",
+    "text": "str",
     "source": "str",
 }
 

@@ -1,6 +1,7 @@
 """The papers we re-run, one module of declarations each, named `author<year>`; and `speed`, which times ourselves.
 
-A new paper is a new module here with a value `STUDY`; nothing else has to know of it.
+A new paper is a new module here with a value `STUDY`; nothing else has to know of it. What the papers state stands in
+`studies.facts`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def names() -> tuple[str, ...]:
     """Return the names of all studies, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg))
 
 
 def get(name: str) -> Study:

@@ -2,8 +2,8 @@
 
 Student project report, EPFL CS-439; code at github.com/benjaminrike1/forward_gradient, commit 827a478. It
 re-runs forward gradients with SGD, Nesterov's method and Adam, each method at a rate of its own, and finds
-backpropagation better throughout. Its test losses are those of the last 16 test images alone; "printed"
-below means read in an output of its notebooks, "Table I" in the report.
+backpropagation better throughout. Its test losses are those of the last 16 test images alone. What it states
+and what its notebooks print is in `studies.facts.rike2022`, where the defects D1 to D20 named below are too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from repro.protocol import (
     Classification,
     Expectation,
     Experiment,
-    Fact,
     LogUniform,
     Method,
     Plan,
@@ -29,6 +28,7 @@ from repro.protocol import (
     settings,
     use,
 )
+from studies.facts.rike2022 import BP, CLIPPED, FACTS, FG, TABLE_I, name
 
 # --- Problems ----------------------------------------------------------------------------------------------
 
@@ -54,7 +54,6 @@ MNIST_EPOCH, CIFAR_EPOCH = 782, 625  # steps, of 50,000 and 40,000 images
 
 # --- Methods -----------------------------------------------------------------------------------------------
 
-BP, FG, CLIPPED = "backpropagation", "forward gradient", "forward gradient, clipped"
 ESTIMATORS = {
     BP: use("backpropagation"),
     FG: use("forward_gradient", num_tangents=1, aggregation="mean", tangents="normal"),
@@ -69,11 +68,6 @@ OPTIMIZERS = {
 }
 
 
-def name(estimator: str, optimizer: str) -> str:
-    """Return the name of a method."""
-    return f"{estimator}, {optimizer}"
-
-
 def fair(optimizer: str) -> tuple[Method, ...]:
     """Return the methods of a fair comparison: one optimizer and loss, a constant rate, no other change."""
     return tuple(
@@ -81,38 +75,6 @@ def fair(optimizer: str) -> tuple[Method, ...]:
         for estimator, part in ESTIMATORS.items()
     )
 
-
-# --- What the paper states ------------------------------------------------------------------------------------
-
-TABLE_I = {  # experiment: optimizer, forward gradient and backpropagation: Table I, printed, last ten, first epoch
-    "nn-sgd": ("SGD", (0.332, 0.332, 0.4135, 2.276), (0.0, 1.8743665e-05, 0.05408, 0.2109)),
-    "nn-nesterov": ("Nesterov", (0.270, 0.26826674, 0.4373, 2.276), (0.0, 1.4020845e-05, 0.06715, 0.1315)),
-    "nn-adam": ("Adam", (0.283, 0.28305081, 0.3889, 2.19), (0.0, 6.0349447e-07, 0.1438, 0.31)),
-    "cnn-sgd": ("SGD", (0.548, 0.548, 0.7895, 2.296), (0.0, 0.0, 0.008663, 0.01146)),
-    "cnn-nesterov": ("Nesterov", (0.559, 0.55909765, 0.606, 2.294), (0.0, 0.0, 0.002643, 0.01398)),
-    "cnn-adam": ("Adam", (0.669, 0.66907001, 0.734, 2.293), (0.0, 0.0, 2.168e-05, 0.0213)),
-    "cifar-sgd": ("SGD", (6.955, 6.955, 6.364, 2.302), (1.685, 1.68356407, 1.405, 2.303)),
-}  # fmt: skip
-READ = ("Table I", "notebook, last epoch", "notebook, mean of the last ten epochs", "notebook, first epoch")  # fmt: skip
-SILENT = {
-    "seconds": "not timed anywhere",
-    "accuracy": "not computed anywhere",
-    "repetitions": "not stated; one run a row, with one seed",
-    "device": "not recorded; a GPU of Google Colab",
-}
-FACTS = (
-    *(Fact("Section III", quantity, None, why) for quantity, why in SILENT.items()),
-    *(
-        # the papers' figure, and what its notebooks print: all of them the loss of 16 test images (D1)
-        Fact(item, "test loss", value, "loss of the last 16 test images", method, setting)
-        for setting, (optimizer, forward_values, backward_values) in TABLE_I.items()
-        for method, values in (
-            (name(FG if optimizer == "Adam" else CLIPPED, optimizer), forward_values),
-            (name(BP, optimizer), backward_values),
-        )
-        for item, value in zip(READ, values, strict=True)
-    ),
-)
 
 # --- As published: the 14 rows of Table I with the settings really used ---------------------------------------
 # Forward gradients: their own loss (probabilities clamped), the rate decaying by exp(-decay) a step, Nesterov

@@ -169,8 +169,10 @@ def _faults_of_study(module: str, statement: Import) -> Iterator[str]:
     del module
     for name in statement.names:
         top = name.split(".", maxsplit=1)[0]
-        if top not in sys.stdlib_module_names and not within(name, "repro.protocol"):
-            yield f"a study imports repro.protocol only, not {name}"
+        if top not in sys.stdlib_module_names and not within(
+            name, "repro.protocol", "studies.facts"
+        ):
+            yield f"a study imports repro.protocol and studies.facts only, not {name}"
 
 
 def _faults_of_figure(module: str, statement: Import) -> Iterator[str]:

@@ -201,10 +201,11 @@ def test_facts_say_where_they_were_read(study: Study) -> None:
         assert fact.quantity, fact
         # of a missing value, the source is the reason why it is missing
         assert fact.source.strip(), fact
-        if fact.value is None:
-            assert "not" in fact.source, fact
-        else:
+        if fact.value is not None:
             assert math.isfinite(fact.value), fact
+            assert not fact.text, fact
+        elif not fact.text:
+            assert "not" in fact.source, fact
 
 
 @every_study

@@ -185,11 +185,12 @@ class Fact:
     Attributes:
         item: The figure, table or section that states it.
         quantity: What it is the value of.
-        value: The number; `None` where the paper is silent.
+        value: The number; `None` where the paper is silent, or says it in words.
         source: Where it was read, or why it is missing.
         method: The method it belongs to, if any.
         setting: The experiment it belongs to, if any.
         x: Abscissa (step, depth, ...) where it is a point of a curve.
+        text: The value where it is a word: a loss, a schedule, a split.
     """
 
     item: str
@@ -199,6 +200,7 @@ class Fact:
     method: str = ""
     setting: str = ""
     x: float | None = None
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
