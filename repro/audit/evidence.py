@@ -1,0 +1,323 @@
+"""Evidence: what is known of one comparison, whoever made it, in one set of words.
+
+A rule asks for quantities (`QUANTITIES`) of a method or of the whole comparison, and for rows. Readers bring both:
+`repro.audit.declared` from a paper's facts, `repro.audit.ours` from our results table, `repro.audit.trials` and
+`repro.audit.optuna_files` from anybody's search. Where there are rows, quantities are counted from them
+(`count`), so that a rule never needs to know who speaks: a number is a `Fact` with its source, and what nobody
+says is unknown.
+
+Runs are one table (`RUN_COLUMNS`), one row a run; hyperparameters stand in columns `param NAME`, fixed settings in
+columns `setting NAME`. Scores are turned so that smaller is better.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from repro.protocol import Fact
+
+QUANTITIES = {
+    # the search, per method
+    "trials": "finished trials of the search",
+    "earlier trials": "trials of earlier searches whose result was not used",
+    "trial epochs": "length of a trial, in epochs",
+    "trial steps": "length of a trial, in steps",
+    "search length": "length of all trials together, in epochs or steps",
+    "sampler": "how trials were chosen, in words",
+    "searched from *": "lower bound of the hyperparameter's range",
+    "searched to *": "upper bound of the hyperparameter's range",
+    "scale of *": "`log` or `linear`",
+    "best *": "value that the search found best",
+    "best search score": "lowest score of the search",
+    "equivalent *": "value that makes the same update as another method's best",
+    "known better *": "value outside the range that was seen to be better",
+    "tuned with *": "setting that was fixed during the search",
+    # selection and reporting
+    "selection split": "`validation`, `test` or `train`",
+    "selection metric": "what the search minimised, in words",
+    "selection examples": "examples behind the score of a trial",
+    "selection split size": "examples of that split",
+    "selection moment": "`last` or `best`: which evaluation of a trial is its score",
+    "early stopping patience": "evaluations without improvement before a trial ends",
+    "searches made again after a test result": "how many",
+    "reported split": "as `selection split`",
+    "reported examples": "examples behind a reported score",
+    "reported split size": "examples of that split",
+    "reported moment": "as `selection moment`",
+    "reported epochs": "length of a reported run, in epochs",
+    "reported steps": "length of a reported run, in steps",
+    "reported curve": "a reported score over epochs (abscissa)",
+    "used *": "value of the hyperparameter in the reported runs",
+    "origin of *": "`search`, or `no search` and why",
+    "ran with *": "setting of the reported runs",
+    "stated *": "setting as the text has it, where that differs from the code",
+    "published score": "score as printed in the paper",
+    "published decimals": "decimals of the published scores",
+    "printed score": "the same score as the code printed it",
+    # repetitions
+    "tuning seed": "seeds of the search, one fact each",
+    "reporting seed": "seeds of the reported runs, one fact each",
+    "repetitions": "reported runs of a method",
+    "independent seeds": "seeds really drawn, where that differs from the repetitions claimed",
+    "interval multiplier": "standard errors either side of the mean in the error bars",
+    "final loss": "reported loss, in nats",
+    "chance loss": "loss of guessing, in nats",
+    # cost
+    "claim of cost": "what is claimed of time, memory or parallelism, in words",
+    "derivative mode": "`forward`, `reverse` or `simulated`",
+    "timed engine": "what computed the derivatives that were timed",
+    "timed steps": "steps timed; 0 where nothing was",
+    "synchronised timing": "1 if the device was waited for, 0 if not",
+    "step-time ratio": "time of a step over the baseline's",
+    "time-to-loss ratio": "time to reach a loss over the baseline's",
+    "hardware": "device of the runs, in words",
+    "seconds": "seconds of a run",
+}
+"""What a rule may ask for; `*` stands for the name of a hyperparameter or setting."""
+
+RUN_COLUMNS = {
+    "method": "",
+    "role": "tune",  # or `report`
+    "number": math.nan,  # of the trial
+    "status": "done",  # `done`, `pruned`, `diverged`, `failed`, or `running`
+    "score": math.nan,  # smaller is better
+    "seed": "",
+    "length": math.nan,  # epochs or steps
+    "seconds": math.nan,
+    "validation": math.nan,  # score on the validation split, as the file has it
+    "test": math.nan,  # score on the test split, as the file has it
+    "accuracy": math.nan,
+}
+"""Columns of every table of runs, with what stands where a reader knows nothing."""
+
+CURVE_COLUMNS = ("method", "repetition", "metric", "x", "value")
+FINISHED = ("done", "pruned", "diverged", "failed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The range of a hyperparameter in one method's search."""
+
+    low: float
+    high: float
+    log: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of one comparison.
+
+    Attributes:
+        name: The comparison: `rike2022/nn-sgd`, or the file it was read from.
+        origin: Who speaks: `ours`, `paper` or `foreign`.
+        methods: Names of the methods compared.
+        facts: Quantities, each with its source; of a method, or of all where the method is empty.
+        runs: Rows, `RUN_COLUMNS` and more; none where only facts are known.
+        curves: Reported scores over epochs, `CURVE_COLUMNS`.
+    """
+
+    name: str
+    origin: str
+    methods: tuple[str, ...]
+    facts: tuple[Fact, ...]
+    runs: pd.DataFrame = dataclasses.field(default_factory=lambda: runs_frame([]))
+    curves: pd.DataFrame = dataclasses.field(
+        default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS))
+    )
+
+    @functools.cached_property
+    def _index(self) -> Mapping[tuple[str, str], tuple[Fact, ...]]:
+        found: dict[tuple[str, str], tuple[Fact, ...]] = {}
+        for fact in self.facts:
+            key = (fact.quantity, fact.method)
+            found[key] = (*found.get(key, ()), fact)
+        return found
+
+    def facts_of(self, quantity: str, method: str = "") -> tuple[Fact, ...]:
+        """Return the facts of a quantity: the method's own, or those of the whole comparison."""
+        return self._index.get((quantity, method)) or self._index.get((quantity, "")) or ()
+
+    def fact(self, quantity: str, method: str = "") -> Fact | None:
+        """Return the one fact of a quantity that has a value, if there is one."""
+        stated = [f for f in self.facts_of(quantity, method) if f.value is not None or f.text]
+        return stated[0] if stated else None
+
+    def number(self, quantity: str, method: str = "") -> float | None:
+        """Return the number of a quantity, `None` where it is not known."""
+        fact = self.fact(quantity, method)
+        return None if fact is None else fact.value
+
+    def word(self, quantity: str, method: str = "") -> str:
+        """Return the word of a quantity, empty where it is not known."""
+        fact = self.fact(quantity, method)
+        return "" if fact is None else fact.text
+
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """Return the hyperparameters or settings for which a quantity such as `searched from *` is known."""
+        start = f"{prefix} "
+        found = [f.quantity.removeprefix(start) for f in self.facts if f.quantity.startswith(start)]
+        return tuple(dict.fromkeys(found))
+
+    def silence(self, quantity: str, method: str = "") -> str:
+        """Return why a quantity is not known."""
+        who = f" of {method}" if method else ""
+        for fact in self.facts_of(quantity, method):
+            if fact.value is None and not fact.text:
+                return f"{quantity}{who}: {fact.source} ({fact.item})"
+        return f"{quantity}{who}: not in the evidence"
+
+    def rows(self, role: str, method: str | None = None) -> pd.DataFrame:
+        """Return the runs of a role, of one method or of all."""
+        kept = self.runs[self.runs["role"] == role]
+        return kept if method is None else kept[kept["method"] == method]
+
+    def seeds(self, role: str, method: str) -> frozenset[str]:
+        """Return the seeds of a method's tuning or reported runs that are known."""
+        quantity = "tuning seed" if role == "tune" else "reporting seed"
+        stated = {f"{f.value:g}" for f in self.facts_of(quantity, method) if f.value is not None}
+        return frozenset(stated | (set(self.rows(role, method)["seed"]) - {""}))
+
+
+def source_of(fact: Fact | None) -> str:
+    """Return where a fact was read, in a few words."""
+    if fact is None:
+        return ""
+    return fact.item if fact.source in ("", fact.item) else f"{fact.item}: {fact.source}"
+
+
+def shown(fact: Fact | None) -> str:
+    """Return a fact's value as text."""
+    if fact is None:
+        return "unknown"
+    return fact.text if fact.value is None else f"{fact.value:.4g}"
+
+
+def runs_frame(rows: Iterable[Mapping[str, object]] | pd.DataFrame) -> pd.DataFrame:
+    """Return a table of runs with all of `RUN_COLUMNS`, typed; further columns stay as they are.
+
+    Args:
+        rows: Rows, each with some of the columns.
+
+    Returns:
+        The table.
+    """
+    frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    for name, default in RUN_COLUMNS.items():
+        if name not in frame:
+            frame[name] = pd.Series(default, index=frame.index)
+        kind = "str" if isinstance(default, str) else "float64"
+        column = frame[name]
+        frame[name] = (column.fillna(default) if kind == "str" else column).astype(kind)  # type: ignore[call-overload]
+    return frame
+
+
+def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a trial, in order: number, mean score over its repetitions, seconds, length.
+
+    Args:
+        runs: Tuning runs of one method.
+
+    Returns:
+        Columns number, score (infinite where a run of the trial has none), seconds, length.
+    """
+    known = runs.assign(
+        score=runs["score"].where(runs["status"].isin(["done", "pruned", "diverged"]), np.inf)
+    )
+    known["score"] = known["score"].fillna(np.inf)
+    if known["number"].isna().any():  # rows without numbers are trials in the order of the file
+        known = known.assign(number=np.arange(len(known), dtype=np.float64))
+    grouped = known.groupby("number", sort=True)
+    return grouped.agg(
+        score=("score", "mean"), seconds=("seconds", "sum"), length=("length", "sum")
+    ).reset_index()
+
+
+def count(
+    runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str
+) -> tuple[Fact, ...]:
+    """Return what a table of runs says of each method, in the words of `QUANTITIES`.
+
+    Args:
+        runs: A table of runs.
+        ranges: Ranges by method and hyperparameter, where they are declared; others are observed.
+        source: Where the rows were read.
+
+    Returns:
+        The facts.
+    """
+    facts: list[Fact] = []
+
+    def tell(method: str, quantity: str, value: object, item: str = source) -> None:
+        if isinstance(value, str):
+            facts.append(Fact(item, quantity, None, source, method, text=value))
+        elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
+            facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
+
+    parameters = [c.removeprefix("param ") for c in runs if c.startswith("param ")]
+    settings = [c.removeprefix("setting ") for c in runs if c.startswith("setting ")]
+    for method, of_method in runs.groupby("method", sort=False):
+        name = str(method)
+        tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
+        report = of_method[of_method["role"] == "report"]
+        if len(tune):
+            trials = trial_scores(tune)
+            tell(name, "trials", len(trials))
+            if tune["length"].notna().all():
+                tell(name, "trial steps", float(tune["length"].max()))
+                tell(name, "search length", float(tune["length"].sum()))
+            if np.isfinite(trials["score"]).any():
+                winner = trials["number"].iloc[int(trials["score"].argmin())]
+                tell(name, "best search score", float(trials["score"].min()))
+                numbered = tune if tune["number"].notna().all() else tune.assign(
+                    number=np.arange(len(tune), dtype=np.float64)
+                )  # fmt: skip
+                best = numbered[numbered["number"] == winner].iloc[0]
+                for parameter in parameters:
+                    _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
+        for parameter in parameters:
+            used = report[f"param {parameter}"].dropna().unique()
+            if len(used) == 1:
+                tell(name, f"used {parameter}", used[0])
+                tell(name, f"origin of {parameter}", "search" if len(tune) > 1 else "no search")
+            elif not len(report) and len(tune) > 1 and tune[f"param {parameter}"].nunique() > 1:
+                tell(name, f"origin of {parameter}", "search")
+        for setting in settings:
+            for rows, quantity in ((tune, "tuned with"), (report, "ran with")):
+                values = rows[f"setting {setting}"].dropna().unique()
+                if len(values):
+                    text = " or ".join(sorted(str(v) for v in values))
+                    tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
+        if len(report):
+            repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
+            tell(name, "repetitions", repetitions)
+            tell(name, "reported steps", float(report["length"].max()))
+            tell(name, "seconds", float(report["seconds"].mean()))
+    return tuple(facts)
+
+
+def _tell_search(
+    tell: Callable[..., None], method: str, parameter: str, tune: pd.DataFrame, best: pd.Series, range_: Range | None
+) -> None:  # fmt: skip
+    values = tune[f"param {parameter}"].dropna()
+    if values.empty:
+        return
+    if not pd.api.types.is_numeric_dtype(values):
+        if values.nunique() > 1:
+            tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
+        return
+    low, high = float(values.min()), float(values.max())
+    declared = range_ is not None
+    if range_ is None:
+        range_ = Range(low, high, low > 0 and high / low >= 10)
+    if range_.low < range_.high:
+        item = "declared range" if declared else "observed range"
+        tell(method, f"searched from {parameter}", range_.low, item)
+        tell(method, f"searched to {parameter}", range_.high, item)
+        tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)
+        tell(method, f"best {parameter}", float(best[f"param {parameter}"]))
