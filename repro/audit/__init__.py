@@ -1,19 +1,13 @@
-"""Is a comparison fair? Rules over what is known of it, ours, a paper's, or anybody's finished search."""
+"""Is a comparison fair? Rules over what is known of it: ours, a paper's, or anybody's finished search.
 
-from repro.audit.evidence import Evidence
-from repro.audit.findings import Finding, Part, Rule, Status, judge
-from repro.audit.rules import RULES
+Evidence comes from `ours`, `declared`, `trials` and `optuna_files`; `rules` judge it; `report` hands it out, and its
+docstring has the schema of the JSON.
 
-__all__ = ["RULES", "Evidence", "Finding", "Part", "Rule", "Status", "audit", "judge"]
-
-
-def audit(evidence: Evidence) -> tuple[Finding, ...]:
-    """Return what every rule says of a comparison, in the rules' order.
-
-    Args:
-        evidence: What is known of it.
-
-    Returns:
-        One finding a rule.
-    """
-    return tuple(judge(rule, evidence) for rule in RULES.values())
+Example:
+    >>> import pandas as pd
+    >>> from repro.audit import report, trials
+    >>> rows = pd.DataFrame({"method": ["a"] * 8 + ["b"] * 2, "score": range(10)})
+    >>> audited = report.audit(trials.from_table(rows, {}, "example"))
+    >>> next(f.text for f in audited.findings if f.rule.name == "budget")
+    '8 trials for a, 2 trials for b'
+"""

@@ -26,7 +26,7 @@ from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
 Vector = npt.NDArray[np.float64]
 

@@ -3,7 +3,7 @@
 A rule asks for quantities (`QUANTITIES`) of a method or of the whole comparison, and for rows. Readers bring both:
 `repro.audit.declared` from a paper's facts, `repro.audit.ours` from our results table, `repro.audit.trials` and
 `repro.audit.optuna_files` from anybody's search. Where there are rows, quantities are counted from them
-(`count`), so that a rule never needs to know who speaks: a number is a `Fact` with its source, and what nobody
+(`repro.audit.counting`), so that a rule never needs to know who speaks: a number is a `Fact` with its source, and what nobody
 says is unknown.
 
 Runs are one table (`RUN_COLUMNS`), one row a run; hyperparameters stand in columns `param NAME`, fixed settings in
@@ -15,9 +15,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 
 from repro.protocol import Fact
@@ -28,7 +27,8 @@ QUANTITIES = {
     "earlier trials": "trials of earlier searches whose result was not used",
     "trial epochs": "length of a trial, in epochs",
     "trial steps": "length of a trial, in steps",
-    "search length": "length of all trials together, in epochs or steps",
+    "search epochs": "length of all trials together, in epochs",
+    "search steps": "length of all trials together, in steps",
     "sampler": "how trials were chosen, in words",
     "searched from *": "lower bound of the hyperparameter's range",
     "searched to *": "upper bound of the hyperparameter's range",
@@ -120,6 +120,7 @@ class Evidence:
         facts: Quantities, each with its source; of a method, or of all where the method is empty.
         runs: Rows, `RUN_COLUMNS` and more; none where only facts are known.
         curves: Reported scores over epochs, `CURVE_COLUMNS`.
+        notes: What a reader should know of how the evidence was read, one line each.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Evidence:
     curves: pd.DataFrame = dataclasses.field(
         default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS))
     )
+    notes: tuple[str, ...] = ()
 
     @functools.cached_property
     def _index(self) -> Mapping[tuple[str, str], tuple[Fact, ...]]:
@@ -209,115 +211,9 @@ def runs_frame(rows: Iterable[Mapping[str, object]] | pd.DataFrame) -> pd.DataFr
     """
     frame = rows.copy() if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
     for name, default in RUN_COLUMNS.items():
-        if name not in frame:
-            frame[name] = pd.Series(default, index=frame.index)
-        kind = "str" if isinstance(default, str) else "float64"
-        column = frame[name]
-        frame[name] = (column.fillna(default) if kind == "str" else column).astype(kind)  # type: ignore[call-overload]
+        column = frame[name] if name in frame else pd.Series(default, index=frame.index)
+        if isinstance(default, str):
+            frame[name] = column.fillna(default).astype("str")
+        else:
+            frame[name] = column.astype("float64")
     return frame
-
-
-def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a trial, in order: number, mean score over its repetitions, seconds, length.
-
-    Args:
-        runs: Tuning runs of one method.
-
-    Returns:
-        Columns number, score (infinite where a run of the trial has none), seconds, length.
-    """
-    known = runs.assign(
-        score=runs["score"].where(runs["status"].isin(["done", "pruned", "diverged"]), np.inf)
-    )
-    known["score"] = known["score"].fillna(np.inf)
-    if known["number"].isna().any():  # rows without numbers are trials in the order of the file
-        known = known.assign(number=np.arange(len(known), dtype=np.float64))
-    grouped = known.groupby("number", sort=True)
-    return grouped.agg(
-        score=("score", "mean"), seconds=("seconds", "sum"), length=("length", "sum")
-    ).reset_index()
-
-
-def count(
-    runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str
-) -> tuple[Fact, ...]:
-    """Return what a table of runs says of each method, in the words of `QUANTITIES`.
-
-    Args:
-        runs: A table of runs.
-        ranges: Ranges by method and hyperparameter, where they are declared; others are observed.
-        source: Where the rows were read.
-
-    Returns:
-        The facts.
-    """
-    facts: list[Fact] = []
-
-    def tell(method: str, quantity: str, value: object, item: str = source) -> None:
-        if isinstance(value, str):
-            facts.append(Fact(item, quantity, None, source, method, text=value))
-        elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
-            facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
-
-    parameters = [c.removeprefix("param ") for c in runs if c.startswith("param ")]
-    settings = [c.removeprefix("setting ") for c in runs if c.startswith("setting ")]
-    for method, of_method in runs.groupby("method", sort=False):
-        name = str(method)
-        tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
-        report = of_method[of_method["role"] == "report"]
-        if len(tune):
-            trials = trial_scores(tune)
-            tell(name, "trials", len(trials))
-            if tune["length"].notna().all():
-                tell(name, "trial steps", float(tune["length"].max()))
-                tell(name, "search length", float(tune["length"].sum()))
-            if np.isfinite(trials["score"]).any():
-                winner = trials["number"].iloc[int(trials["score"].argmin())]
-                tell(name, "best search score", float(trials["score"].min()))
-                numbered = tune if tune["number"].notna().all() else tune.assign(
-                    number=np.arange(len(tune), dtype=np.float64)
-                )  # fmt: skip
-                best = numbered[numbered["number"] == winner].iloc[0]
-                for parameter in parameters:
-                    _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
-        for parameter in parameters:
-            used = report[f"param {parameter}"].dropna().unique()
-            if len(used) == 1:
-                tell(name, f"used {parameter}", used[0])
-                tell(name, f"origin of {parameter}", "search" if len(tune) > 1 else "no search")
-            elif not len(report) and len(tune) > 1 and tune[f"param {parameter}"].nunique() > 1:
-                tell(name, f"origin of {parameter}", "search")
-        for setting in settings:
-            for rows, quantity in ((tune, "tuned with"), (report, "ran with")):
-                values = rows[f"setting {setting}"].dropna().unique()
-                if len(values):
-                    text = " or ".join(sorted(str(v) for v in values))
-                    tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
-        if len(report):
-            repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
-            tell(name, "repetitions", repetitions)
-            tell(name, "reported steps", float(report["length"].max()))
-            tell(name, "seconds", float(report["seconds"].mean()))
-    return tuple(facts)
-
-
-def _tell_search(
-    tell: Callable[..., None], method: str, parameter: str, tune: pd.DataFrame, best: pd.Series, range_: Range | None
-) -> None:  # fmt: skip
-    values = tune[f"param {parameter}"].dropna()
-    if values.empty:
-        return
-    if not pd.api.types.is_numeric_dtype(values):
-        if values.nunique() > 1:
-            tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
-        return
-    low, high = float(values.min()), float(values.max())
-    declared = range_ is not None
-    if range_ is None:
-        range_ = Range(low, high, low > 0 and high / low >= 10)
-    if range_.low < range_.high:
-        item = "declared range" if declared else "observed range"
-        tell(method, f"searched from {parameter}", range_.low, item)
-        tell(method, f"searched to {parameter}", range_.high, item)
-        tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)
-        tell(method, f"best {parameter}", float(best[f"param {parameter}"]))

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import bench, redraw, runs
+from repro.cli import audit, bench, redraw, runs
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -115,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
         stage = verb(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     verb("claims", redraw.judge_claims, "Judge every claim from the rows and print the verdicts.")
+
+    audit.configure(
+        verb(
+            "audit",
+            audit.audit,
+            "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
+            "anybody's finished search.",
+        )
+    )
 
     run = verb(
         "run",

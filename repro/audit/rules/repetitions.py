@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from scipy import stats as scipy_stats
+from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ignore]
 
 from repro import stats
-from repro.audit.evidence import Evidence, source_of, trial_scores
+from repro.audit.counting import trial_scores
+from repro.audit.evidence import Evidence, source_of
 from repro.audit.findings import Part, Status, rule
 
+Vector = npt.NDArray[np.float64]
 LEVEL = 0.05
 """Two-sided level of the tests."""
 
@@ -100,7 +103,8 @@ def interval(evidence: Evidence) -> Iterator[Part]:
 
 @rule(
     question="Did diverged and failed trials leave every method a search?",
-    threshold="warn where a method has less than half as many trials that ended well as another",
+    threshold="warn where a method has less than half as many trials that ended well as another, or where a "
+    "reported run diverged",
     why="trials that diverge are budget spent: a method with few left has searched less than its number says",
     source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
     mend="say the shares beside the result; more trials, or a range with less beyond the stable rates, for all alike",
@@ -113,8 +117,15 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
         rows = evidence.rows("tune", method)
         rows = rows[rows["status"] != "running"]
         if len(rows):
-            bad = rows["status"].isin(["diverged", "failed"]) | ~np.isfinite(rows["score"])
+            lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
+            bad = rows["status"].isin(["diverged", "failed"]) | lost
             ended[method] = (int((~bad).sum()), len(rows))
+        report = evidence.rows("report", method)
+        if len(report):
+            bad = report["status"].isin(["diverged", "failed"]) | ~np.isfinite(report["score"])
+            status: Status = "warn" if bad.any() else "pass"
+            text = f"{int(bad.sum())} of {len(report)} reported runs diverged or failed"
+            yield Part(status, text, ("rows",), method=method)
     if len(ended) < 2:
         return
     most = max(well / total for well, total in ended.values())
@@ -196,7 +207,7 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         yield Part("warn" if at[first] > at[second] else "pass", text, ("rows",))
 
 
-def best_within(scores: np.ndarray, seconds: np.ndarray, limit: float) -> float:  # type: ignore[type-arg]
+def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
     """Return the best score of the trials that end within a time, infinite where none does.
 
     Args:

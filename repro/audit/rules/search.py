@@ -37,7 +37,7 @@ def budget(evidence: Evidence) -> Iterator[Part]:
         )
     for unit in ("epochs", "steps"):
         lengths = {
-            m: evidence.number("search length", m)
+            m: evidence.number(f"search {unit}", m)
             or n * (evidence.number(f"trial {unit}", m) or math.nan)
             for m, n in counts.items()
         }
@@ -51,7 +51,7 @@ def _ratio(
 ) -> Part:  # fmt: skip
     most, least = (pick(numbers, key=lambda m: numbers[m]) for pick in (max, min))
     ratio = numbers[most] / numbers[least] if numbers[least] else math.inf
-    text = f"{numbers[most]:g} {what} for {most}, {numbers[least]:g} for {least}"
+    text = f"{numbers[most]:g} {what} for {most}, {numbers[least]:g} {what} for {least}"
     if ratio == 1:
         text = f"{numbers[most]:g} {what} for every method"
     sources = tuple(dict.fromkeys(source_of(evidence.fact(quantity, m)) for m in (most, least)))
