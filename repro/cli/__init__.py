@@ -27,7 +27,7 @@ where things are
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
-  paper/build/            claims.json and every table as CSV, Markdown, LaTeX and Typst
+  paper/build/            claims.json, audit.json and every table as CSV, Markdown, LaTeX and Typst
 
 environment
   REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         redraw.reproduce,
-        "Check the published rows, redraw every figure and table, judge the claims.",
+        "Check the published rows, redraw every figure and table, audit, judge the claims.",
     )
     everything.add_argument("--force", action="store_true", help="redraw even if nothing changed")
     for name, function, text in (

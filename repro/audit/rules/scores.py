@@ -18,7 +18,7 @@ LEARNED = 0.1
 
 
 @rule(
-    question="Was selected on the validation split, by one metric for all methods?",
+    question="Did the search select on validation data, by one metric for all methods?",
     threshold="fail where trials were scored on the test split, by different metrics, or searched again after "
     "a test result; warn for training loss, or where what is reported is what was selected on",
     why="a score that was selected on is no estimate of anything new: it is the best of many",
@@ -119,7 +119,7 @@ def metric(evidence: Evidence) -> Iterator[Part]:
 
 
 def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
-    size = evidence.number("reported split size", method) or 10_000.0
+    size = evidence.number("reported split size", method)
     of_method = evidence.curves[evidence.curves["method"] == method]
     for (name, _), curve in of_method.groupby(["metric", "repetition"], sort=True):
         values = curve.sort_values("x")["value"].to_numpy(np.float64)
@@ -132,15 +132,16 @@ def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
         yield from _weigh(f"{method}, accuracy of {len(accuracies)} runs", traces, size)
 
 
-def _weigh(label: str, traces: list[detect.Trace], size: float) -> Iterator[Part]:
+def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterator[Part]:
     for trace in traces:
-        few = trace.examples < size / 10
-        if trace.certain and not trace.examples >= size / 2:
-            status: Status = "fail"
-        elif not trace.certain and trace.examples < FEW:
+        # without its size, a split of a few hundred examples is as likely as a slip
+        enough = trace.examples >= (FEW if size is None else size / 2)
+        few = trace.examples < FEW if size is None else trace.examples < size / 10
+        status: Status = "pass"
+        if (trace.certain and not enough) or trace.examples < FEW:
             status = "fail"
-        else:
-            status = "warn" if few and not trace.certain else "pass"
+        elif few and not trace.certain:
+            status = "warn"
         values = {} if math.isnan(trace.examples) else {f"{label}, examples": trace.examples}
         yield Part(status, f"{label}: {trace.text}", ("computed from the scores",), values)
 
