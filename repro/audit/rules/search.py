@@ -70,14 +70,18 @@ def _ratio(
 )
 def space(evidence: Evidence) -> Iterator[Part]:
     """Compare ranges, dimensions, trials a decade and samplers."""
-    for parameter in evidence.names("searched from"):
+    searched = evidence.names("searched from")
+    for parameter in searched:
         ranges, fixed = {}, []
         for method in evidence.methods:
             low = evidence.number(f"searched from {parameter}", method)
             high = evidence.number(f"searched to {parameter}", method)
             if low is not None and high is not None:
                 ranges[method] = (low, high)
-            elif any(evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used")):
+            # of a method without any search, the rule `baseline` speaks
+            elif any(evidence.fact(f"searched from {p}", method) for p in searched) and any(
+                evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used")
+            ):
                 fixed.append(method)
         if not ranges:
             continue
