@@ -343,9 +343,10 @@ def survivors_only(draft: Draft) -> None:
 def missing_repetition(draft: Draft) -> None:
     """Give the baseline seven repetitions, and leave one of the new method's out."""
     rows = draft.rows
-    extra = rows[of(rows, "baseline", "report")].iloc[[-1]].assign(seed="report 6")
-    rows.loc[len(rows)] = extra.iloc[0]
-    rows.loc[len(rows) - 1, "score"] += 3e-4
+    extra = rows[of(rows, "baseline", "report")].iloc[-1].copy()
+    extra["seed"] = "report 6"
+    extra["score"] = float(extra["score"]) + 3e-4
+    rows.loc[len(rows)] = extra
 
 
 def late_lead(draft: Draft) -> None:

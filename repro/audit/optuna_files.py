@@ -47,6 +47,7 @@ def from_storages(
     ranges: dict[tuple[str, str], Range] = {}
     directions: dict[str, bool] = {}
     names: list[str] = []
+    every: list[str] = []
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
     wanted = tuple(only)
     for url in urls:
@@ -54,6 +55,7 @@ def from_storages(
         names.append(path.name)
         read = optuna_sqlite.read if _is_sqlite(path) else optuna_journal.read
         for raw in read(path):
+            every.append(raw.name)
             if wanted and raw.name not in wanted:
                 continue
             if raw.name in directions:
@@ -70,7 +72,7 @@ def from_storages(
     name = ", ".join(names)
     if missing := [study for study in wanted if study not in directions]:
         raise ValueError(
-            f"{name}: no study {missing[0]!r}. Choose from: {', '.join(directions) or 'none'}."
+            f"{name}: no study {missing[0]!r}. Choose from: {', '.join(every) or 'none'}."
         )
     if not frames or not sum(map(len, frames)):
         raise ValueError(f"{name}: holds no trials.")

@@ -92,8 +92,8 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         audited = [report.audit(foreign)]
         judged = audited
     else:
-        every = everything(read_results(options, console))
-        audited = _chosen(every, options.targets)
+        known = evidence(read_results(options, console))
+        audited = [report.audit(each) for each in _chosen(known, options.targets)]
         judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
     for group in dict.fromkeys(each.group for each in audited):
         _show([each for each in audited if each.group == group], group, console)
@@ -111,15 +111,20 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     return FAILED if report.has(judged, options.fail_on) else DONE
 
 
-def everything(results: Results) -> list[Audited]:
-    """Return the audit of our finished tuned comparisons, then of every comparison of the papers."""
+def evidence(results: Results) -> list[Evidence]:
+    """Return what is known of our finished tuned comparisons, then of every comparison of the papers."""
     mine = [e for study in all_studies() for e in ours.comparisons(study, results)]
     published = [
-        evidence
+        each
         for paper in studies.facts.names()
-        for evidence in declared.comparisons(paper, studies.facts.get(paper))
+        for each in declared.comparisons(paper, studies.facts.get(paper))
     ]
-    return [report.audit(evidence) for evidence in (*mine, *published)]
+    return [*mine, *published]
+
+
+def everything(results: Results) -> list[Audited]:
+    """Return the audit of all that `evidence` knows."""
+    return [report.audit(each) for each in evidence(results)]
 
 
 def write(audited: Sequence[Audited], folder: Path) -> None:
@@ -161,17 +166,14 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
     )
 
 
-def _chosen(every: Sequence[Audited], targets: Sequence[str]) -> list[Audited]:
-    if not targets:
-        return list(every)
+def _chosen(known: Sequence[Evidence], targets: Sequence[str]) -> list[Evidence]:
+    def names(each: Evidence) -> tuple[str, ...]:
+        paper = each.name.split("/", maxsplit=1)[0]
+        whole = "ours" if each.origin == "ours" else paper
+        return (whole, each.name, each.name.split(" (", maxsplit=1)[0])
 
-    def names(each: Audited) -> tuple[str, ...]:
-        name = each.evidence.name
-        whole = "ours" if each.evidence.origin == "ours" else each.group
-        return (whole, name, name.split(" (", maxsplit=1)[0])
-
-    wanted = set(choose((n for each in every for n in names(each)), targets, "comparison"))
-    return [each for each in every if wanted & set(names(each))]
+    wanted = set(choose((n for each in known for n in names(each)), targets, "comparison"))
+    return [each for each in known if wanted & set(names(each))]
 
 
 def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
