@@ -72,7 +72,8 @@ def test_a_loss_that_reaches_zero_and_stays_small_is_no_trace() -> None:
 def test_losses_in_general_are_multiples_of_nothing(seed: int) -> None:
     generator = np.random.default_rng(seed)
     for scale in (1.0, 14.0, 1e-6):
-        values = [float(v) for v in np.float32(generator.uniform(0.5, 1.0, 60) * scale)]
+        drawn = (generator.uniform(0.5, 1.0, 60) * scale).astype(np.float32)
+        values = [float(v) for v in drawn]
         assert sizes(values, certain=True) == []
         rounded = [float(f"{v:.4g}") for v in values]
         assert sizes(rounded, certain=True) == []

@@ -107,7 +107,7 @@ def test_an_outsider_s_optuna_search_is_audited_in_one_command(
     before = digest(path)
     url = f"sqlite:///{path}" if name.endswith(".db") else str(path)
     assert main(["audit", "--optuna", url, "--json", str(tmp_path / "audit.json")]) == FAILED
-    assert "40 trials for momentum, 12 trials for plain" in " ".join(
+    assert "24 trials for momentum, 8 trials for plain" in " ".join(
         capsys.readouterr().out.split()
     )
     assert digest(path) == before
@@ -204,7 +204,7 @@ def test_the_shipped_examples_are_audited(
 ) -> None:
     assert main(["audit", *arguments, "--checklists"]) == FAILED
     out = " ".join(capsys.readouterr().out.split())
-    assert "40 trials for momentum, 12 trials for plain" in out
+    assert "24 trials for momentum, 8 trials for plain" in out
     assert "at the upper" in out
     assert "blank" in out
 

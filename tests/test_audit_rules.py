@@ -137,6 +137,10 @@ def test_a_fair_study_passes_every_rule() -> None:
     assert len(findings) == len(RULES) >= 20
 
 
+def rate_of_best(trials: pd.DataFrame) -> float:
+    return float(trials.sort_values("score")["param lr"].iloc[0])
+
+
 def of(rows: pd.DataFrame, method: str, role: str) -> pd.Series:
     return (rows["method"] == method) & (rows["role"] == role)
 
@@ -159,7 +163,7 @@ def narrower_range(draft: Draft) -> None:
     rows = draft.rows
     tuned = of(rows, "new", "tune")
     rows.loc[tuned, "param lr"] = 10 ** (np.log10(rows.loc[tuned, "param lr"]) / 2 - 1.5)
-    best = rows.loc[rows[tuned]["score"].idxmin(), "param lr"]
+    best = rate_of_best(rows[tuned])
     rows.loc[of(rows, "new", "report"), "param lr"] = best
 
 
@@ -185,7 +189,7 @@ def winner_at_the_edge(draft: Draft) -> None:
     tuned = of(rows, "baseline", "tune")
     scores = [loss(rate, 10.0) for rate in rows.loc[tuned, "param lr"]]
     rows.loc[tuned, "score"] = rows.loc[tuned, "validation"] = scores
-    best = rows.loc[rows[tuned]["score"].idxmin(), "param lr"]
+    best = rate_of_best(rows[tuned])
     rows.loc[of(rows, "baseline", "report"), "param lr"] = best
 
 

@@ -174,10 +174,14 @@ class Evidence:
                 return f"{quantity}{who}: {fact.source} ({fact.item})"
         return f"{quantity}{who}: not in the evidence"
 
-    def rows(self, role: str, method: str | None = None) -> pd.DataFrame:
-        """Return the runs of a role, of one method or of all."""
-        kept = self.runs[self.runs["role"] == role]
-        return kept if method is None else kept[kept["method"] == method]
+    @functools.cached_property
+    def _rows(self) -> Mapping[tuple[str, str], pd.DataFrame]:
+        groups = self.runs.groupby(["role", "method"], sort=False)
+        return {(str(role), str(method)): rows for (role, method), rows in groups}
+
+    def rows(self, role: str, method: str) -> pd.DataFrame:
+        """Return a method's runs of a role."""
+        return self._rows.get((role, method), self.runs.iloc[:0])
 
     def seeds(self, role: str, method: str) -> frozenset[str]:
         """Return the seeds of a method's tuning or reported runs that are known."""

@@ -72,6 +72,8 @@ def repetitions(evidence: Evidence) -> Iterator[Part]:
             text = f"{num} repetitions claimed, {drawn.value:g} seed(s) drawn"
             yield Part("warn", text, (source_of(drawn),), method=method)
         rows = evidence.rows("report", method)
+        if rows.empty:
+            continue
         scores = rows["score"].dropna()
         settled = len(scores) and scores.abs().min() < 1e-12  # all may have reached the minimum
         if rows["seed"].nunique() > 1 and scores.duplicated().any() and not settled:
@@ -157,6 +159,8 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
             text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
             yield Part("fail", text, ("rows",), method=method)
         tune = evidence.rows("tune", method)
+        if tune.empty:
+            continue
         if running := int((tune["status"] == "running").sum()):
             yield Part("warn", f"{running} trials never ended", ("rows",), method=method)
         numbers = tune["number"].dropna().unique()
@@ -180,7 +184,8 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
 )
 def rank(evidence: Evidence) -> Iterator[Part]:
     """Follow the best score so far, over trials and over time."""
-    trials = {m: trial_scores(evidence.rows("tune", m)) for m in evidence.methods}
+    rows = {m: evidence.rows("tune", m) for m in evidence.methods}
+    trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
     trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
     if len(trials) < 2:
         return
@@ -233,8 +238,13 @@ def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
 def multiplicity(evidence: Evidence) -> Iterator[Part]:
     """Test every pair of methods, with and without correction."""
     tests = {}
-    for a, b in combinations(evidence.methods, 2):
-        p = _p_value(evidence.rows("report", a), evidence.rows("report", b))
+    reported = {
+        m: rows[np.isfinite(rows["score"])].drop_duplicates("seed")
+        for m in evidence.methods
+        if len(rows := evidence.rows("report", m)) > 1
+    }
+    for a, b in combinations(reported, 2):
+        p = _p_value(reported[a], reported[b])
         if p is not None:
             tests[a, b] = p
     if not tests:
@@ -254,7 +264,6 @@ def multiplicity(evidence: Evidence) -> Iterator[Part]:
 
 
 def _p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
-    a, b = (rows[np.isfinite(rows["score"])].drop_duplicates("seed") for rows in (a, b))
     if min(len(a), len(b)) < 2:
         return None
     both = a.merge(b, on="seed", suffixes=("_a", "_b"))

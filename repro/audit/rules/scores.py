@@ -52,6 +52,8 @@ def selection(evidence: Evidence) -> Iterator[Part]:
 
 def _match(evidence: Evidence, method: str) -> Iterator[Part]:
     rows = evidence.rows("tune", method)
+    if rows.empty:
+        return
     meanings: tuple[tuple[str, Status], ...] = (("test", "fail"), ("validation", "pass"))
     for column, status in meanings:
         pair = rows[["score", column]].replace([np.inf, -np.inf], np.nan).dropna()
@@ -120,6 +122,8 @@ def metric(evidence: Evidence) -> Iterator[Part]:
 
 def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
     size = evidence.number("reported split size", method)
+    if evidence.curves.empty and evidence.runs.empty:
+        return
     of_method = evidence.curves[evidence.curves["method"] == method]
     for (name, _), curve in of_method.groupby(["metric", "repetition"], sort=True):
         values = curve.sort_values("x")["value"].to_numpy(np.float64)
