@@ -58,7 +58,9 @@ def main(path: str, table: str | None = None) -> None:
             study_name=name, storage=storage, pruner=optuna.pruners.MedianPruner(n_startup_trials=5)
         )
         study.optimize(objective(momentum, high), n_trials=trials, n_jobs=2)
-        frames.append(study.trials_dataframe(("number", "value", "params", "state")).assign(opt=name))
+        frames.append(
+            study.trials_dataframe(("number", "value", "params", "state")).assign(opt=name)
+        )
     if table is not None:
         pd.concat(frames).to_csv(table, index=False)
 

@@ -107,9 +107,7 @@ def test_an_outsider_s_optuna_search_is_audited_in_one_command(
     before = digest(path)
     url = f"sqlite:///{path}" if name.endswith(".db") else str(path)
     assert main(["audit", "--optuna", url, "--json", str(tmp_path / "audit.json")]) == FAILED
-    assert "24 trials for momentum, 8 trials for plain" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert "24 trials for momentum, 8 trials for plain" in " ".join(capsys.readouterr().out.split())
     assert digest(path) == before
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == sorted(
         ["audit.json", name]

@@ -66,6 +66,7 @@ def count(
         if len(tune):
             trials = trial_scores(tune)
             tell(name, "trials", len(trials))
+            tell(name, "repeated trials", _repeated(tune))
             if tune["length"].notna().all():
                 tell(name, f"trial {unit}", float(tune["length"].max()))
                 tell(name, f"search {unit}", float(tune["length"].sum()))
@@ -97,6 +98,15 @@ def count(
             tell(name, f"reported {unit}", float(report["length"].max()))
             tell(name, "seconds", float(report["seconds"].mean()))
     return tuple(facts)
+
+
+def _repeated(tune: pd.DataFrame) -> int:
+    """Return how many trials repeat another; none where every setting was tried equally often, on purpose."""
+    drawn = [str(c) for c in tune.columns if str(c).startswith("param ")]
+    if not drawn:
+        return 0
+    times = tune.groupby([*drawn, "seed"], dropna=False).size()
+    return 0 if times.nunique() == 1 else len(tune) - len(times)
 
 
 def _tell_search(

@@ -24,6 +24,7 @@ from repro.protocol import Fact
 QUANTITIES = {
     # the search, per method
     "trials": "finished trials of the search",
+    "repeated trials": "trials that repeat the settings, and the seed if it is known, of another",
     "earlier trials": "trials of earlier searches whose result was not used",
     "trial epochs": "length of a trial, in epochs",
     "trial steps": "length of a trial, in steps",

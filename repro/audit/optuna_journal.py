@@ -100,7 +100,7 @@ def _entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.endswith(b"\n"):
                 return  # somebody is writing it
             try:
-                entry = json.loads(line)
+                entry = json.loads(line.decode())  # bytes would be sniffed for their encoding
             except ValueError as error:
                 raise ValueError(
                     f"{path}: line {number} is no JSON; expected a SQLite file or an Optuna journal."

@@ -15,7 +15,7 @@ EDGE = 0.1
 @rule(
     question="Did every method get the same number of trials, of the same length?",
     threshold="fail above 1.25 times as many trials, or twice the epochs; warn for any difference in trials, "
-    "or above 1.25 times the epochs",
+    "above 1.25 times the epochs, or where more than a tenth of the trials repeat another",
     why="the best of many trials is better than the best of few, whatever the method",
     source="Sivaprasad et al. 2020; Dodge et al. 2019; AlgoPerf rules, tuning rulesets",
     mend="give the methods with fewer trials the missing ones, or judge all by their first trials only",
@@ -35,6 +35,13 @@ def budget(evidence: Evidence) -> Iterator[Part]:
         yield _ratio(
             evidence, "earlier trials", earlier, "trials with earlier searches", warn=1.0, fail=1.25
         )
+    for method, num in counts.items():
+        fact = evidence.fact("repeated trials", method)
+        if fact is not None and fact.value and fact.value > 0.1 * num:
+            text = f"{fact.value:g} of {num:g} trials repeat the settings of another"
+            yield Part(
+                "warn", text, (source_of(fact),), {f"{method}, repeated": fact.value}, method
+            )
     for unit in ("epochs", "steps"):
         lengths = {
             m: evidence.number(f"search {unit}", m)
