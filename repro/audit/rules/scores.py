@@ -99,7 +99,7 @@ def objective(evidence: Evidence) -> Iterator[Part]:
     f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples); warn below "
     "the whole split, or for scatter as of a tenth of it",
     why="a mean over the last mini-batch looks like a test loss and is mostly luck",
-    source="Rike & Førland's notebooks (a list made anew in every batch); algorithmic-efficiency issue 693",
+    source="Rike & Førland's notebooks (a list made anew in every batch); AlgoPerf, scores as documented",
     mend="average over all examples of the split, weighing each example once",
     needs="how many examples stand behind a score, nor the scores over epochs",
 )
