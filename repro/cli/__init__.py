@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import bench, redraw, runs
+from repro.cli import audit, bench, redraw, runs
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -27,7 +27,7 @@ where things are
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
-  paper/build/            claims.json and every table as CSV, Markdown, LaTeX and Typst
+  paper/build/            claims.json, audit.json and every table as CSV, Markdown, LaTeX and Typst
 
 environment
   REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         redraw.reproduce,
-        "Check the published rows, redraw every figure and table, judge the claims.",
+        "Check the published rows, redraw every figure and table, audit, judge the claims.",
     )
     everything.add_argument("--force", action="store_true", help="redraw even if nothing changed")
     for name, function, text in (
@@ -115,6 +115,15 @@ def _parser() -> argparse.ArgumentParser:
         stage = verb(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     verb("claims", redraw.judge_claims, "Judge every claim from the rows and print the verdicts.")
+
+    audit.configure(
+        verb(
+            "audit",
+            audit.audit,
+            "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
+            "anybody's finished search.",
+        )
+    )
 
     run = verb(
         "run",

@@ -1,4 +1,4 @@
-"""The verbs that redraw: figures, tables and verdicts from the rows, without PyTorch."""
+"""The verbs that redraw: figures, tables, audit and verdicts from the rows, without PyTorch."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rich.table import Table as Grid
 
 import repro
 import studies
+from repro.cli import audit
 from repro.cli.shared import DONE, FAILED, judge, read_results
 from repro.results import Results, Store, write_whole
 
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
 
 
 def reproduce(options: argparse.Namespace, console: Console) -> int:
-    """Check the rows, redraw every figure and table, judge the claims; nothing where nothing changed."""
+    """Check the rows, redraw every figure and table, audit, judge the claims; nothing where nothing changed."""
     started = time.monotonic()
     fingerprint = _fingerprint(options.store)
     stamp, verdicts = Path("figures/build/.fingerprint"), Path("paper/build/verdicts.txt")
-    made = (stamp, verdicts, Path("paper/build/claims.json"))
+    made = (
+        stamp,
+        verdicts,
+        *(Path("paper/build") / f"{name}.json" for name in ("claims", "audit")),
+    )
     if not options.force and all(map(Path.exists, made)) and stamp.read_text() == fingerprint:
         console.out(verdicts.read_text(), highlight=False)
         console.print("nothing changed since the last redraw (--force redraws)")
@@ -37,6 +42,9 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
         results = read_results(options, console)
         _draw(results, console)
         _write_tables(results, console)
+        audited = audit.everything(results)
+        audit.write(audited, Path("paper/build"))
+        console.print(f"{len(audited)} comparisons audited (`repro audit` shows what is not fair)")
         judgements = judge(results)
         _write_claims(judgements)
         with io.StringIO() as text:
@@ -51,7 +59,8 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
             write_whole(stamp, fingerprint.encode())
             status = DONE
     console.print(
-        "figures: figures/build  tables: paper/build/tables  verdicts: paper/build/claims.json\n"
+        "figures: figures/build  tables: paper/build/tables  verdicts: paper/build/claims.json  "
+        "audit: paper/build/audit.json\n"
         f"{time.monotonic() - started:.1f} s",
         soft_wrap=True,
     )

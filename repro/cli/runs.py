@@ -182,7 +182,7 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
 
 
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
-    """Merge finished runs into the published rows and bring the README's verdicts up to date."""
+    """Merge finished runs into the published rows and bring the README's verdicts and audit up to date."""
     target: Path = options.to or studies.RESULTS
     skipped: tuple[str, ...] = ()
     if target.exists() and not target.is_dir():
@@ -203,10 +203,12 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     readme = Path("README.md")
     if not options.to and readme.exists():
         from repro import claims
+        from repro.audit import report
+        from repro.cli import audit
 
         published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
-        text = readme.read_text(encoding="utf-8")
-        write_whole(readme, claims.embed(text, judge(published)).encode())
+        text = claims.embed(readme.read_text(encoding="utf-8"), judge(published))
+        write_whole(readme, report.embed(text, audit.everything(published)).encode())
     return FAILED if skipped else DONE
 
 

@@ -178,8 +178,6 @@ NETWORK_FACTS = (
                     ("datasets.py", "selection split size", 10_000),
                     ("datasets.py", "reported examples", 10_000),
                     ("datasets.py", "reported split size", 10_000),
-                    ("lr_search/propulate_search.py", "tuned with min_delta", 1e-6),
-                    ("nn_training/parse_config.py", "ran with min_delta", 0.0),
                     ("lr_search/propulate_search.py", "early stopping patience", 10),
                     ("README", "repetitions", 3),
                 ),
@@ -193,7 +191,7 @@ NETWORK_FACTS = (
             Fact("nn_training", "reported moment", None, "not in the code, not found in the text", setting=family),
             word("TL;DR", "claim of cost", "improved parallelism, without backpropagation",
                  "README", setting=family),
-            Fact("Section 4", "synchronised timing", None, "nothing is timed: not measured", setting=family),
+            Fact("repository", "timed steps", 0, "no timer in any file", setting=family),
             Fact("ten classes", "chance loss", math.log(10), "ln 10", setting=family),
         )
     ),
