@@ -35,6 +35,7 @@ Aggregation = Callable[[Tensor, Tensor], Tensor]
 
 def sum_(tangents: Tensor, directional_derivatives: Tensor) -> Tensor:
     """Return the sum of the forward gradients, `(R, d)`."""
+    directional_derivatives = directional_derivatives.to(tangents.dtype)
     if len(tangents) == 1:
         return directional_derivatives @ tangents[0]
     return torch.matmul(directional_derivatives[..., None, :], tangents).squeeze(-2)
@@ -56,7 +57,8 @@ def orthogonal_projection(tangents: Tensor, directional_derivatives: Tensor) -> 
 
     Args:
         tangents: Shape `(R, k, d)`, or `(1, k, d)` where the replicas share them.
-        directional_derivatives: Shape `(R, k)`; must be those of one gradient a replica.
+        directional_derivatives: Shape `(R, k)`; must be those of one gradient a replica. In float64 their
+            rounding is not magnified where the tangents are nearly dependent.
 
     Returns:
         Shape `(R, d)`.
@@ -73,7 +75,7 @@ def _project(tangents: Tensor, slopes: Tensor) -> Tensor:
         gram = tangents @ tangents.mT
         scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
         factor, failed = _factorise(gram * scale * scale.mT, CONDITION_LIMIT)
-        weights = torch.cholesky_solve(slopes * scale, factor) * scale
+        weights = torch.cholesky_solve(slopes.to(scale.dtype) * scale, factor) * scale
         estimate = weights.mT @ tangents
     else:
         wide = tangents.double()
@@ -142,8 +144,10 @@ def of_the_first(
     Returns:
         Estimates, `(len(counts), R, d)`.
     """
-    shared = SHARED.get(name, _each_alone(AGGREGATIONS[name]))
-    return shared(tangents, directional_derivatives, counts)
+    if name in SHARED:
+        return SHARED[name](tangents, directional_derivatives, counts)
+    slopes = directional_derivatives.to(tangents.dtype)
+    return _each_alone(AGGREGATIONS[name])(tangents, slopes, counts)
 
 
 Shared = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
@@ -175,7 +179,7 @@ def _projections(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Ten
     gram = _lower_gram(head)
     scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
     factor, failed = _factorise(gram.mul_(scale).mul_(scale.mT), CONDITION_LIMIT)
-    half = torch.linalg.solve_triangular(factor, right * scale, upper=False)
+    half = torch.linalg.solve_triangular(factor, right.to(scale.dtype) * scale, upper=False)
     estimates = []
     for k in few:
         weights = torch.linalg.solve_triangular(factor[:, :k, :k].mT, half[:, :k], upper=True)

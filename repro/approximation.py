@@ -93,7 +93,7 @@ def approximate(
             # the last kind may have the draws themselves
             drawn = batch if kind == kinds[-1] else batch.clone()
             tangents = distributions.shape_of(*kind)(drawn)
-            slopes = tangents @ gradient
+            slopes = _slopes(tangents, gradient)
             for (other, name), total in zip(estimators, sums, strict=True):
                 if other == kind:
                     estimates = aggregation.of_the_first(name, tangents, slopes, task.num_tangents)
@@ -117,6 +117,13 @@ def approximate(
 def draws_at_once(dimension: int, num_tangents: int) -> int:
     """Return how many draws of `num_tangents` tangents of that dimension are held at once."""
     return max(1, MAX_NUMBERS // (dimension * num_tangents))
+
+
+def _slopes(tangents: Tensor, gradient: Tensor) -> Tensor:
+    """Return directional derivatives `(B, K)`, in float64 where a projection would magnify their rounding."""
+    if 4 * tangents.shape[-2] <= tangents.shape[-1]:
+        return tangents @ gradient
+    return tangents.double() @ gradient.double()
 
 
 def _estimator(component: Component) -> tuple[tuple[str, float | None], str]:

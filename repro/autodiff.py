@@ -163,11 +163,11 @@ def value_and_directional_derivatives(
                 objective.objective, point, directions, chunk_size=chunk_size
             )
 
-        ((start,), (along,)) = leaves(params), leaves(tangents)
-        size = max(1, CACHED // along[:, 0].numel())
+        ((start,), (ways,)) = leaves(params), leaves(tangents)
+        size = max(1, CACHED // ways[:, 0].numel())
         parts = [
             objective.replay(("forward", chunk_size), forward, *part)
-            for part in zip(torch.split(start, size), torch.split(along, size, dim=1), strict=True)
+            for part in zip(torch.split(start, size), torch.split(ways, size, dim=1), strict=True)
         ]
         if len(parts) == 1:
             return parts[0]

@@ -66,8 +66,11 @@ def trial(number: int, method: Method = BP, experiment: str = "e") -> RunSpec:
 def row(
     spec: RunSpec, seconds: float = float("nan"), *, status: str = "done", **more: Any
 ) -> Record:
-    drawn = isinstance(spec.task, Sampling | Approximation)
-    steps = spec.task.num_draws if drawn else spec.task.num_steps
+    steps = (
+        spec.task.num_draws
+        if isinstance(spec.task, (Sampling, Approximation))
+        else spec.task.num_steps
+    )
     measured: dict[str, Any] = {
         "device": "a cpu",
         "group_size": 1,

@@ -104,7 +104,8 @@ class ClassificationProblem:
             self.dataset.num_classes,
             **declared.network.options(),
         )
-        self._split = functools.cache(self._draw_split)
+        # not `functools.cache` of a method: the cycle would keep the images until a garbage collection
+        self._splits: dict[Replica, datasets.Split] = {}
         whole, rest = divmod(available, declared.batch_size)
         self.steps_per_epoch = whole + (0 if declared.drop_last else rest > 0)
 
@@ -112,9 +113,12 @@ class ClassificationProblem:
         seed = protocol.derive_seed(purpose, self.declared.name, replica.role, replica.repetition)
         return torch.Generator().manual_seed(seed)
 
-    def _draw_split(self, replica: Replica) -> datasets.Split:
-        generator = self._generator("split", replica)
-        return datasets.split(self.dataset, self.declared.validation_size, generator)
+    def _split(self, replica: Replica) -> datasets.Split:
+        if replica not in self._splits:
+            generator = self._generator("split", replica)
+            size = self.declared.validation_size
+            self._splits[replica] = datasets.split(self.dataset, size, generator)
+        return self._splits[replica]
 
     def start(self, replicas: Sequence[Replica]) -> Params:
         """Return initial parameters, leaves `(R, ...)`, drawn per repetition."""
