@@ -12,7 +12,7 @@ from asserts import (
 from references import draw, project
 from torch import Tensor
 
-from repro.aggregation import AGGREGATIONS, mean, orthogonal_projection, sum_
+from repro.aggregation import AGGREGATIONS, mean, of_the_first, orthogonal_projection, sum_
 
 every_aggregation = pytest.mark.parametrize("name", AGGREGATIONS)
 # (k, d): singular values where 4 k > d, Cholesky where not
@@ -196,3 +196,57 @@ def test_a_diverged_replica_spoils_itself_alone(k: int, d: int) -> None:
     found = orthogonal_projection(tangents, slopes)
     assert found[0].isnan().all()
     assert_close(found[1], expected, rtol=1e-12)
+
+
+# The first k tangents of one draw
+
+
+@every_aggregation
+@pytest.mark.parametrize(
+    ("num", "d"), [(1, 1), (8, 1), (8, 4), (8, 8), (16, 64), (16, 100), (300, 1_300)]
+)
+def test_estimates_of_the_first_k_are_those_of_k_alone(name: str, num: int, d: int) -> None:
+    tangents, _, slopes = case(2, num, d)
+    counts = [k for k in (1, 2, 5, 8, 130, 300) if k <= num]
+    found = of_the_first(name, tangents, slopes, counts)
+    assert found.shape == (len(counts), 2, d)
+    for k, estimate in zip(counts, found, strict=True):
+        expected = AGGREGATIONS[name](tangents[:, :k], slopes[:, :k])
+        assert_close(estimate, expected, rtol=1e-9)
+
+
+def test_the_first_k_where_some_replicas_are_ill_conditioned() -> None:
+    tangents, gradient, _ = case(3, 6, 60, dtype=torch.float32)
+    tangents[1, 3] = tangents[1, 2] * (1 + 1e-7)
+    tangents[2, 0] = 0.0
+    slopes = slopes_of(tangents, gradient)
+    found = of_the_first("orthogonal_projection", tangents, slopes, [1, 3, 4, 6])
+    for k, estimate in zip([1, 3, 4, 6], found, strict=True):
+        for replica in range(3):
+            expected = project_lstsq(tangents[replica, :k], gradient[replica])
+            assert_close(estimate[replica], expected, rtol=1e-4)
+
+
+def project_lstsq(tangents: Tensor, gradient: Tensor) -> Tensor:
+    """Projection on the span, from orthonormal vectors that span it."""
+    _, singular, right = torch.linalg.svd(tangents.double(), full_matrices=False)
+    basis = right[singular > 1e-5 * singular[0]]
+    return (basis.mT @ (basis @ gradient.double())).to(tangents.dtype)
+
+
+@every_aggregation
+@both_paths
+def test_shared_tangents_serve_every_replica(name: str, k: int, d: int) -> None:
+    tangents, _, _ = case(1, k, d)
+    gradient = draw(5, d, seed=3)
+    slopes = gradient @ tangents[0].mT
+    found = AGGREGATIONS[name](tangents, slopes)
+    expected = AGGREGATIONS[name](tangents.repeat(5, 1, 1), slopes)
+    assert_close(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 16, 64, 256])
+def test_float64_slopes_give_the_gradient_for_as_many_tangents(d: int) -> None:
+    tangents, gradient, _ = case(4, d, d, dtype=torch.float32)
+    slopes = (tangents.double() @ gradient.double()[..., None]).squeeze(-1)
+    assert_close(orthogonal_projection(tangents, slopes), gradient, rtol=1e-5)

@@ -111,6 +111,20 @@ def test_coordinates_are_metrics_in_two_dimensions_only() -> None:
     assert list(problem.evaluate(torch.zeros(1, 3), [FIRST], "test")) == ["value"]
 
 
+def test_a_start_is_repeated_to_the_dimension() -> None:
+    problem = build(ClosedForm("test", "rosenbrock", (-1.0, 0.0), 5))
+    assert leaf(problem.start([FIRST])).tolist() == [[-1.0, 0.0, 0.0, 0.0, 0.0]]
+    assert ClosedForm("test", "rosenbrock", (-1.0, 0.0)).num_parameters == 2
+    for start, dimension, found in (((), 3, "0"), ((), None, "0"), ((1.0, 2.0), 1, "2")):
+        with pytest.raises(ValueError, match=rf"no more than dimensions. Found {found} coord"):
+            build(ClosedForm("test", "rosenbrock", start, dimension))
+
+
+def leaf(params: object) -> torch.Tensor:
+    assert isinstance(params, torch.Tensor)
+    return params
+
+
 def test_unknown_function() -> None:
     with pytest.raises(
         ValueError,

@@ -42,6 +42,7 @@ from repro.protocol import (
     expand,
     parse_run,
     settings,
+    spread,
     use,
 )
 
@@ -772,3 +773,12 @@ def test_a_wrong_name_among_many_is_answered_with_the_closest() -> None:
     said = str(caught.value)
     assert "Choose from: nn-sgd, " in said
     assert said.endswith(", ... (`repro list` shows all 41).")
+
+
+def test_families_are_chosen_by_their_first_words() -> None:
+    names = ["run", "run-time-a", "run-time-b", "running", "x-1", "x-2"]
+    assert spread(names, "run-time") == ("run-time-a", "run-time-b")
+    assert spread(names, ["x", "run"]) == ("x-1", "x-2", "run")
+    # a word that begins nothing is left for `choose` to refuse
+    assert spread(names, ["y", "run-time-a"]) == ("y", "run-time-a")
+    assert expand(studies.get("baydin2022"), "full", only="run-time-depth")

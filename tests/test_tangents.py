@@ -7,7 +7,7 @@ import torch
 from asserts import assert_unbiased
 from torch import Tensor
 
-from repro.tangents import DISTRIBUTIONS, choose
+from repro.tangents import DISTRIBUTIONS, choose, shape_of
 
 every_distribution = pytest.mark.parametrize("name", DISTRIBUTIONS)
 DRAWS = 20_000
@@ -156,3 +156,29 @@ def test_angles_that_cannot_be() -> None:
         ValueError, match=r"Tangents at an angle need at least 2 dimensions. Found 1"
     ):
         at_angle(30.0, 2, 1)
+
+
+def test_unit_tangents_are_normals_of_length_one() -> None:
+    unit = choose("unit")(torch.empty(4, 9), torch.Generator().manual_seed(5))
+    normal = choose("normal")(torch.empty(4, 9), torch.Generator().manual_seed(5))
+    torch.testing.assert_close(unit.norm(dim=-1), torch.ones(4))
+    torch.testing.assert_close(unit, normal / normal.norm(dim=-1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    "kind", [("normal", None), ("sphere", None), ("unit", None), ("angle", 40.0)]
+)
+def test_batches_of_normals_become_what_each_draw_becomes(kind: tuple[str, float | None]) -> None:
+    normals = torch.randn(3, 5, 7, generator=torch.Generator().manual_seed(0))
+    together = shape_of(*kind)(normals.clone())
+    for draw, expected in zip(normals, together, strict=True):
+        torch.testing.assert_close(shape_of(*kind)(draw.clone()), expected)
+
+
+def test_what_is_not_made_of_normals() -> None:
+    with pytest.raises(ValueError, match=r"made of normals. Found 'rademacher'"):
+        shape_of("rademacher")
+    with pytest.raises(ValueError, match=r"in \(0, 180\) degrees. Found 180.0"):
+        shape_of("angle", 180.0)
+    with pytest.raises(ValueError, match="`angle` belongs to the tangents 'angle'"):
+        shape_of("unit", 30.0)

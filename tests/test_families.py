@@ -1,0 +1,226 @@
+"""Measures over families of experiments, against numbers worked out by hand."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import pytest
+
+from repro import measures, stats
+from repro.measures import Measurement
+from repro.protocol import ClosedForm, Method, RunSpec, Training, settings, use
+from repro.results import Curve, EmptySelectionError, Record, Results, tabulate
+
+BP = "backpropagation"
+
+
+def record(
+    experiment: str,
+    method: str,
+    repetition: int = 0,
+    *,
+    best: float = 0.0,
+    rate: float = 0.1,
+    status: str = "done",
+    curves: Mapping[str, Sequence[tuple[int, float]]] | None = None,
+    dimension: int = 4,
+    scale: str = "full",
+) -> Record:
+    spec = RunSpec(
+        "s", "tuned", scale, experiment, "report",  # type: ignore[arg-type]
+        ClosedForm("p", "sphere", (1.0,), dimension),
+        Method(method, use("backpropagation"), use("sgd")), settings(learning_rate=rate),
+        repetition, Training(100, 10),
+    )  # fmt: skip
+    ended = {} if status == "diverged" else {"best_value": best, "value": best}
+    lines = tuple(
+        Curve("none", metric, tuple(s for s, _ in points), tuple(v for _, v in points))
+        for metric, points in (curves or {}).items()
+    )
+    return Record(spec, status, {"num_parameters": dimension, **ended}, lines)
+
+
+def results(*records: Record, facts: pd.DataFrame | None = None) -> Results:
+    return Results(*tabulate(records), pd.DataFrame() if facts is None else facts)
+
+
+def value(measurement: Measurement) -> float:
+    return measurement.interval.estimate
+
+
+def cell(experiment: str, **methods: Sequence[float]) -> list[Record]:
+    return [
+        record(experiment, method, repetition, best=best)
+        for method, values in methods.items()
+        for repetition, best in enumerate(values)
+    ]
+
+
+def test_a_family_is_named_by_its_first_words() -> None:
+    rows = results(record("f-1", BP), record("f-22", BP), record("fg-1", BP), record("g", BP))
+    assert measures.members(rows, "f", "s") == ["f-1", "f-22"]
+    assert measures.members(rows, "g", None) == ["g"]
+    with pytest.raises(EmptySelectionError, match="No experiment of the family 'h' was run"):
+        measures.members(rows, "h", "s")
+
+
+def test_extremes_of_curves_by_number_of_tangents() -> None:
+    def points(*values: float) -> dict[str, list[tuple[int, float]]]:
+        return {"cosine": list(zip((1, 2, 4, 8), values, strict=True))}
+
+    rows = results(
+        record("a-4", "one", curves=points(0.1, 0.4, 0.9, 1.0)),
+        record("a-4", "two", curves=points(0.1, 0.3, 0.5, 1.2)),
+        record("a-2", "one", curves=points(0.2, 0.3, 0.6, 0.5), dimension=2),
+        record("a-2", "two", curves=points(0.2, 0.6, 0.6, 0.6), dimension=2),
+    )
+
+    def extreme(kind: str, **more: str) -> Measurement:
+        return measures.curve_extreme(rows, "a", "one", "cosine", extreme=kind, **more)
+
+    assert value(extreme("min")) == 0.1
+    assert value(extreme("max")) == 1.0
+    assert value(extreme("max", minus="two")) == pytest.approx(0.4)
+    assert value(extreme("max_abs", minus="two", steps="few")) == pytest.approx(0.4)
+    assert value(extreme("min", minus="two", steps="few")) == pytest.approx(-0.3)
+    assert value(extreme("min", steps="many")) == 0.3
+    assert value(extreme("min", minus="previous")) == pytest.approx(-0.1)
+    assert value(extreme("min", minus="previous", steps="few")) == pytest.approx(0.1)
+    assert extreme("min").interval.num == 8
+    assert len(extreme("min", minus="two").keys) == 4
+    with pytest.raises(ValueError, match="`extreme` is one of min, max, max_abs"):
+        extreme("median")
+
+
+def test_share_not_higher_counts_ties_and_divergence() -> None:
+    rows = results(
+        *cell("f-1", a=(1.0, 2.0), b=(1.5, 2.0)),
+        *cell("f-2", a=(5.0, 5.0), b=(5.0, 5.0 - 1e-6)),
+        *cell("f-3", a=(2.0, 2.0), b=(1.0, 1.0)),
+        record("f-4", "a", 0, status="diverged"),
+        record("f-4", "b", 0, best=1.0),
+    )
+    found = measures.share_not_higher(rows, "f", "best_value", "a", "b")
+    assert value(found) == 0.5
+    assert found.interval.num == 4
+    assert found.diverged == 1
+    # below zero too: the tolerance is relative to the magnitude
+    below = results(*cell("g-1", a=(-5.0, -5.0), b=(-5.0, -5.0 - 1e-6)))
+    assert value(measures.share_not_higher(below, "g", "best_value", "a", "b")) == 1.0
+
+
+def test_share_lower_needs_a_difference_beyond_doubt() -> None:
+    clear = (1.0, 1.1, 0.9, 1.05, 0.95, 1.0)
+    rows = results(
+        *cell("f-1", a=clear, b=tuple(v + 1.0 + 0.01 * i for i, v in enumerate(clear))),
+        *cell("f-2", a=clear, b=tuple(v + 0.01 * (-1) ** i for i, v in enumerate(clear))),
+        *cell("f-3", a=clear, b=clear),
+        *cell("f-4", a=tuple(v + 1 for v in clear), b=clear),
+    )
+    assert value(measures.share_lower(rows, "f", "best_value", "a", "b")) == 0.25
+    assert value(measures.share_lower(rows, "f", "best_value", "b", "a")) == 0.25
+
+
+def test_p_values_of_pairs() -> None:
+    import numpy as np
+
+    ones = np.ones(3)
+    assert measures.paired_p(ones, ones + 1e-9) == (1.0, 0)
+    assert measures.paired_p(ones, ones + 1) == (0.0, -1)
+    assert measures.paired_p(ones * np.nan, ones) == (0.0, 1)
+    assert measures.paired_p(ones, ones * np.nan) == (0.0, -1)
+    assert measures.paired_p(ones * np.nan, ones * np.nan) == (1.0, 0)
+    p_value, sign = measures.paired_p(np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.5]))
+    assert (round(p_value, 3), sign) == (0.074, 1)
+    with pytest.raises(ValueError, match="at least 2 pairs, found 1"):
+        stats.paired_p_value([1.0], [2.0])
+
+
+def test_missed_descent() -> None:
+    start = {"value": [(0, 10.0), (100, 1.0)]}
+    rows = results(
+        *(record("f-1", BP, r, best=0.0, curves=start) for r in range(3)),
+        *(record("f-1", "m", r, best=v, curves=start) for r, v in enumerate((1.0, 2.0, 3.0))),
+        *(record("f-2", BP, r, best=0.0, curves=start) for r in range(3)),
+        *(record("f-2", "m", r, best=v, curves=start) for r, v in enumerate((6.0, 7.0, 8.0))),
+        *(record("zero", BP, r, curves={"value": [(0, 0.0)]}) for r in range(2)),
+        *(record("zero", "m", r, curves={"value": [(0, 0.0)]}) for r in range(2)),
+    )
+    assert value(measures.missed_descent(rows, "f-1", "m", BP)) == pytest.approx(0.2)
+    change = measures.missed_descent_change(rows, "f-1", "f-2", "m", BP)
+    expected = stats.welch_interval([0.6, 0.7, 0.8], [0.1, 0.2, 0.3])
+    assert change.interval == expected
+    assert value(measures.missed_descent(rows, "zero", "m", BP)) == 0.0
+
+
+def test_welch_by_hand() -> None:
+    found = stats.welch_interval([1.0, 3.0], [2.0, 2.0])
+    # the second sample has no spread: one degree of freedom, as of the first alone
+    assert found.estimate == 0.0
+    assert found.high == pytest.approx(stats.mean_interval([1.0, 3.0]).high - 2.0)
+
+
+def test_published_values_are_met_or_not() -> None:
+    facts = pd.DataFrame(
+        [
+            {"study": "s", "quantity": "final value", "setting": setting, "method": method,
+             "value": stated}
+            for setting, method, stated in (
+                ("1", "a", 100.0), ("1", "b", 1e-40), ("2", "a", 3.0), ("2", "b", 4.0), ("3", "a", 1.0),
+            )
+        ]
+    )  # fmt: skip
+    rows = results(
+        record("f-1", "a", best=100.001),
+        record("f-1", "a", 1, best=7.0),
+        record("f-1", "b", best=0.0),
+        record("f-2", "a", best=3.1),
+        record("f-2", "b", status="diverged"),
+        record("f-2", "c", best=9.0),
+        facts=facts,
+    )
+    found = measures.published_share(
+        rows, "f", quantity="final value", rtol=1e-4, smallest=1e-30, study="s"
+    )
+    assert value(found) == 0.5
+    assert found.interval.num == 4
+
+
+def test_rates_and_their_theory() -> None:
+    rows = results(
+        record("f-8", "mean", rate=0.01, dimension=8),
+        record("f-8", "projection", rate=0.08, dimension=8),
+        record("f-16", "mean", rate=0.01, dimension=16),
+        record("f-16", "projection", rate=0.04, dimension=16),
+        record("f-2", "mean", rate=1.0, dimension=2),
+        record("f-2", "projection", rate=9.0, dimension=2),
+    )
+    found = measures.rate_ratio(rows, "f", "projection", "mean", num_tangents=2, smallest=8)
+    # 8 / (8 / 2) = 2 and 4 / (16 / 2) = 1/2
+    assert value(found) == pytest.approx(1.0)
+    assert found.interval.num == 2
+    assert found.interval.low < 1.0 < found.interval.high
+    with pytest.raises(EmptySelectionError, match="no dimension of 99 or more"):
+        measures.rate_ratio(rows, "f", "projection", "mean", num_tangents=2, smallest=99)
+
+
+def test_the_repetition_that_was_tuned_on() -> None:
+    rows = results(
+        *cell("f-1", a=(1.0, 2.0, 3.0, 4.0), b=(5.0, 2.0, 3.0, 4.0)),
+        *cell("f-2", a=(1.0, 2.0, 3.0, 4.0), b=(1.0, 1.0, 1.0, 1.0)),
+    )
+    found = measures.tuning_seed_share(rows, "f", "best_value")
+    assert value(found) == pytest.approx(2 / 3)
+    assert found.interval == stats.binomial_interval(2, 3)
+    with pytest.raises(EmptySelectionError, match="No repetitions of the family 'g' differ"):
+        measures.tuning_seed_share(results(*cell("g", a=(1.0, 1.0, 1.0))), "g", "best_value")
+
+
+def test_a_family_is_of_its_smallest_scale() -> None:
+    rows = results(
+        record("f-1", "a"), record("f-1", "b"),
+        record("f-2", "a", scale="reduced"), record("f-2", "b", scale="reduced"),
+    )  # fmt: skip
+    found = measures.share_not_higher(rows, "f", "best_value", "a", "b")
+    assert found.scale == "reduced"
+    assert not math.isnan(value(found))
