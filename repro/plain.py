@@ -169,3 +169,89 @@ def directions(
             name: torch.randn(p.shape, generator=generator, device=p.device, dtype=p.dtype)
             for name, p in model.named_parameters()
         }
+
+
+def descend(
+    function: Callable[[Tensor], Tensor],
+    point: Tensor,
+    learning_rate: float,
+    num_tangents: int,
+    aggregation: str,
+    generator: torch.Generator,
+) -> Tensor:
+    """Take a step of gradient descent on a function, one tangent at a time.
+
+    Args:
+        function: Maps `(d,)` to a scalar.
+        point: Where the step begins, `(d,)`.
+        learning_rate: The rate.
+        num_tangents: `k`; 0 for backpropagation.
+        aggregation: As of `aggregate`.
+        generator: Source of the tangents.
+
+    Returns:
+        Where it ends.
+    """
+    if num_tangents == 0:
+        leaf = point.clone().requires_grad_()
+        function(leaf).backward()  # type: ignore[no-untyped-call]
+        assert leaf.grad is not None
+        return point - learning_rate * leaf.grad
+    tangents = torch.randn(num_tangents, len(point), generator=generator)
+    slopes = [jvp(function, (point,), (tangent,))[1] for tangent in tangents]
+    # PyTorch takes a scalar's slope to float64 where a Python number multiplies it
+    found = torch.stack(slopes).to(point.dtype)
+    return point - learning_rate * aggregate(tangents, found, aggregation)
+
+
+def aggregate(tangents: Tensor, slopes: Tensor, aggregation: str) -> Tensor:
+    """Combine forward gradients as the formulas say, with an explicit inverse.
+
+    Args:
+        tangents: Shape `(k, d)`.
+        slopes: Directional derivatives `(k,)`.
+        aggregation: `sum`, `mean` or `orthogonal_projection`, on the first `d` tangents where there are more.
+
+    Returns:
+        Shape `(d,)`.
+    """
+    if aggregation == "orthogonal_projection":
+        few = min(tangents.shape)
+        basis = tangents[:few]
+        projected: Tensor = basis.mT @ (torch.linalg.inv(basis @ basis.mT) @ slopes[:few])
+        return projected
+    gradients = tangents * slopes[:, None]
+    return gradients.mean(0) if aggregation == "mean" else gradients.sum(0)
+
+
+def approximate(
+    dimension: int, counts: Iterable[int], num_draws: int, generator: torch.Generator
+) -> Iterator[tuple[float, float, float]]:
+    """Yield how close every estimate of a gradient of ones comes to it, one draw at a time.
+
+    Args:
+        dimension: `d`.
+        counts: Numbers of tangents.
+        num_draws: Draws for each number and each way to aggregate them, none shared.
+        generator: Source of the tangents.
+
+    Yields:
+        Length and distance relative to the gradient's length, and the cosine.
+    """
+    gradient = torch.ones(dimension)
+    for k in counts:
+        for aggregation, normalise in (
+            ("orthogonal_projection", False), ("mean", False), ("mean", True), ("sum", False), ("sum", True),
+        ):  # fmt: skip
+            for _ in range(num_draws):
+                tangents = torch.randn(k, dimension, generator=generator)
+                if normalise:
+                    tangents = tangents / tangents.norm(dim=1, keepdim=True)
+                estimate = aggregate(tangents, tangents @ gradient, aggregation)
+                length = gradient.norm()
+                ratio = float(estimate.norm() / length)
+                yield (
+                    ratio,
+                    float((estimate - gradient).norm() / length),
+                    float(estimate @ gradient / length**2) / max(ratio, 1e-30),
+                )

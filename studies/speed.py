@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from repro.protocol import Classification, Experiment, Method, Plan, Study, Timing, settings, use
+from repro.protocol import (
+    Classification,
+    ClosedForm,
+    Experiment,
+    Method,
+    Plan,
+    Study,
+    Timing,
+    settings,
+    use,
+)
 
 # --- Networks: those of the papers, in mini-batches of 64 -----------------------------------------------------------
 
@@ -150,10 +160,49 @@ TWO_PROCESSES = timed(
     replace(turns(30, 5), processes=2),
 )
 
+# --- Functions: a search of 32 rates for the eight approaches, and the grid of Fig. 3, of Flügel et al. 2024 ----------------
+
+
+def formula(name: str, kind: str, problem: ClosedForm, task: Timing) -> Experiment:
+    """Return what is done on functions, and the same work one trial, one draw and one tangent at a time."""
+    words = kind.replace("_", " ")
+    compared = (
+        Method(f"{words}, SGD", use(kind), OPTIMIZERS["SGD"]),
+        Method(f"plain {words}, SGD", use(f"plain_{kind}"), OPTIMIZERS["SGD"]),
+    )
+    short = replace(task, num_steps=3, num_warmup=1, loop_steps=1, replicas=min(task.replicas, 2))
+    plan = Plan(problem, task, 1)
+    smoke = Plan(replace(problem, dimension=2), short, 1)
+    return Experiment(
+        name, "formulas", compared, (settings(learning_rate=1e-5),), smoke, plan, plan
+    )
+
+
+SEARCHES = tuple(
+    formula(
+        f"search-{name}-{dimension}",
+        "search",
+        ClosedForm(f"speed {name} {dimension}", name.replace("-", "_"), start, dimension),
+        replace(turns(10, 30), replicas=32),
+    )
+    for name, start in (
+        ("sphere", (-1.0,)),
+        ("rosenbrock", (-1.0, 0.0)),
+        ("styblinski-tang", (0.0,)),
+    )
+    for dimension in (16, 128, 1024)
+)
+GRID = formula(
+    "grid-approximation",
+    "approximation_grid",
+    ClosedForm("speed grid", "coordinate_sum", (0.0,), 2**14),
+    replace(turns(5, 2), num_warmup=1),
+)
+
 STUDY = Study(
     name="speed",
     citation="The speed of this package, beside a plain PyTorch loop and the work that neither can avoid",
     facts=(),
-    experiments=(*STEPS, *REPLICAS, MANY_TANGENTS, *DEPTHS, TWO_PROCESSES),
+    experiments=(*STEPS, *REPLICAS, MANY_TANGENTS, *DEPTHS, TWO_PROCESSES, *SEARCHES, GRID),
     claims=(),
 )

@@ -236,6 +236,30 @@ BARS = (
             ("single-tangent", FORWARD_GRADIENT, 105.0),
         )
     ),
+    *(
+        Bar(
+            text,
+            prefix,
+            bound,
+            at_least=False,
+            estimators=(estimator,),
+            quantity=lambda speed: speed.over_plain,
+        )
+        for text, prefix, bound, estimator in (
+            (
+                "a search of 32 rates over one trial and tangent at a time",
+                "search-",
+                1 / 20,
+                "search",
+            ),
+            (
+                "the approximation grid over one draw at a time",
+                "grid-",
+                1 / 4,
+                "approximation grid",
+            ),
+        )
+    ),
 )
 """What the package promises of its speed, as ratios within one run wherever a ratio says it."""
 

@@ -18,7 +18,9 @@ from torch.profiler import ProfilerActivity, profile
 from repro import engine, estimators, limits, optimizers, plain, problems, protocol
 from repro.autodiff import Objective, leaves
 from repro.problems.classification import ClassificationProblem
+from repro.problems.closed_form import ClosedFormProblem
 from repro.protocol import Replica, RunSpec, Timing, derive_seed
+from repro.timing import formulas
 from repro.training import Schedule, tangent_generator
 
 Program = Callable[[], object]
@@ -146,6 +148,25 @@ class _Case:
             )
         return self.problem
 
+    def formula(self) -> ClosedFormProblem:
+        """Return the problem, which has to be a function."""
+        if not isinstance(self.problem, ClosedFormProblem):
+            raise ValueError(
+                f"{self.spec.method.estimator.name!r} is timed for functions only. "
+                f"Found the network of {self.spec.problem.name!r}."
+            )
+        return self.problem
+
+    def start(self) -> Tensor:
+        """Return the stacked start of a function."""
+        assert isinstance(self.params, Tensor)
+        return self.params
+
+    @property
+    def turn(self) -> int:
+        """Steps, or draws, of a turn."""
+        return max(1, self.task.loop_steps)
+
 
 def _training_step(case: _Case) -> Program:
     estimator = estimators.build(case.spec.method.estimator.name, **case.options)
@@ -269,6 +290,28 @@ def _plain_loop(
     return model, optimizer, lambda: first
 
 
+def _search(case: _Case) -> Program:
+    return formulas.search(
+        case.formula(), case.start(), case.optimizer, case.rates(0), case.generators[0], case.turn
+    )
+
+
+def _plain_search(case: _Case) -> Program:
+    function = case.formula().function
+    return formulas.plain_search(
+        function, case.start(), case.rates(0), case.generators[0], case.turn
+    )
+
+
+def _grid(case: _Case) -> Program:
+    return formulas.grid(case.spec, case.start().shape[-1], max(2, case.turn))
+
+
+def _plain_grid(case: _Case) -> Program:
+    draws = max(2, case.turn)
+    return formulas.plain_grid(case.start().shape[-1], draws, case.generators[0])
+
+
 PARTS: dict[str, Callable[[_Case], Program]] = {
     "function": _function,
     "tangents": _tangents,
@@ -277,6 +320,11 @@ PARTS: dict[str, Callable[[_Case], Program]] = {
     "memory_passes": _memory_passes,
     "plain_backpropagation": _plain_backpropagation,
     "plain_forward_gradient": _plain_forward_gradient,
+    "search": _search,
+    "plain_search": _plain_search,
+    "approximation_grid": _grid,
+    "plain_approximation_grid": _plain_grid,
 }
 """What is timed without being a step of this package: the objective alone; the tangents, drawn as an estimator draws
-them; the work that no step can avoid, see `repro.limits`; and the steps of the plain loop, see `repro.plain`."""
+them; the work that no step can avoid, see `repro.limits`; the steps of the plain loop, see `repro.plain`; and what is
+done on functions, see `repro.timing.formulas`."""
