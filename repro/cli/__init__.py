@@ -105,16 +105,29 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         redraw.reproduce,
-        "Check the published rows, redraw every figure and table, judge the claims.",
+        "Check the published rows, draw every figure and table, judge the claims, build the paper and the page.",
     )
-    everything.add_argument("--force", action="store_true", help="redraw even if nothing changed")
+    _choose_build(everything)
+    written = verb(
+        "paper",
+        redraw.build_paper,
+        "Build the paper and the results page, with everything that they show. A sentence whose claim has another "
+        "verdict now keeps the paper from being built, and is named.",
+    )
+    _choose_build(written)
     for name, function, text in (
         ("figures", redraw.draw_figures, "Draw figures from the rows."),
         ("tables", redraw.write_tables, "Write tables from the rows."),
     ):
         stage = verb(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    verb("claims", redraw.judge_claims, "Judge every claim from the rows and print the verdicts.")
+    judged = verb(
+        "claims",
+        redraw.judge_claims,
+        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one.",
+    )
+    judged.add_argument("--accept", action="store_true",
+                        help="commit these verdicts: write them into README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
 
     run = verb(
         "run",
@@ -163,6 +176,12 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )
     return parser
+
+
+def _choose_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="build anew even if nothing changed")
+    parser.add_argument("--workers", type=int, default=None, metavar="N",
+                        help="processes that draw (default: one a core)")  # fmt: skip
 
 
 def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:

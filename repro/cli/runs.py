@@ -16,8 +16,11 @@ from repro.cli.shared import (
     DONE,
     FAILED,
     STOPPED,
+    README,
     USAGE,
+    VERDICTS,
     all_studies,
+    commit_verdicts,
     complain,
     judge,
     read_results,
@@ -25,7 +28,7 @@ from repro.cli.shared import (
 from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification
 from repro.publishing import ContradictionError, merge, publish
-from repro.results import RejectedFileError, Store, load, tabulate_facts, write_whole
+from repro.results import RejectedFileError, Store, load, tabulate_facts
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -200,13 +203,14 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:
         console.print("nothing new to publish")
-    readme = Path("README.md")
-    if not options.to and readme.exists():
-        from repro import claims
+    if not options.to and README.exists():
+        from repro.report import verdicts
 
-        published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
-        text = readme.read_text(encoding="utf-8")
-        write_whole(readme, claims.embed(text, judge(published)).encode())
+        judgements = judge(load(studies.RESULTS, None, tabulate_facts(all_studies())))
+        before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
+        for change in verdicts.compare(judgements, before):
+            console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
+        commit_verdicts(judgements)
     return FAILED if skipped else DONE
 
 

@@ -17,10 +17,11 @@ Unicode engine or inputenc; the mathematical characters these lack are mapped to
 Everything returned is deterministic and ends in one newline.
 """
 
-from repro.tables.formats import to_csv, to_html, to_latex, to_markdown, to_typst, write
+from repro.tables.formats import SUFFIXES, to_csv, to_html, to_latex, to_markdown, to_typst, write
 from repro.tables.values import Align, Cell, Column, Table, cell_text, from_frame
 
 __all__ = [
+    "SUFFIXES",
     "Align",
     "Cell",
     "Column",

@@ -141,6 +141,10 @@ def _html_value(cell: Cell) -> str:
     return f' data-value="{_csv_fields(cell)[0]}"'
 
 
+SUFFIXES = ("csv", "md", "tex", "typ", "html")
+"""Suffixes of the files of a table, in the order in which they are written."""
+
+
 def write(table: Table, directory: str | os.PathLike[str]) -> list[Path]:
     """Write the table as name.csv, name.md, name.tex, name.typ and name.html, in UTF-8.
 
@@ -156,13 +160,9 @@ def write(table: Table, directory: str | os.PathLike[str]) -> list[Path]:
     """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    texts = {  # all before the first file, so that a format that fails leaves no half set
-        "csv": to_csv(table),
-        "md": to_markdown(table),
-        "tex": to_latex(table),
-        "typ": to_typst(table),
-        "html": to_html(table),
-    }
+    formats = (to_csv, to_markdown, to_latex, to_typst, to_html)
+    # all before the first file, so that a format that fails leaves no half set
+    texts = {suffix: to(table) for suffix, to in zip(SUFFIXES, formats, strict=True)}
     paths = []
     for suffix, text in texts.items():
         path = folder / f"{table.name}.{suffix}"
