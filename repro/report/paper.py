@@ -224,9 +224,9 @@ def compile_pdf(root: Path) -> tuple[bytes | None, tuple[str, ...]]:
         if found:
             return None, tuple(dict.fromkeys(_spell(sentence) for sentence in found))
         content = compiler.compile(format="pdf", timestamp=0)
-    except typst.TypstError as error:
-        hints = "".join(f" {hint}." for hint in error.hints)
-        raise ValueError(f"{source}: does not compile: {error.message}.{hints}") from error
+    except RuntimeError as error:  # what typst raises: its own error, or in a query a bare one
+        message = " ".join(str(error).split()).removeprefix("failed to compile document: ")
+        raise ValueError(f"{source}: does not compile: {message}") from error
     assert isinstance(content, bytes)
     return content, ()
 
