@@ -149,6 +149,22 @@ def fingerprint(rows: str, root: Path) -> str:
     return digests.of(rows, json.dumps(dict(digests.libraries())), *parts)
 
 
+def code() -> dict[str, str]:
+    """Return the digest of the code behind every file that a build writes, by the file's name."""
+    import figures
+
+    sources = digests.of(*(f"{path.name} {digests.of_file(path)}" for path in _paper_sources()))
+    facts, verdicts_code = digests.of_module("repro.report.paper"), digests.of_module("repro.report.verdicts")
+    return {
+        **{name: digests.of_module(f"figures.{name}") for name in (*figures.names(), *figures.table_names())},
+        **dict.fromkeys(("claims", "verdicts", "verdict_counts"), verdicts_code),
+        "completeness": digests.of_module("repro.report.completeness"),
+        "audit": digests.of_module("repro.report.findings"),
+        "paper": digests.of(facts, sources),
+        "index": digests.of(facts, *(digests.of_file(p) for p in sorted(page.HERE.glob("page.*")))),
+    }
+
+
 def forget(root: Path) -> None:
     """Forget what was built before, so that everything is built anew."""
     for path in (FIGURES / ".digests.json", BUILD / "tables/.digests.json", BUILD / ".paper.json"):
