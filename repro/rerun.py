@@ -18,12 +18,14 @@ import pandas as pd
 from scipy import stats as distributions
 
 from repro.protocol import RunSpec, Study, Timing, expand
-from repro.results import METRICS, Results
+from repro.results import LATER_COLUMNS, METRICS, Results
 
 ROUNDING = 1e-3
 """Largest relative difference of a final metric that counts as rounding, amplified by training."""
 CONFIDENCE = 0.99
 """Of the prediction interval in which a value counts as another repetition."""
+SHARE = 1 / 3
+"""Of the budget that one cell of a study may take, so that a sample has several."""
 FEWEST = 3
 """Repetitions below which nothing can be said of their spread."""
 
@@ -60,7 +62,7 @@ def sample(
     """Return groups of published runs that together cost no more than a budget.
 
     Timings are left out: they speak of a machine, and of how quiet it was. Cells of the studies come in an order
-    that the seed decides; each gives the first of its groups that still fits.
+    that the seed decides; each gives the first of its groups that still fits, and takes no more than a share of the budget.
 
     Args:
         studies: The studies.
@@ -78,7 +80,9 @@ def sample(
     for study in studies:
         specs: dict[str, RunSpec] = {}
         for scale in ("reduced", "full"):
-            specs |= {spec.key: spec for spec in expand(study, scale) if not isinstance(spec.task, Timing)}
+            specs |= {
+                spec.key: spec for spec in expand(study, scale) if not isinstance(spec.task, Timing)
+            }
         for group in form_groups(list(specs.values())):
             if published.issuperset(spec.key for spec in group):
                 cells.setdefault((study.name, group[0].experiment), []).append(group)
@@ -86,7 +90,14 @@ def sample(
     for cell in sorted(cells, key=lambda cell: _order(seed, *cell)):
         groups = sorted(cells[cell], key=lambda group: _order(seed, group[0].key))
         prices = ((group, _total(price, group)) for group in groups)
-        fitting = next(((g, cost) for g, cost in prices if cost is not None and cost <= left), None)
+        fitting = next(
+            (
+                (g, cost)
+                for g, cost in prices
+                if cost is not None and cost <= min(left, SHARE * budget)
+            ),
+            None,
+        )
         if fitting is not None:
             chosen.append(fitting[0])
             left -= fitting[1]
@@ -114,9 +125,12 @@ def compare(spec: RunSpec, published: Results, again: Results) -> Comparison:
     Returns:
         The comparison.
     """
-    old, new = (results.runs[results.runs["key"] == spec.key].iloc[0] for results in (published, again))
+    old, new = (
+        results.runs[results.runs["key"] == spec.key].iloc[0] for results in (published, again)
+    )
     worst, gap = "", 0.0
-    for metric in METRICS:
+    recorded = [m for m in METRICS if not (m in LATER_COLUMNS and math.isnan(float(old[m])))]
+    for metric in recorded:
         found = _gap(float(old[metric]), float(new[metric]))
         if found > gap:
             worst, gap = metric, found
@@ -127,7 +141,7 @@ def compare(spec: RunSpec, published: Results, again: Results) -> Comparison:
             likeness = "bitwise"
         elif gap <= ROUNDING:
             likeness = "same within tolerance"
-        elif all(_could_be_another(metric, old, new, published.runs) for metric in METRICS):
+        elif all(_could_be_another(metric, old, new, published.runs) for metric in recorded):
             likeness = "statistically equal"
     return Comparison(spec, likeness, worst, *values)
 

@@ -113,7 +113,8 @@ def test_coordinates_are_metrics_in_two_dimensions_only() -> None:
 
 def test_unknown_function() -> None:
     with pytest.raises(
-        ValueError, match=r"Unknown function 'ackley'. Choose from: beale, coordinate_sum, rosenbrock, sphere, sty"
+        ValueError,
+        match=r"Unknown function 'ackley'. Choose from: beale, coordinate_sum, rosenbrock, sphere, sty",
     ):
         build(ClosedForm("test", "ackley", (0.0, 0.0)))
 

@@ -191,8 +191,8 @@ def _parser() -> argparse.ArgumentParser:
 def _choose_checks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=("rebuild", "live"), default="",
                         help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
-    parser.add_argument("--budget", type=_duration, default=60.0, metavar="TIME",
-                        help="what the sample may cost, by the prices of the rows (default: 1m)")  # fmt: skip
+    parser.add_argument("--budget", type=_duration, default=45.0, metavar="TIME",
+                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, metavar="N",
                         help="which sample (default: 0)")  # fmt: skip
     parser.add_argument("--update", action="store_true",

@@ -20,7 +20,6 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-import studies
 from repro import claims, tables
 from repro.claims import Judgement
 from repro.cli.grid import show_verdicts
@@ -154,9 +153,15 @@ def code() -> dict[str, str]:
     import figures
 
     sources = digests.of(*(f"{path.name} {digests.of_file(path)}" for path in _paper_sources()))
-    facts, verdicts_code = digests.of_module("repro.report.paper"), digests.of_module("repro.report.verdicts")
+    facts, verdicts_code = (
+        digests.of_module("repro.report.paper"),
+        digests.of_module("repro.report.verdicts"),
+    )
     return {
-        **{name: digests.of_module(f"figures.{name}") for name in (*figures.names(), *figures.table_names())},
+        **{
+            name: digests.of_module(f"figures.{name}")
+            for name in (*figures.names(), *figures.table_names())
+        },
         **dict.fromkeys(("claims", "verdicts", "verdict_counts"), verdicts_code),
         "completeness": digests.of_module("repro.report.completeness"),
         "audit": digests.of_module("repro.report.findings"),
@@ -202,9 +207,8 @@ def _compile(root: Path) -> tuple[str, ...]:
     digest = digests.of(libraries, *(f"{p.name} {digests.of_file(p)}" for p in inputs))
     target, stamp = root / BUILD / "paper.pdf", root / BUILD / ".paper.json"
     before = _read_json(stamp)
-    if before.get("inputs") == digest and target.exists():
-        if before.get("output") == digests.of_file(target):
-            return ()
+    if before == {"inputs": digest, "output": digests.of_file(target) if target.exists() else ""}:
+        return ()
     stamp.unlink(missing_ok=True)
     target.unlink(
         missing_ok=True

@@ -15,8 +15,8 @@ from repro.cli.choice import read_choice
 from repro.cli.shared import (
     DONE,
     FAILED,
-    STOPPED,
     README,
+    STOPPED,
     USAGE,
     VERDICTS,
     all_studies,
@@ -211,6 +211,8 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         for change in verdicts.compare(judgements, before):
             console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
         commit_verdicts(judgements)
+        if added:
+            console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE
 
 

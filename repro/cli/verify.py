@@ -63,10 +63,14 @@ def _rebuild(published: Results, options: argparse.Namespace, console: Console) 
         return DONE
     differences = manifest.compare(expected, found, published.runs)
     for difference in differences:
-        console.print(f"[red]{difference.layer}[/]: {difference.what}", soft_wrap=True, highlight=False)
+        console.print(
+            f"[red]{difference.layer}[/]: {difference.what}", soft_wrap=True, highlight=False
+        )
     took = f"{time.monotonic() - started:.0f} s"
     if not differences:
-        console.print(f"rebuilt: {len(found['files'])} files, every one identical to the manifest; {took}")
+        console.print(
+            f"rebuilt: {len(found['files'])} files, every one identical to the manifest; {took}"
+        )
         return FAILED if built.stale else DONE
     console.print(
         f"rebuilt: not what paper/manifest.json says, by the layers above; {took}. If the rows or the code were changed on "
@@ -97,13 +101,16 @@ def _run_again(published: Results, options: argparse.Namespace, console: Console
         console.print(f"not run again, no data: {name} ({reason})", soft_wrap=True, highlight=False)
     if not groups:
         console.print(
-            f"no published run fits {options.budget:.0f} s here. Give `--budget` more.", soft_wrap=True
+            f"no published run fits {options.budget:.0f} s here. Give `--budget` more.",
+            soft_wrap=True,
         )
         return DONE
     specs = [spec for group in groups for spec in group]
     with tempfile.TemporaryDirectory() as folder:
         with console.status(f"running {len(specs)} published runs again"):
-            outcome = execution.execute(specs, Store(Path(folder)), workers=1, time_limit=4 * options.budget)
+            outcome = execution.execute(
+                specs, Store(Path(folder)), workers=1, time_limit=4 * options.budget
+            )
         records, _ = read_store(Path(folder))
     again = Results(*tabulate(records), published.facts)
     return _show(specs, published, again, outcome.seconds, console)
@@ -117,20 +124,40 @@ def _show(
     done = set(again.runs["key"])
     compared = [rerun.compare(spec, published, again) for spec in specs if spec.key in done]
     grid = Grid(title="Published runs, made again")
-    for header in ("Run", "Study", "Experiment", "Method", "Repetition", "Worst metric", "Published", "Again", "Result"):
+    for header in (
+        "Run",
+        "Study",
+        "Experiment",
+        "Method",
+        "Repetition",
+        "Worst metric",
+        "Published",
+        "Again",
+        "Result",
+    ):
         grid.add_column(header, justify="right" if header in ("Published", "Again") else "left")
-    colours = {"bitwise": "green", "same within tolerance": "green", "statistically equal": "yellow"}
+    colours = {
+        "bitwise": "green",
+        "same within tolerance": "green",
+        "statistically equal": "yellow",
+    }
     for one in compared:
         spec = one.spec
-        values = (one.metric, f"{one.published:.6g}", f"{one.again:.6g}") if one.metric else ("", "", "")
+        values = (
+            (one.metric, f"{one.published:.6g}", f"{one.again:.6g}") if one.metric else ("", "", "")
+        )
         result = f"[{colours.get(one.likeness, 'red')}]{one.likeness}[/]"
         name = (spec.key[:12], spec.study, spec.experiment, spec.method.name, str(spec.repetition))
         grid.add_row(*name, *values, result)
     console.print(grid)
-    counts = {kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")}
+    counts = {
+        kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")
+    }
     left = len(specs) - len(compared)
     late = f"  not finished in time: {left}" if left else ""
-    console.print("  ".join(f"{kind}: {n}" for kind, n in counts.items()) + f"{late}  {seconds:.0f} s")
+    console.print(
+        "  ".join(f"{kind}: {n}" for kind, n in counts.items()) + f"{late}  {seconds:.0f} s"
+    )
     return FAILED if counts["different"] else DONE
 
 

@@ -92,7 +92,11 @@ def of_build(
 def environment() -> dict[str, str]:
     """Return what a build ran on: Python, machine and libraries."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python, "machine": f"{platform.system()} {platform.machine()}", **digests.libraries()}
+    return {
+        "python": python,
+        "machine": f"{platform.system()} {platform.machine()}",
+        **digests.libraries(),
+    }
 
 
 def write(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -133,8 +137,7 @@ def _rows(runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Any]:
     runs = runs.sort_values("key", kind="stable")
     header, *lines = _csv(runs)
     columns = {
-        name: _short("\n".join(line[i] for line in lines).encode())
-        for i, name in enumerate(header)
+        name: _short("\n".join(line[i] for line in lines).encode()) for i, name in enumerate(header)
     }
     columns |= {
         f"curves.{name}": _short("\n".join(values).encode())
@@ -216,11 +219,15 @@ def compare(
     if not rows and not files:
         return ()
     causes = [Difference("rows", line) for line in rows]
-    libraries = [Difference("library version", line) for line in _changes(expected, found, "environment")]
+    libraries = [
+        Difference("library version", line) for line in _changes(expected, found, "environment")
+    ]
     fonts = [Difference("font", line) for line in _changes(expected, found, "fonts")]
     code = set(_changed(expected["code"], found["code"]))
     told = [
-        Difference(_layer(name, pair, files, bool(rows), code, libraries, fonts), _spell(name, pair))
+        Difference(
+            _layer(name, pair, files, bool(rows), code, libraries, fonts), _spell(name, pair)
+        )
         for name, pair in files.items()
     ]
     return (*causes, *libraries, *fonts, *told)
@@ -240,7 +247,9 @@ def _layer(
         return "time stamp"
     folder, file = name.split("/")
     stem = file.rsplit(".", 1)[0]
-    drawn_only = folder == "build" and not file.endswith(".csv") and f"{folder}/{stem}.csv" not in files
+    drawn_only = (
+        folder == "build" and not file.endswith(".csv") and f"{folder}/{stem}.csv" not in files
+    )
     if rows and not drawn_only:
         return "rows"
     if stem in code:

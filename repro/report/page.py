@@ -130,7 +130,7 @@ def _claim_row(claim: Mapping[str, Any]) -> str:
 
 
 def _figures(figures: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[str]:
-    yield "<p>Select a figure to enlarge it; then <kbd>+</kbd>, <kbd>−</kbd> and <kbd>0</kbd> zoom, arrows move, <kbd>Esc</kbd> closes.</p>"
+    yield "<p>Select a figure to enlarge it; then <kbd>+</kbd>, <kbd>&minus;</kbd> and <kbd>0</kbd> zoom, arrows move, <kbd>Esc</kbd> closes.</p>"
     for figure in figures:
         name, title = figure["name"], figure["title"]
         svg = (folder / f"{name}.svg").read_bytes()
@@ -232,14 +232,14 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <a class="skip" href="#verdicts">Skip to the verdicts</a>
 <header><h1>Are forward gradients as good, and as fast, as published?</h1>
-<p>Three papers re-run as published and under one fair protocol. Everything here was drawn from the published rows.</p>
+<p>Papers re-run as published and under one fair protocol. Everything here was drawn from the published rows.</p>
 <p class="chips">{counts}</p>
 <nav aria-label="Sections">{links}</nav></header>
 <main>
 {body}
 </main>
 <dialog id="viewer" aria-label="Enlarged figure"><div class="bar"><button type="button" data-zoom="1.25" aria-label="Larger">+</button>
-<button type="button" data-zoom="0.8" aria-label="Smaller">−</button>
+<button type="button" data-zoom="0.8" aria-label="Smaller">&minus;</button>
 <button type="button" data-zoom="0" aria-label="Fit the window">fit</button>
 <button type="button" data-close aria-label="Close">close</button></div><div class="stage" tabindex="0"></div></dialog>
 <script>

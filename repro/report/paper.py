@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -192,8 +192,8 @@ def pretty(value: float) -> str:
     """Return a number for print: four digits, powers of ten raised, a true minus sign.
 
     Example:
-        >>> pretty(-0.00005560)
-        '−5.56·10⁻⁵'
+        >>> pretty(0.00005560)
+        '5.56·10⁻⁵'
     """
     text = number(value)
     if match := re.fullmatch(r"(.*)e([+-])(\d+)", text):

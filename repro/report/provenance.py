@@ -99,10 +99,10 @@ class _Watched(pd.DataFrame):
 
     def __finalize__(self, other: Any, method: str | None = None, **options: Hashable) -> Self:
         super().__finalize__(other, method, **options)
-        above = getattr(other, "_selection", None)
-        if isinstance(other, _Watched) and above is not None and len(self) < len(other):
-            if {"key", *EXPERIMENT} <= set(self.columns):
-                above.narrowed = True
-                rows = pd.DataFrame({name: self[name].to_numpy() for name in ["key", *EXPERIMENT]})
-                self._selection = _Selection(above.family, rows)
+        above = getattr(other, "_selection", None) if isinstance(other, _Watched) else None
+        needed = ["key", *EXPERIMENT]
+        if above is not None and len(self) < len(other) and set(needed) <= set(self.columns):
+            above.narrowed = True
+            rows = pd.DataFrame({name: self[name].to_numpy() for name in needed})
+            self._selection = _Selection(above.family, rows)
         return self
