@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats as distributions
+from scipy import stats as distributions  # type: ignore[import-untyped, unused-ignore]
 
 from repro.protocol import RunSpec, Study, Timing, expand
 from repro.results import LATER_COLUMNS, METRICS, Results

@@ -341,7 +341,7 @@ class _Drawing:
     def _is_current(self, name: str) -> bool:
         known = self._known.get(name, {})
         same = known.get("inputs") == self._inputs[name]
-        return same and known.get("files") == _digests(self._files(name))
+        return bool(same and known.get("files") == _digests(self._files(name)))
 
     def _values(self, name: str) -> str:
         """Return the digest of the values that the files of a figure show, if its code drew them."""

@@ -295,9 +295,10 @@ def _row_differences(
                 yield f"{study} {group}: {len(before)} runs in the manifest, {len(after)} here"
                 continue
             members = own[own[GROUP].agg(" · ".join, axis=1) == group]
-            for row, was, now in zip(members.itertuples(index=False), before, after, strict=True):
+            pairs = zip(members["key"], members["repetition"], before, after, strict=True)
+            for key, repetition, was, now in pairs:
                 if was != now:
-                    place = f"{study} {group}, repetition {row.repetition} (run {row.key[:12]})"
+                    place = f"{study} {group}, repetition {repetition} (run {key[:12]})"
                     yield f"{place}: differs in {columns or 'what no column tells'}"
         if old["groups"] == new["groups"]:
             yield f"{study}: differs in {columns or 'the number of runs'}"

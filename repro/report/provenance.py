@@ -81,10 +81,12 @@ class _Selection:
 
     def keys(self) -> set[str]:
         """Return the keys of all rows that were meant."""
-        selected = [s for s in self.family if s.rows is not None and len(s.rows)]
-        single = [s for s in selected if len(s.rows[EXPERIMENT].drop_duplicates()) == 1]
-        meant = single or [s for s in selected if not s.narrowed]
-        return {key for selection in meant for key in selection.rows["key"]}
+        selected = [
+            (s.rows, s.narrowed) for s in self.family if s.rows is not None and len(s.rows)
+        ]
+        single = [rows for rows, _ in selected if len(rows[EXPERIMENT].drop_duplicates()) == 1]
+        meant = single or [rows for rows, narrowed in selected if not narrowed]
+        return {str(key) for rows in meant for key in rows["key"]}
 
 
 class _Watched(pd.DataFrame):
@@ -98,7 +100,7 @@ class _Watched(pd.DataFrame):
         return type(self)
 
     def __finalize__(self, other: Any, method: str | None = None, **options: Hashable) -> Self:
-        super().__finalize__(other, method, **options)
+        super().__finalize__(other, method, **options)  # type: ignore[misc]
         above = getattr(other, "_selection", None) if isinstance(other, _Watched) else None
         needed = ["key", *EXPERIMENT]
         if above is not None and len(self) < len(other) and set(needed) <= set(self.columns):
