@@ -76,7 +76,7 @@ def sample(
         Groups, in that order; none if nothing fits.
     """
     published = set(runs["key"])
-    cells: dict[tuple[str, str], list[tuple[RunSpec, ...]]] = {}
+    cells: dict[tuple[str, str, str], list[tuple[RunSpec, ...]]] = {}
     for study in studies:
         specs: dict[str, RunSpec] = {}
         for scale in ("reduced", "full"):
@@ -85,7 +85,8 @@ def sample(
             }
         for group in form_groups(list(specs.values())):
             if published.issuperset(spec.key for spec in group):
-                cells.setdefault((study.name, group[0].experiment), []).append(group)
+                cell = (study.name, group[0].experiment, group[0].method.name)
+                cells.setdefault(cell, []).append(group)
     chosen, left = [], budget
     for cell in sorted(cells, key=lambda cell: _order(seed, *cell)):
         groups = sorted(cells[cell], key=lambda group: _order(seed, group[0].key))

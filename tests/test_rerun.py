@@ -83,7 +83,7 @@ def alone(specs: Sequence[RunSpec]) -> list[tuple[RunSpec, ...]]:
 
 def test_a_sample_keeps_to_its_budget_and_takes_several_cells(published: Results) -> None:
     groups = rerun.sample(all_studies(), published.runs, lambda spec: 3.0, alone, 10.0)
-    cells = [(group[0].study, group[0].experiment) for group in groups]
+    cells = [(g[0].study, g[0].experiment, g[0].method.name) for g in groups]
     assert len(cells) == len(set(cells)) == 3
     keys = {spec.key for group in groups for spec in group}
     assert keys <= set(published.runs["key"])

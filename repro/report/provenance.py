@@ -81,9 +81,7 @@ class _Selection:
 
     def keys(self) -> set[str]:
         """Return the keys of all rows that were meant."""
-        selected = [
-            (s.rows, s.narrowed) for s in self.family if s.rows is not None and len(s.rows)
-        ]
+        selected = [(s.rows, s.narrowed) for s in self.family if s.rows is not None and len(s.rows)]
         single = [rows for rows, _ in selected if len(rows[EXPERIMENT].drop_duplicates()) == 1]
         meant = single or [rows for rows, narrowed in selected if not narrowed]
         return {str(key) for rows in meant for key in rows["key"]}
