@@ -95,6 +95,12 @@ def claims(session: nox.Session) -> None:
     python(session, "venv-light", "-m", "repro", "claims", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["venv-light"], default=False)
+def audit(session: nox.Session) -> None:
+    """Say whether comparisons are fair, ours, the papers', anybody's: `-- [TARGET ...] [--optuna URL]`."""
+    python(session, "venv-light", "-m", "repro", "audit", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["venv-train"], default=False)
 def run(session: nox.Session) -> None:
     """Run what a study declares and nobody ran yet: `-- STUDY [--scale ...]`."""

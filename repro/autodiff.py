@@ -41,11 +41,15 @@ CACHED = 2**17
 """Numbers a recorded sweep carries from operation to operation at once: what a core's cache holds."""
 
 
+EAGER_CALLS = 20
+"""Sweeps done as they are before one is recorded, which takes as long as a hundred."""
+
+
 class Recorded:
     """An objective that does the same operations whatever its argument: differentiated once, then replayed.
 
     For a formula of a few operations PyTorch's bookkeeping of derivatives takes ten times longer than the
-    arithmetic. Here the arithmetic of a sweep is written down at its first call with some shapes, and later
+    arithmetic. Here the arithmetic of a sweep is written down once some shapes come again and again, and later
     calls do that and nothing else: the same operations in the same order, so the same numbers. On CUDA the
     whole training step is recorded instead (`repro.engine`).
     """
@@ -57,6 +61,7 @@ class Recorded:
             objective: Maps `(R, ...)` to values `(R,)`, without looking at values to decide what to do.
         """
         self.objective = objective
+        self._calls: dict[object, int] = {}
         self._programs: dict[object, Callable[..., tuple[Tensor, Tensor]]] = {}
 
     def __call__(self, params: Params) -> Tensor:
@@ -78,6 +83,10 @@ class Recorded:
             The value and the derivatives.
         """
         kind = (name, *((a.shape, a.stride(), a.dtype) for a in arguments))
+        calls = self._calls[kind] = self._calls.get(kind, 0) + 1
+        if calls <= EAGER_CALLS:
+            value, derivatives = sweep(*arguments)
+            return value, leaves(derivatives)[0]
         if kind not in self._programs:
             traced = make_fx(sweep)(*(argument.detach() for argument in arguments))
             self._programs[kind] = _simplified(traced)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from repro import measures
 from repro.measures import Measurement
-from repro.protocol import Check, Claim, Expectation, Study
+from repro.protocol import Check, Claim, Expectation, Study, spread
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
@@ -40,11 +40,19 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.time_to_loss_ratio,
         measures.mean_square_error,
         measures.estimate_ratio,
+        measures.curve_extreme,
+        measures.missed_descent,
+        measures.missed_descent_change,
+        measures.published_share,
+        measures.rate_ratio,
+        measures.share_lower,
+        measures.share_not_higher,
+        measures.tuning_seed_share,
     )
 }
 """What a check may name."""
-EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last")
-"""Settings of the measures that name an experiment."""
+EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last", "family")
+"""Settings of the measures that name an experiment, or a family of them."""
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
@@ -101,11 +109,13 @@ def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
     Returns:
         Pairs of study and experiment, each once, in the order of the checks.
     """
+    own = [experiment.name for experiment in study.experiments]
     pairs = (
-        (str(options.get("study", study.name)), str(options[setting]))
+        (str(options.get("study", study.name)), name)
         for options in (check.measure.options() for check in claim.checks)
         for setting in EXPERIMENT_SETTINGS
         if setting in options
+        for name in spread(own, str(options[setting]))
     )
     return tuple(dict.fromkeys(pairs))
 

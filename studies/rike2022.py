@@ -42,10 +42,10 @@ def images(name: str, dataset: str, **network: str | int) -> Classification:
 NN = images("mnist mlp", "mnist", network="mlp", width=1024, depth=2)
 CNN = images("mnist cnn", "mnist", network="cnn", channels=64, padding=0)
 VGG = images("cifar10 vgg", "cifar10", network="vgg", channels=64, width=4096)
-# what a laptop can search: a quarter of the channels, and as deep as backpropagation learns in one epoch
+# what a laptop can search: fewer channels, and as deep as backpropagation learns in one epoch
 SMALL_CNN = images("mnist cnn, 16 channels", "mnist", network="cnn", channels=16, width=256)
 SMALL_VGG = images(
-    "cifar10 vgg, 16 channels, 2 pairs", "cifar10", network="vgg", channels=16, width=128, pairs=2
+    "cifar10 vgg, 8 channels, 1 pair", "cifar10", network="vgg", channels=8, width=128, pairs=1
 )
 DIGITS = replace(
     NN, dataset="digits", network=use("mlp", width=16, depth=2), validation_size=297

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import bench, redraw, runs, verify
+from repro.cli import audit, bench, redraw, runs, verify
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -27,7 +27,7 @@ where things are
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
-  paper/build/            paper.pdf, index.html, claims.json, and every table as CSV, Markdown, LaTeX, Typst and HTML
+  paper/build/            paper.pdf, index.html, claims.json, audit.json, and every table as CSV, Markdown, LaTeX, Typst and HTML
   paper/                  the paper's sources, and what is held to be true: verdicts.json, manifest.json
 
 environment
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         redraw.reproduce,
-        "Check the published rows, draw every figure and table, judge the claims, build the paper and the page.",
+        "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page.",
     )
     _choose_build(everything)
     written = verb(
@@ -129,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     judged.add_argument("--accept", action="store_true",
                         help="commit these verdicts: write them into README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
+    audit.configure(
+        verb(
+            "audit",
+            audit.audit,
+            "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
+            "anybody's finished search.",
+        )
+    )
     _choose_checks(
         verb(
             "verify",

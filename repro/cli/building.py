@@ -21,10 +21,12 @@ import pandas as pd
 from rich.console import Console
 
 from repro import claims, tables
+from repro.audit import report
 from repro.claims import Judgement
+from repro.cli import audit
 from repro.cli.grid import show_verdicts
 from repro.cli.shared import all_studies, judge
-from repro.report import completeness, digests, findings, page, paper, provenance, verdicts
+from repro.report import completeness, digests, page, paper, provenance, verdicts
 from repro.report.paper import Figure, Listed
 from repro.results import Results, write_whole
 
@@ -96,13 +98,16 @@ def build(
         for claim in study.claims
     }
     headlines = verdicts.read_headlines(SOURCES / "headlines.toml")
-    audit = findings.read(root / BUILD / "audit.json")
+    say("auditing")
+    audited = audit.everything(results)
+    audit.write(audited, root / BUILD)
     written = (
         verdicts.counts_table(judgements),
         verdicts.headlines_table(judgements, headlines),
         verdicts.claims_table(judgements, all_studies(), shown),
         completeness.table(all_studies(), results.runs),
-        *(() if audit is None else (audit,)),
+        report.overview(audited),
+        report.found("audit_findings", "What fails or warns, and the mend", audited),
     )
     for table in written:
         tables.write(table, root / BUILD / "tables")
@@ -142,8 +147,7 @@ def fingerprint(rows: str, root: Path) -> str:
         p for d in ("repro", "studies", "figures") for p in (digests.ROOT / d).rglob("*.*")
     )
     code = [p for p in packages if p.suffix in (".py", ".css", ".js")]
-    audit = root / BUILD / "audit.json"
-    paths = [*code, *_paper_sources(), *([audit] if audit.exists() else [])]
+    paths = [*code, *_paper_sources()]
     parts = (f"{path.name} {digests.of_file(path)}" for path in paths)
     return digests.of(rows, json.dumps(dict(digests.libraries())), *parts)
 
@@ -164,7 +168,7 @@ def code() -> dict[str, str]:
         },
         **dict.fromkeys(("claims", "verdicts", "verdict_counts"), verdicts_code),
         "completeness": digests.of_module("repro.report.completeness"),
-        "audit": digests.of_module("repro.report.findings"),
+        **dict.fromkeys(("audit", "audit_findings"), digests.of_module("repro.cli.audit")),
         "paper": digests.of(facts, sources),
         "index": digests.of(facts, *(digests.of_file(p) for p in sorted(page.HERE.glob("page.*")))),
     }

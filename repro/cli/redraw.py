@@ -107,7 +107,7 @@ def judge_claims(options: argparse.Namespace, console: Console) -> int:
     write_whole(target / "claims.json", claims.to_json(judgements).encode())
     show_verdicts(judgements, console)
     if options.accept:
-        commit_verdicts(judgements)
+        commit_verdicts(judgements, results)
         console.print(
             "accepted: README.md, paper/claims.md and paper/verdicts.json hold these verdicts"
         )

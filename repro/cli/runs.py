@@ -185,7 +185,7 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
 
 
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
-    """Merge finished runs into the published rows and bring the README's verdicts up to date."""
+    """Merge finished runs into the published rows and bring the README's verdicts and audit up to date."""
     target: Path = options.to or studies.RESULTS
     skipped: tuple[str, ...] = ()
     if target.exists() and not target.is_dir():
@@ -206,11 +206,12 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     if not options.to and README.exists():
         from repro.report import verdicts
 
-        judgements = judge(load(studies.RESULTS, None, tabulate_facts(all_studies())))
+        published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
+        judgements = judge(published)
         before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
         for change in verdicts.compare(judgements, before):
             console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
-        commit_verdicts(judgements)
+        commit_verdicts(judgements, published)
         if added:
             console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE

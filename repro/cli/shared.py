@@ -56,13 +56,16 @@ def judge(results: Results) -> tuple[Judgement, ...]:
     return tuple(j for study in all_studies() for j in claims.judge(study, results))
 
 
-def commit_verdicts(judgements: Sequence[Judgement]) -> None:
-    """Write the files that carry the verdicts in version control: the README, the list of claims, and a word a claim."""
+def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
+    """Write what carries verdicts in version control: the README, with its audit, all claims, and a word a claim."""
+    from repro.audit import report
+    from repro.cli import audit
     from repro.report import verdicts
     from repro.tables import to_markdown
 
     headlines = verdicts.read_headlines(PAPER / "headlines.toml")
     text = verdicts.embed(README.read_text(encoding="utf-8"), judgements, headlines)
+    text = report.embed(text, audit.everything(results))
     listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
     write_whole(README, text.encode())
     write_whole(PAPER / "claims.md", listing.encode())

@@ -17,7 +17,7 @@ from repro.report.verdicts import VERDICTS
 from repro.results import write_whole
 
 HERE = Path(__file__).parent
-OWN_SECTIONS = ("verdict_counts", "verdicts", "claims", "audit", "completeness")
+OWN_SECTIONS = ("verdict_counts", "verdicts", "claims", "audit", "audit_findings", "completeness")
 """Tables that the page does not list among the others."""
 
 
@@ -190,7 +190,7 @@ def _table(name: str, title: str, folder: Path) -> str:
 
 
 def _audit(folder: Path, tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    found = [table for table in tables if table["name"] == "audit"]
+    found = [table for table in tables if table["name"] in ("audit", "audit_findings")]
     if not found:
         yield '<p class="missing">not run</p>'
     for table in found:

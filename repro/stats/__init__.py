@@ -13,7 +13,9 @@ from repro.stats.intervals import (
     mean_interval,
     median_interval,
     paired_interval,
+    paired_p_value,
     ratio_interval,
+    welch_interval,
 )
 from repro.stats.multiplicity import holm, smallest_two_sided_p
 from repro.stats.tuning import (
@@ -37,9 +39,11 @@ __all__ = [
     "mean_interval",
     "median_interval",
     "paired_interval",
+    "paired_p_value",
     "ranking_settled",
     "ratio_interval",
     "smallest_two_sided_p",
     "tuning_curve",
+    "welch_interval",
     "winner_at",
 ]

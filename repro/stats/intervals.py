@@ -123,6 +123,32 @@ def paired_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95
     return mean_interval(first - second, confidence)
 
 
+def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Two-sided p-value of a paired t test of equal means.
+
+    Args:
+        a: shape (n,), n >= 2, finite; a ValueError says otherwise.
+        b: shape (n,), the partners of `a`, in the same order and unit.
+
+    Returns:
+        The p-value; 1 where all differences are zero, 0 where they are one other number.
+
+    Raises:
+        ValueError: if the samples are no pairs of finite numbers, or fewer than two.
+
+    Example:
+        >>> f"{paired_p_value([1.0, 2.0, 3.0], [0.5, 1.0, 1.5]):.3f}"
+        '0.074'
+    """
+    first, second = _as_pairs(a, b)
+    difference = first - second
+    if difference.size < 2:
+        raise ValueError(f"A paired test needs at least 2 pairs, found {difference.size}.")
+    if np.ptp(difference) == 0.0:
+        return 1.0 if difference[0] == 0.0 else 0.0
+    return float(stats.ttest_rel(first, second).pvalue)
+
+
 def ratio_interval(
     a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95, paired: bool = True
 ) -> Interval:
@@ -147,7 +173,7 @@ def ratio_interval(
     if paired:
         logs = mean_interval(log_a - log_b, confidence)
     else:
-        logs = _welch_interval(log_a, log_b, confidence)
+        logs = welch_interval(log_a, log_b, confidence)
     with np.errstate(over="ignore", under="ignore"):  # few seeds reach 0 or inf, and may
         estimate, low, high = (float(x) for x in np.exp([logs.estimate, logs.low, logs.high]))
     return Interval(estimate, low, high, logs.num, confidence)
@@ -265,8 +291,18 @@ def binomial_interval(successes: int, num: int, confidence: float = 0.95) -> Int
     return Interval(successes / num, float(low), float(high), num, confidence)
 
 
-def _welch_interval(a: Vector, b: Vector, confidence: float) -> Interval:
-    """Return the interval of mean(a) - mean(b) by Welch's t; `num` is the smaller n."""
+def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of mean(a) - mean(b) of independent samples by Welch's t.
+
+    Args:
+        a: shape (n,), n >= 1, finite; a ValueError says otherwise.
+        b: shape (m,), m >= 1, finite, in the unit of `a`.
+        confidence: within (0, 1).
+
+    Returns:
+        The difference of the means and its interval; `num` is the smaller of n and m.
+    """
+    a, b = as_vector(a, "a"), as_vector(b, "b")
     check_confidence(confidence)
     estimate = float(a.mean() - b.mean())
     num = min(a.size, b.size)

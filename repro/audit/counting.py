@@ -1,0 +1,131 @@
+"""Quantities counted from a table of runs: trials, ranges, winners, settings, repetitions, each with its source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from repro.audit.evidence import FINISHED, Range
+from repro.protocol import Fact
+
+
+def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a trial, in order: number, mean score over its repetitions, seconds, length.
+
+    Args:
+        runs: Tuning runs of one method.
+
+    Returns:
+        Columns number, score (infinite where a run of the trial ended early), seconds, length.
+    """
+    known = runs.assign(
+        score=runs["score"].where(runs["status"].isin(["done", "diverged"]), np.inf)
+    )
+    known["score"] = known["score"].fillna(np.inf)
+    if known["number"].isna().any():  # rows without numbers are trials in the order of the file
+        known = known.assign(number=np.arange(len(known), dtype=np.float64))
+    grouped = known.groupby("number", sort=True)
+    return grouped.agg(
+        score=("score", "mean"), seconds=("seconds", "sum"), length=("length", "sum")
+    ).reset_index()
+
+
+def count(
+    runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str, unit: str = "steps"
+) -> tuple[Fact, ...]:
+    """Return what a table of runs says of each method, in the words of `QUANTITIES`.
+
+    Args:
+        runs: A table of runs.
+        ranges: Ranges by method and hyperparameter, where they are declared; others are observed.
+        source: Where the rows were read.
+        unit: Of the lengths: `steps` or `epochs`.
+
+    Returns:
+        The facts.
+    """
+    facts: list[Fact] = []
+
+    def tell(method: str, quantity: str, value: object, item: str = source) -> None:
+        if isinstance(value, str):
+            facts.append(Fact(item, quantity, None, source, method, text=value))
+        elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
+            facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
+
+    parameters, settings = (
+        [str(c).removeprefix(p) for c in runs.columns if str(c).startswith(p)]
+        for p in ("param ", "setting ")
+    )
+    for method, of_method in runs.groupby("method", sort=False):
+        name = str(method)
+        tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
+        report = of_method[of_method["role"] == "report"]
+        if len(tune):
+            trials = trial_scores(tune)
+            tell(name, "trials", len(trials))
+            tell(name, "repeated trials", _repeated(tune))
+            if tune["length"].notna().all():
+                tell(name, f"trial {unit}", float(tune["length"].max()))
+                tell(name, f"search {unit}", float(tune["length"].sum()))
+            if np.isfinite(trials["score"]).any():
+                winner = trials["number"].iloc[int(trials["score"].argmin())]
+                tell(name, "best search score", float(trials["score"].min()))
+                numbered = tune if tune["number"].notna().all() else tune.assign(
+                    number=np.arange(len(tune), dtype=np.float64)
+                )  # fmt: skip
+                best = numbered[numbered["number"] == winner].iloc[0]
+                for parameter in parameters:
+                    _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
+        for parameter in parameters:
+            used = report[f"param {parameter}"].dropna().unique()
+            if len(used) == 1:
+                tell(name, f"used {parameter}", used[0])
+                tell(name, f"origin of {parameter}", "search" if len(tune) > 1 else "no search")
+            elif not len(report) and len(tune) > 1 and tune[f"param {parameter}"].nunique() > 1:
+                tell(name, f"origin of {parameter}", "search")
+        for setting in settings:
+            for rows, quantity in ((tune, "tuned with"), (report, "ran with")):
+                values = rows[f"setting {setting}"].dropna().unique()
+                if len(values):
+                    text = " or ".join(sorted(str(v) for v in values))
+                    tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
+        if len(report):
+            repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
+            tell(name, "repetitions", repetitions)
+            tell(name, f"reported {unit}", float(report["length"].max()))
+            tell(name, "seconds", float(report["seconds"].mean()))
+    return tuple(facts)
+
+
+def _repeated(tune: pd.DataFrame) -> int:
+    """Return how many trials repeat another; none where every setting was tried equally often, on purpose."""
+    drawn = [str(c) for c in tune.columns if str(c).startswith("param ")]
+    if not drawn:
+        return 0
+    times = tune.groupby([*drawn, "seed"], dropna=False).size()
+    return 0 if times.nunique() == 1 else len(tune) - len(times)
+
+
+def _tell_search(
+    tell: Callable[..., None], method: str, parameter: str, tune: pd.DataFrame, best: pd.Series, range_: Range | None
+) -> None:  # fmt: skip
+    values = tune[f"param {parameter}"].dropna()
+    if values.empty:
+        return
+    if not pd.api.types.is_numeric_dtype(values):
+        if values.nunique() > 1:
+            tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
+        return
+    low, high = float(values.min()), float(values.max())
+    declared = range_ is not None
+    if range_ is None:
+        range_ = Range(low, high, low > 0 and high / low >= 10)
+    if range_.low < range_.high:
+        item = "declared range" if declared else "observed range"
+        tell(method, f"searched from {parameter}", range_.low, item)
+        tell(method, f"searched to {parameter}", range_.high, item)
+        tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)
+        tell(method, f"best {parameter}", float(best[f"param {parameter}"]))

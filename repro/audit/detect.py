@@ -1,0 +1,183 @@
+"""How many examples stand behind a printed score? What the numbers themselves give away.
+
+A mean over few examples leaves traces that a mean over a whole split cannot:
+
+- an *accuracy* over `q` examples is a multiple of `1/q`, and so are all its fellows;
+- a *loss* is, in general, a multiple of nothing. But in single precision the loss of an example that is learned
+  is a multiple of the machine epsilon, and the loss of an example that is lost, where the code clamps
+  probabilities, is the largest loss there is; so means of both kinds fall on sixteenths if 16 examples were
+  averaged;
+- a loss that is exactly 0 says that every single example was learned to the last bit; if the next epoch's is
+  not tiny, those were not the same examples, or few;
+- a mean over `n` examples whose loss has a standard deviation of `c` times its mean moves by `c / sqrt(n)` of itself
+  from one draw to the next. So if it moves more from epoch to epoch, fewer examples were averaged, or
+  training itself is that unstable: the one cannot be told from the other by this trace alone, unless another
+  score of the same run stays calm.
+
+Chance is reckoned with: a trace counts if numbers without it would show it less than once in a million cases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats  # type: ignore[import-untyped, unused-ignore]
+
+Vector = npt.NDArray[np.float64]
+
+LUCK = 1e-6
+"""Probability by chance below which a trace counts."""
+EPSILON = float(np.finfo(np.float32).eps)
+CAPS = {  # nats: the largest loss where code clamps probabilities
+    "-log(float32 epsilon)": -math.log(EPSILON),
+    "-log(1e-7)": -math.log(1e-7),
+    "-log(1e-8)": -math.log(1e-8),
+    "-log(1e-12)": -math.log(1e-12),
+}
+SIZES = (4, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 256)
+"""Numbers of examples that are looked for in losses."""
+SPREAD = 5.0
+"""Standard deviation of an example's loss over the mean loss: more than is seen in trained networks."""
+MOST = 2_000
+"""Values looked at; more tell nothing new."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A sign of few examples.
+
+    Attributes:
+        examples: The largest number of examples that explains it; NaN where the trace gives none.
+        text: What was seen.
+        certain: Whether nothing else explains it.
+    """
+
+    examples: float
+    text: str
+    certain: bool
+
+
+def in_accuracies(values: npt.ArrayLike) -> Iterator[Trace]:
+    """Look for a common coarse denominator of accuracies.
+
+    Args:
+        values: Fractions in [0, 1], or percentages.
+
+    Yields:
+        A trace, if all values are multiples of one fraction.
+
+    Example:
+        >>> [trace.examples for trace in in_accuracies([0.9375, 0.875, 0.8125, 0.6875, 1.0])]
+        [16.0]
+    """
+    sample = _finite(values)
+    if sample.size and sample.max() > 1:
+        sample /= 100.0
+    interior = np.unique(sample[(sample > 0) & (sample < 1)])[:MOST]
+    if interior.size < 3:
+        return
+    unit = max(min(_half_unit(v) for v in interior), 1e-9)
+    for size in range(2, 513):
+        tolerance = size * unit * (1 + 1e-6)
+        if tolerance >= 0.25:
+            return
+        off = np.abs(interior * size - np.round(interior * size))
+        if (off <= tolerance).all() and (2 * tolerance) ** interior.size < LUCK / 512:
+            yield Trace(
+                float(size), f"all {interior.size} accuracies are multiples of 1/{size}", True
+            )
+            return
+
+
+def in_losses(values: npt.ArrayLike) -> Iterator[Trace]:
+    """Look for traces of few examples in the losses of one run, epoch by epoch.
+
+    Args:
+        values: Losses, not negative, in nats, in order.
+
+    Yields:
+        The traces, of which the first kind found of each is enough.
+    """
+    sample = _finite(values)[:MOST]
+    if sample.size < 2 or sample.min() < 0:
+        return
+    zeros = np.flatnonzero(sample == 0)
+    if zeros.size and (later := sample[zeros[0] :].max()) > 1e-3:
+        text = f"exactly 0 at {zeros.size} of {sample.size} evaluations, and {later:.3g} after the first"
+        yield Trace(math.nan, text, True)
+    for name, cap in CAPS.items():
+        near = sample[(sample >= cap / 2) & (sample <= cap * (1 + 1e-3))]
+        if size := _common_denominator(near, cap):
+            yield Trace(size, f"{near.size} losses are multiples of ({name})/{size}", True)
+            break
+    tiny = sample[(sample > 0) & (sample < 1e-5)]
+    if size := _common_denominator(tiny, EPSILON):
+        yield Trace(
+            size, f"{tiny.size} tiny losses are multiples of (float32 epsilon)/{size}", True
+        )
+    moved = fluctuation(sample)
+    if math.isfinite(moved) and moved > 0:
+        examples = (SPREAD / moved) ** 2
+        yield Trace(
+            examples,
+            f"moves by {math.expm1(moved):.0%} of itself from one evaluation to the next, as a mean of "
+            f"at most {examples:.0f} examples does",
+            False,
+        )
+
+
+def fluctuation(values: npt.ArrayLike) -> float:
+    """Return how much a series of losses scatters about its trend, relative to itself.
+
+    Args:
+        values: Losses, in order; the second half counts, where training has settled.
+
+    Returns:
+        Standard deviation of the logarithm of one value, robust and free of a steady trend; NaN for fewer
+        than eight positive values.
+    """
+    sample = _finite(values)
+    settled = sample[sample.size // 2 :]
+    settled = settled[settled > 0]
+    if settled.size < 8:
+        return math.nan
+    steps = np.diff(np.log(settled))
+    # 1.4826 makes the median deviation a standard deviation; a difference of two has sqrt(2) of it
+    return float(1.4826 * np.median(np.abs(steps - np.median(steps))) / math.sqrt(2))
+
+
+def _common_denominator(values: Vector, unit: float) -> int:
+    """Return the smallest number of parts of `unit` of which the values are multiples, 0 if there is none."""
+    values = np.unique(values)[:MOST]
+    if values.size < 4:
+        return 0
+    rounding = np.array([max(_half_unit(v), 6e-8 * v) for v in values])
+    for size in SIZES:
+        tolerance = size * rounding / unit
+        kept = tolerance < 0.1  # others fall near a multiple of anything
+        if kept.sum() < 4:
+            continue
+        parts = values[kept] * size / unit
+        on = int((np.abs(parts - np.round(parts)) <= tolerance[kept] * 1.1 + 1e-3).sum())
+        chance = float(np.mean(2 * tolerance[kept] * 1.1 + 2e-3))
+        luck = stats.binom.sf(on - 1, int(kept.sum()), chance)
+        if on >= 0.6 * kept.sum() and luck < LUCK / len(SIZES):
+            return size
+    return 0
+
+
+def _half_unit(value: float) -> float:
+    """Return half a unit of the last digit with which a number is written."""
+    exponent = Decimal(repr(float(value))).as_tuple().exponent
+    assert isinstance(exponent, int)
+    return 0.5 * 10.0**exponent
+
+
+def _finite(values: npt.ArrayLike) -> Vector:
+    sample = np.array(values, dtype=np.float64).ravel()
+    return sample[np.isfinite(sample)]

@@ -1,0 +1,118 @@
+"""What a rule is and what it answers: a question, its grounds, and a finding with numbers and the mend."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from repro.audit.evidence import Evidence
+
+Status = Literal["pass", "warn", "fail", "unknown"]
+SEVERITY: tuple[Status, ...] = ("pass", "unknown", "warn", "fail")
+"""From best to worst: one unknown method keeps a rule from passing, a proven fault outweighs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One thing that a rule saw.
+
+    Attributes:
+        status: What it means.
+        text: What was seen, with its numbers, in one line.
+        sources: Where those numbers were read.
+        values: The numbers by name.
+        method: Of which method, where it is one's.
+    """
+
+    status: Status
+    text: str
+    sources: tuple[str, ...] = ()
+    values: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    method: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One question put to a comparison.
+
+    Attributes:
+        name: One word.
+        question: What a fair comparison can answer with yes.
+        threshold: What counts as `warn` and as `fail`.
+        why: What goes wrong otherwise.
+        source: Who asks for it.
+        mend: How to make it right.
+        look: Yields what is seen; nothing where the evidence does not bear on it.
+        needs: What the evidence would have to say, for the answer `unknown`.
+    """
+
+    name: str
+    question: str
+    threshold: str
+    why: str
+    source: str
+    mend: str
+    needs: str
+    look: Callable[[Evidence], Iterator[Part]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a rule says of a comparison.
+
+    Attributes:
+        comparison: Name of the comparison.
+        methods: Names of the methods compared.
+        rule: The rule.
+        status: The worst of the parts.
+        parts: What was seen, the worst first.
+    """
+
+    comparison: str
+    methods: tuple[str, ...]
+    rule: Rule
+    status: Status
+    parts: tuple[Part, ...]
+
+    @property
+    def text(self) -> str:
+        """What made the status, in one line; what is alike for several methods is said once."""
+        said: dict[str, list[str]] = {}
+        for part in self.parts:
+            if part.status == self.status:
+                said.setdefault(part.text, []).append(part.method)
+        lines = []
+        for text, methods in said.items():
+            named = [m for m in methods if m]
+            every = len(named) > 1 and set(named) == set(self.methods)
+            who = "every method" if every else "; ".join(dict.fromkeys(named))
+            lines.append(f"{who}: {text}" if who else text)
+        return "; ".join(lines)
+
+
+def rule(
+    *, question: str, threshold: str, why: str, source: str, mend: str, needs: str
+) -> Callable[[Callable[[Evidence], Iterator[Part]]], Rule]:
+    """Make the decorated function a rule of its name; the arguments are those of `Rule`."""
+
+    def make(look: Callable[[Evidence], Iterator[Part]]) -> Rule:
+        return Rule(look.__name__, question, threshold, why, source, mend, needs, look)
+
+    return make
+
+
+def judge(rule_: Rule, evidence: Evidence) -> Finding:
+    """Return what a rule says of a comparison.
+
+    Args:
+        rule_: The rule.
+        evidence: What is known.
+
+    Returns:
+        The finding; `unknown` where the rule saw nothing.
+    """
+    parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
+    if not parts:
+        parts = [Part("unknown", f"the evidence does not say {rule_.needs}")]
+    return Finding(evidence.name, evidence.methods, rule_, parts[0].status, tuple(parts))

@@ -1,0 +1,155 @@
+"""Evidence from an Optuna storage: a SQLite file or a journal, its studies as the methods, read and never written.
+
+Optuna need not be installed. What the file holds is turned into the audit's table of runs: states, hyperparameters
+with the ranges they were drawn from, user attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from repro.audit import optuna_journal, optuna_sqlite
+from repro.audit.evidence import Evidence, Range
+from repro.audit.optuna_journal import Raw
+from repro.audit.trials import from_rows
+from repro.protocol import Fact
+
+ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
+"""User attributes that are read where trials have them, and that a map may rename."""
+
+
+def from_storages(
+    urls: Iterable[str],
+    columns: Mapping[str, str],
+    only: Iterable[str] = (),
+    facts: tuple[Fact, ...] = (),
+) -> Evidence:
+    """Return the evidence of one or several Optuna storages.
+
+    Args:
+        urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
+        columns: Renames user attributes (`seed=run_seed`); `method=NAME` takes the method from the hyperparameter
+            or user attribute NAME rather than from the study.
+        only: Names of studies to keep; none means all.
+        facts: What else is known.
+
+    Returns:
+        The evidence, its methods the studies in the order of the storages.
+
+    Raises:
+        ValueError: If a storage cannot be read, is of another schema, or its studies cannot be compared.
+    """
+    frames: list[pd.DataFrame] = []
+    ranges: dict[tuple[str, str], Range] = {}
+    directions: dict[str, bool] = {}
+    names: list[str] = []
+    every: list[str] = []
+    keys = {columns.get(a, a): a for a in ATTRIBUTES}
+    wanted = tuple(only)
+    for url in urls:
+        path = _path(url)
+        names.append(path.name)
+        read = optuna_sqlite.read if _is_sqlite(path) else optuna_journal.read
+        for raw in read(path):
+            every.append(raw.name)
+            if wanted and raw.name not in wanted:
+                continue
+            if raw.name in directions:
+                raise ValueError(f"Study {raw.name!r} is in two storages. Give one of them only.")
+            if len(raw.directions) != 1:
+                raise ValueError(
+                    f"{path}: study {raw.name!r} has {len(raw.directions)} objectives; a comparison has "
+                    "one. Export the trials with one score, and use `--csv`."
+                )
+            directions[raw.name] = raw.directions[0] == 2
+            rows, bounds = _assemble(raw, keys, columns.get("method"))
+            frames.append(rows)
+            ranges |= bounds
+    name = ", ".join(names)
+    if missing := [study for study in wanted if study not in directions]:
+        raise ValueError(
+            f"{name}: no study {missing[0]!r}. Choose from: {', '.join(every) or 'none'}."
+        )
+    if not frames or not sum(map(len, frames)):
+        raise ValueError(f"{name}: holds no trials.")
+    if len(set(directions.values())) > 1:
+        told = ", ".join(
+            f"{study} {'maxi' if up else 'mini'}mises" for study, up in directions.items()
+        )
+        raise ValueError(f"{name}: directions are mixed ({told}). Choose studies with `--studies`.")
+    rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    unit = "epochs" if "epochs" in rows else "steps"
+    rows = rows.rename(columns={"epochs": "length"} if unit == "epochs" else {"steps": "length"})
+    return from_rows(
+        rows, ranges, name, unit=unit, maximise=next(iter(directions.values())), facts=facts
+    )
+
+
+def _path(url: str) -> Path:
+    if "://" in url and not url.startswith("sqlite:///"):
+        raise ValueError(
+            f"Expected sqlite:///FILE or the path of a journal. Found {url!r}. Copy the study into a file with "
+            "`optuna.copy_study`."
+        )
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file.")
+    return path
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(16) == b"SQLite format 3\0"
+
+
+def _assemble(
+    raw: Raw, keys: Mapping[str, str], method: str | None
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Range]]:
+    """Return a study's rows in the audit's columns, and its ranges by method and hyperparameter."""
+    wide = raw.trials.set_index("trial_id")
+    ranges: dict[str, Range] = {}
+    distributions = {text: json.loads(text) for text in raw.params["distribution"].unique()}
+    for parameter, of_parameter in raw.params.groupby("name", sort=False):
+        values = of_parameter.set_index("trial_id")["value"].astype("float64")
+        kinds = [distributions[text] for text in of_parameter["distribution"].unique()]
+        if any("choices" in kind["attributes"] for kind in kinds):
+            choices = dict(enumerate(map(str, kinds[-1]["attributes"]["choices"])))
+            wide[f"param {parameter}"] = values.astype("int64").map(choices)
+            continue
+        wide[f"param {parameter}"] = values
+        ranges[str(parameter)] = Range(
+            min(float(kind["attributes"]["low"]) for kind in kinds),
+            max(float(kind["attributes"]["high"]) for kind in kinds),
+            any(kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds),
+        )
+    for attribute, key in keys.items():
+        of_attribute = raw.attributes[raw.attributes["key"] == attribute]
+        if len(of_attribute):
+            wide[key] = of_attribute.set_index("trial_id")["value"].map(json.loads)
+    wide["method"] = raw.name if method is None else _method(raw, wide, method)
+    if method is not None:
+        wide = wide.drop(columns=f"param {method}", errors="ignore").dropna(subset=["method"])
+        # one search spent its trials on several methods: their numbers have gaps that mean nothing
+        wide["number"] = wide.groupby("method").cumcount().astype("float64")
+    bounds = {
+        (str(name), parameter): bound
+        for name in wide["method"].unique()
+        for parameter, bound in ranges.items()
+    }
+    return wide.reset_index(drop=True), bounds
+
+
+def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:
+    """Return the method of each trial from a hyperparameter or a user attribute."""
+    if f"param {method}" in wide:
+        return wide[f"param {method}"]
+    found = raw.attributes[raw.attributes["key"] == method]
+    if found.empty:
+        raise ValueError(
+            f"Study {raw.name!r} has no hyperparameter or user attribute {method!r} for `--map method=`."
+        )
+    return found.set_index("trial_id")["value"].map(json.loads).map(str).reindex(wide.index)

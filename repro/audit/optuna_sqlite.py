@@ -1,0 +1,106 @@
+"""An Optuna SQLite storage, read as its tables stand, with the standard library and read-only.
+
+Nothing is upgraded or locked, and 100,000 trials take seconds. The tables carry a version; another is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from repro.audit.optuna_journal import STATES, Raw
+
+SCHEMA = 12
+"""Of the tables, from Optuna 3.2 to 5."""
+NAMES = {"RUNNING": 0, "COMPLETE": 1, "PRUNED": 2, "FAIL": 3, "WAITING": 4}
+
+
+def read(path: Path) -> Iterator[Raw]:
+    """Yield the studies of a SQLite storage, which is opened in SQLite's read-only mode.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The studies, in the order in which they were made.
+
+    Raises:
+        ValueError: If the file is locked, damaged, no storage, or of another schema.
+    """
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=2.0)
+        ) as connection:
+            yield from _studies(connection, path)
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text:
+            raise ValueError(
+                f"{path}: locked by another program. Wait until it has written, or audit a copy."
+            ) from error
+        if "no such table" in text or "no such column" in text:
+            raise ValueError(f"{path}: not an Optuna storage ({text}).") from error
+        raise ValueError(f"{path}: cannot be read ({text}).") from error
+    except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
+        raise ValueError(f"{path}: cannot be read as an Optuna storage ({error}).") from error
+
+
+def _studies(connection: sqlite3.Connection, path: Path) -> Iterator[Raw]:
+    version, library = connection.execute(
+        "SELECT schema_version, library_version FROM version_info"
+    ).fetchone() or (0, "unknown")
+    if version != SCHEMA:
+        newer = version > SCHEMA
+        mend = "Update this package" if newer else "Run `optuna storage upgrade` on a copy"
+        raise ValueError(
+            f"{path}: expected schema {SCHEMA} of Optuna's tables. Found {version}, which is "
+            f"{'newer' if newer else 'older'}, written by Optuna {library}. {mend}, or export the trials and use `--csv`."
+        )
+
+    def table(query: str, study: int) -> pd.DataFrame:
+        cursor = connection.execute(query, (study,))
+        return pd.DataFrame(cursor.fetchall(), columns=[d[0] for d in cursor.description])
+
+    studies = connection.execute("SELECT study_id, study_name FROM studies ORDER BY study_id")
+    for study, name in studies.fetchall():
+        directions = [
+            2 if row[0] == "MAXIMIZE" else 1
+            for row in connection.execute(
+                "SELECT direction FROM study_directions WHERE study_id = ?", (study,)
+            )
+        ]
+        trials = table(
+            "SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps, "
+            "(julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400 AS seconds "
+            "FROM trials t LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 "
+            "LEFT JOIN (SELECT trial_id, COUNT(*) AS steps FROM trial_intermediate_values GROUP BY trial_id) i "
+            "ON i.trial_id = t.trial_id WHERE t.study_id = ? ORDER BY t.number",
+            study,
+        )
+        infinite = trials["value_type"].map({"INF_POS": np.inf, "INF_NEG": -np.inf})
+        trials["score"] = trials["score"].astype("float64").where(infinite.isna(), infinite)
+        trials["status"] = trials["state"].map({k: STATES[v] for k, v in NAMES.items()})
+        if trials["status"].isna().any():
+            state = trials["state"][trials["status"].isna()].iloc[0]
+            raise ValueError(f"{path}: unknown state {state!r} of a trial of study {name!r}.")
+        if not trials["steps"].notna().any():
+            trials = trials.drop(columns="steps")
+        params = table(
+            "SELECT p.trial_id, p.param_name AS name, p.param_value AS value, p.distribution_json AS distribution "
+            "FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id WHERE t.study_id = ?",
+            study,
+        )
+        attributes = table(
+            "SELECT a.trial_id, a.key, a.value_json AS value FROM trial_user_attributes a "
+            "JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?",
+            study,
+        )
+        yield Raw(
+            name, directions, trials.drop(columns=["state", "value_type"]), params, attributes
+        )

@@ -1,0 +1,207 @@
+"""Evidence from our own results table: each searched comparison of a study that has been run to its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+from scipy import stats  # type: ignore[import-untyped, unused-ignore]
+
+from repro.audit.counting import count
+from repro.audit.evidence import CURVE_COLUMNS, Evidence, Range, runs_frame
+from repro.protocol import (
+    SCALES,
+    Classification,
+    Experiment,
+    Fact,
+    Method,
+    Problem,
+    RunSpec,
+    Scalar,
+    Scale,
+    Study,
+    Task,
+    Training,
+    parse_run,
+)
+from repro.results import Results
+
+ROWS = "published and stored rows"
+CLASSES = 10
+"""Of every data set here: MNIST, CIFAR-10, digits."""
+TEST_SIZES = {"mnist": 10_000, "cifar10": 10_000}
+
+
+def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
+    """Yield the evidence of every searched experiment, at the largest scale at which it was finished.
+
+    Args:
+        study: A study.
+        results: The tables.
+
+    Yields:
+        One comparison an experiment; none for one whose search or report is not finished.
+    """
+    runs = results.runs[results.runs["study"] == study.name]
+    for experiment in study.experiments:
+        for scale in reversed(SCALES):
+            plan = experiment.plan(scale)
+            rows = runs[
+                (runs["experiment"] == experiment.name)
+                & (runs["scale"] == experiment.label(scale))
+                & runs["method"].isin([m.name for m in experiment.methods])
+            ]
+            reported = set(rows[rows["role"] == "report"]["method"])
+            if plan.search and reported == {m.name for m in experiment.methods}:
+                yield _evidence(study, experiment, scale, rows, results)
+                break
+
+
+def _evidence(
+    study: Study, experiment: Experiment, scale: Scale, rows: pd.DataFrame, results: Results
+) -> Evidence:
+    search = experiment.plan(scale).search
+    assert search is not None
+    specs = {key: parse_run(text) for key, text in zip(rows["key"], rows["spec"], strict=True)}
+    frame = runs_frame(
+        pd.DataFrame(
+            {
+                "method": rows["method"],
+                "role": rows["role"],
+                "number": rows["trial"],
+                "status": rows["status"],
+                "score": rows["score"],
+                # draws derive from the role and the repetition, among others, and from nothing else that varies
+                "seed": rows["role"] + " " + rows["repetition"].astype("str"),
+                "length": [_length(specs[key]) for key in rows["key"]],
+                "seconds": rows["seconds"],
+                # a run that diverged has the limit as its score, and no validation loss
+                "validation": rows["validation_loss"],
+                "test": rows["test_loss"],
+                "accuracy": rows["test_accuracy"],
+            }
+        ).reset_index(drop=True)
+    )
+    for name, _ in search.space.ranges:
+        frame[f"param {name}"] = [
+            dict(specs[key].hyperparameters).get(name, math.nan) for key in rows["key"]
+        ]
+    ran = [_settings(specs[k].problem, specs[k].method, specs[k].task) for k in rows["key"]]
+    for name in ran[0]:
+        frame[f"setting {name}"] = [values[name] for values in ran]
+    ranges = {
+        (method.name, name): _grown(bound.low, bound.high, frame[f"param {name}"])
+        for method in experiment.methods
+        for name, bound in search.space.ranges
+    }
+    methods = tuple(method.name for method in experiment.methods)
+    facts = (
+        *count(frame, ranges, ROWS),
+        *_declared(study, experiment, scale, rows, results),
+    )
+    curves = results.curves[
+        results.curves["key"].isin(rows[rows["role"] == "report"]["key"])
+        & results.curves["split"].isin(["validation", "test"])
+        & (results.curves["metric"] != "last_batch_loss")  # kept to show the slip, never reported
+    ].merge(rows[["key", "method", "repetition"]], on="key")
+    curves = curves.assign(metric=curves["split"] + " " + curves["metric"], x=curves["step"])
+    label = f"{study.name}/{experiment.name}"
+    if experiment.label(scale) != "full":
+        label += f" ({experiment.label(scale)})"
+    return Evidence(label, "ours", methods, facts, frame, curves[list(CURVE_COLUMNS)])
+
+
+def _length(spec: RunSpec) -> float:
+    return float(spec.task.num_steps) if isinstance(spec.task, Training) else math.nan
+
+
+def _settings(problem: Problem, method: Method, task: Task) -> dict[str, Scalar]:
+    """Return what is fixed in a run and has to be alike for all methods of a comparison."""
+    options = (f"{k}={v}" for k, v in method.optimizer.settings)
+    values: dict[str, Scalar] = {
+        "optimizer": " ".join([method.optimizer.name, *options]),
+        "schedule": method.schedule,
+    }
+    if isinstance(problem, Classification):
+        values |= {
+            "loss": method.loss or problem.loss,
+            "batch size": problem.batch_size,
+            "input scaling": problem.input_scaling,
+        }
+    if isinstance(task, Training):
+        values |= {"precision": task.precision, "loss limit": task.loss_limit}
+    return values
+
+
+def _grown(low: float, high: float, values: pd.Series) -> Range:
+    """Return a declared range with the decades that the edge rule added."""
+    while values.min() < low * (1 - 1e-9):
+        low /= 10
+    while values.max() > high * (1 + 1e-9):
+        high *= 10
+    return Range(low, high, log=True)
+
+
+def _declared(
+    study: Study,
+    experiment: Experiment,
+    scale: Scale,
+    rows: pd.DataFrame,
+    results: Results,
+) -> Iterator[Fact]:
+    plan = experiment.plan(scale)
+    where = f"studies/{study.name}.py"
+
+    def say(quantity: str, value: float | str, method: str = "") -> Fact:
+        if isinstance(value, str):
+            return Fact(where, quantity, None, experiment.name, method, text=value)
+        return Fact(where, quantity, value, experiment.name, method)
+
+    yield say("sampler", "scrambled Sobol sequence, one for all")
+    yield say("selection moment", "last")
+    yield say("reported moment", "last")
+    if isinstance(plan.problem, Classification):
+        size = plan.problem.validation_size
+        yield say("selection split", "validation")
+        yield say("selection examples", size)
+        yield say("selection split size", size)
+        yield say("reported split", "test")
+        if (tested := TEST_SIZES.get(plan.problem.dataset)) is not None:
+            yield say("reported examples", tested)
+            yield say("reported split size", tested)
+        yield say("chance loss", math.log(CLASSES))
+    report = rows[rows["role"] == "report"]
+    for method in experiment.methods:
+        of_method = report[report["method"] == method.name]
+        losses = of_method["test_loss"]
+        if losses.notna().all():
+            yield say("final loss", float(losses.mean()), method.name)
+        if len(of_method) > 1:
+            # every interval here is Student's
+            yield say(
+                "interval multiplier", float(stats.t.ppf(0.975, len(of_method) - 1)), method.name
+            )
+        # what the study declares, held against what the rows say they ran
+        for name, value in _settings(plan.problem, method, plan.task).items():
+            yield say(
+                f"stated {name}",
+                value if isinstance(value, str) else float(value or 0),
+                method.name,
+            )
+        mode = method.estimator.options().get("mode", "forward")
+        forward = method.estimator.name == "forward_gradient"
+        yield say("derivative mode", str(mode) if forward else "reverse", method.name)
+        yield say("timed engine", "torch", method.name)
+        yield say("hardware", ", ".join(sorted(set(of_method["device"]))), method.name)
+    label = experiment.name.removeprefix(f"{experiment.arm}-")
+    timing = results.runs[
+        (results.runs["study"] == study.name)
+        & (results.runs["experiment"] == f"run-time-{label}")
+        & (results.runs["task"] == "timing")
+    ]
+    if len(timing):
+        yield say("claim of cost", "scores at equal forward passes and equal time")
+        yield say("timed steps", float(timing["num_steps"].sum()))
+        # `repro.timing` waits for the device before it reads the clock
+        yield say("synchronised timing", 1.0)

@@ -1,0 +1,286 @@
+"""What an audit hands out: JSON for machines, Markdown for a review, tables for the paper and the README.
+
+JSON (`to_json`), schema 1:
+
+    schema        1
+    rules         by name: question, threshold, why, source, mend
+    comparisons   a list, each with
+      name        the comparison
+      origin      `ours`, `paper` or `foreign`
+      methods     names
+      status      the worst status of its findings
+      notes       how the evidence was read, one line each
+      counts      findings by status
+      findings    a list, each with rule, status, text, mend (null for a pass), and
+        parts     a list of what was seen: status, text, method (empty: of all), sources,
+                  values (numbers by name; null where not finite)
+      checklists  a list: checklist, item, answer (null where the evidence is silent), sources
+
+A status is `pass`, `warn`, `fail` or `unknown`. Keys are never removed within a schema; more may come.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from repro.audit import checklists
+from repro.audit.evidence import Evidence
+from repro.audit.findings import SEVERITY, Finding, Rule, Status, judge
+from repro.audit.rules import RULES
+from repro.tables import Column, Table, to_markdown
+
+SCHEMA = 1
+ORIGINS = {"ours": "Ours, tuned", "foreign": "Foreign"}
+MARKERS = ("<!-- audit: written by `repro publish` -->", "<!-- end of audit -->")
+"""What encloses the audit in the README."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Audited:
+    """A comparison and what every rule says of it."""
+
+    evidence: Evidence
+    findings: tuple[Finding, ...]
+
+    @property
+    def status(self) -> Status:
+        """The worst status."""
+        return max((f.status for f in self.findings), key=SEVERITY.index)
+
+    @property
+    def group(self) -> str:
+        """The paper, or whose comparison it is."""
+        if self.evidence.origin == "paper":
+            return self.evidence.name.split("/", maxsplit=1)[0]
+        return ORIGINS[self.evidence.origin]
+
+
+def audit(evidence: Evidence) -> Audited:
+    """Return what every rule says of a comparison, in the rules' order."""
+    return Audited(evidence, tuple(judge(rule, evidence) for rule in RULES.values()))
+
+
+def has(audited: Iterable[Audited], fail_on: str) -> bool:
+    """Tell whether a comparison fails; with `fail_on` of `warn`, whether one fails or warns."""
+    bad = ("fail", "warn") if fail_on == "warn" else ("fail",)
+    return any(each.status in bad for each in audited)
+
+
+def to_json(audited: Sequence[Audited]) -> str:
+    """Return everything as JSON; the module docstring has the schema."""
+    content = {
+        "schema": SCHEMA,
+        "rules": {
+            rule.name: {
+                key: getattr(rule, key)
+                for key in ("question", "threshold", "why", "source", "mend")
+            }
+            for rule in RULES.values()
+        },
+        "comparisons": [_plain(each) for each in audited],
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(each: Audited) -> dict[str, Any]:
+    return {
+        "name": each.evidence.name,
+        "origin": each.evidence.origin,
+        "methods": each.evidence.methods,
+        "status": each.status,
+        "notes": each.evidence.notes,
+        "counts": {s: sum(f.status == s for f in each.findings) for s in SEVERITY},
+        "findings": [
+            {
+                "rule": finding.rule.name,
+                "status": finding.status,
+                "text": finding.text,
+                "mend": None if finding.status == "pass" else finding.rule.mend,
+                "parts": [
+                    {
+                        "status": part.status,
+                        "text": part.text,
+                        "method": part.method,
+                        "sources": part.sources,
+                        "values": {
+                            k: None if isinstance(v, float) and not math.isfinite(v) else v
+                            for k, v in part.values.items()
+                        },
+                    }
+                    for part in finding.parts
+                ],
+            }
+            for finding in each.findings
+        ],
+        "checklists": [
+            {
+                "checklist": a.checklist,
+                "item": a.item,
+                "answer": a.text or None,
+                "sources": a.sources,
+            }
+            for a in checklists.fill(each.evidence)
+        ],
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One answer of a rule, and the comparisons of which it holds.
+
+    Attributes:
+        rule: The rule.
+        status: The status.
+        comparisons: Names, without the paper's.
+        text: What was seen.
+    """
+
+    rule: Rule
+    status: Status
+    comparisons: tuple[str, ...]
+    text: str
+
+
+def lines(audited: Sequence[Audited], statuses: Iterable[str] = SEVERITY) -> tuple[Line, ...]:
+    """Return the findings of some comparisons, equal ones said once, rule by rule and the worst first.
+
+    Args:
+        audited: The comparisons.
+        statuses: Which to keep.
+
+    Returns:
+        The lines.
+    """
+    kept = set(statuses)
+    found: dict[tuple[str, Status, str], list[str]] = {}
+    for each in audited:
+        short = each.evidence.name.split("/", maxsplit=1)[-1]
+        for finding in each.findings:
+            if finding.status in kept:
+                key = (finding.rule.name, finding.status, finding.text)
+                found.setdefault(key, []).append(short)
+    order = list(RULES)
+    ranked = sorted(found, key=lambda k: (order.index(k[0]), -SEVERITY.index(k[1])))
+    return tuple(
+        Line(RULES[name], status, tuple(found[name, status, text]), text)
+        for name, status, text in ranked
+    )
+
+
+def overview(audited: Sequence[Audited]) -> Table:
+    """Return the table of the paper: one row a rule, one column a paper, how many comparisons came to what.
+
+    Args:
+        audited: The comparisons.
+
+    Returns:
+        The table.
+    """
+    groups = tuple(dict.fromkeys(each.group for each in audited))
+    columns = (
+        Column("rule", "Rule", "left"),
+        Column("question", "A fair comparison answers yes", "left"),
+        *(Column(group.lower().replace(", ", "_"), group, "left") for group in groups),
+    )
+    rows = []
+    for rule in RULES.values():
+        cells = []
+        for group in groups:
+            told = [
+                finding.status
+                for each in audited
+                if each.group == group
+                for finding in each.findings
+                if finding.rule.name == rule.name
+            ]
+            counts = [f"{told.count(s)} {s}" for s in reversed(SEVERITY) if s in told]
+            cells.append(", ".join(counts))
+        rows.append((rule.name, rule.question, *cells))
+    note = "Numbers of comparisons; unknown: the evidence does not say."
+    return Table("audit", "Is it fair? Every rule of the audit", columns, tuple(rows), (note,))
+
+
+def found(name: str, title: str, audited: Sequence[Audited]) -> Table:
+    """Return what fails, warns or is unknown, with the mend.
+
+    Args:
+        name: Name of the table.
+        title: Its caption.
+        audited: The comparisons.
+
+    Returns:
+        One row a rule and answer.
+    """
+    columns = tuple(
+        Column(key, header, "left")
+        for key, header in (
+            ("rule", "Rule"),
+            ("status", "Status"),
+            ("comparisons", "Comparisons"),
+            ("found", "Found"),
+            ("mend", "Mend"),
+        )
+    )
+    rows = tuple(
+        (line.rule.name, line.status, ", ".join(line.comparisons), line.text, line.rule.mend)
+        for line in lines(audited, ("fail", "warn", "unknown"))
+    )
+    return Table(name, title, columns, rows)
+
+
+def markdown(audited: Sequence[Audited]) -> str:
+    """Return an audit for a review: per paper or file what was found with the mend, then the checklists.
+
+    Args:
+        audited: The comparisons.
+
+    Returns:
+        The document.
+    """
+    parts = ["# Audit\n"]
+    for group in dict.fromkeys(each.group for each in audited):
+        members = [each for each in audited if each.group == group]
+        names = ", ".join(each.evidence.name for each in members)
+        parts.append(f"## {group}\n\nComparisons: {names}.\n")
+        parts += [f"- {note}\n" for each in members for note in each.evidence.notes]
+        told = found("found", "What is not fair, or not known", members)
+        parts.append(to_markdown(told) if told.rows else "Every rule passes.\n")
+        passed = [
+            name for name in RULES
+            if all(f.status == "pass" for m in members for f in m.findings if f.rule.name == name)
+        ]  # fmt: skip
+        parts.append(f"Passed by every comparison: {', '.join(passed) or 'no rule'}.\n")
+        if len(members) == 1:
+            evidence = members[0].evidence
+            parts.append(to_markdown(checklists.table(evidence.name, checklists.fill(evidence))))
+    return "\n".join(parts)
+
+
+def embed(text: str, audited: Sequence[Audited]) -> str:
+    """Return a README with the audit between its markers brought up to date.
+
+    Args:
+        text: The README.
+        audited: All comparisons.
+
+    Returns:
+        The README.
+
+    Raises:
+        ValueError: If the markers are missing.
+    """
+    begin, end = MARKERS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"The README needs one line {begin!r} and one {end!r} after it.")
+    ours = [each for each in audited if each.evidence.origin == "ours"]
+    wanting = found("ours", "Which rules our own tuned comparisons do not pass, and why", ours)
+    passed = (
+        f"Of {len(RULES)} rules, our {len(ours)} finished tuned comparisons pass all but these.\n"
+    )
+    block = "\n".join([to_markdown(overview(audited)), passed, to_markdown(wanting)])
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n\n{block}\n{end}{rest.split(end)[1]}"

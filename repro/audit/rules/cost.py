@@ -1,0 +1,69 @@
+"""The rule of cost: does a claim of speed rest on something that was measured?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from repro.audit.evidence import Evidence, source_of
+from repro.audit.findings import Part, rule
+
+
+@rule(
+    question="Does what is said of time and memory rest on synchronised timings of the derivatives that were used?",
+    threshold="fail where nothing was timed, derivatives were simulated, or a time-to-loss ratio differs by more "
+    "than a tenth from the ratio of a step; warn where engines differ or the timing method is not stated",
+    why="time to a loss is cost per step times number of steps, and the second factor is the learning rate's",
+    source="AlgoPerf, time to result with tuned settings; PyTorch, CUDA is asynchronous; NeurIPS checklist, compute",
+    mend="time a step of each method in one engine, wait for the device, and tune both before comparing progress",
+    needs="anything about cost",
+)
+def cost(evidence: Evidence) -> Iterator[Part]:
+    """Ask for measurement, true derivatives, one engine, and a ratio that is of cost alone."""
+    claim = evidence.fact("claim of cost")
+    if claim is None:
+        return
+    sources = (source_of(claim),)
+    simulated = [m for m in evidence.methods if evidence.word("derivative mode", m) == "simulated"]
+    if simulated:
+        fact = evidence.fact("derivative mode", simulated[0])
+        text = (
+            f"{claim.text!r} is claimed of {', '.join(simulated)}, whose derivatives were simulated"
+        )
+        yield Part("fail", text, (*sources, source_of(fact)))
+    timed = evidence.fact("timed steps")
+    if timed is not None and not timed.value:
+        yield Part("fail", f"{claim.text!r} is claimed and nothing was timed", (source_of(timed),))
+        return
+    engines = {m: evidence.word("timed engine", m) for m in evidence.methods}
+    if all(engines.values()) and len(set(engines.values())) > 1:
+        text = ", ".join(f"{engine} for {m}" for m, engine in engines.items())
+        fact = evidence.fact("timed engine", evidence.methods[0])
+        yield Part("warn", f"timed {text}", (source_of(fact),))
+    waited = {m: evidence.number("synchronised timing", m) for m in evidence.methods}
+    if any(value == 0 for value in waited.values()):
+        text = "the clock was read without waiting for the device"
+        yield Part("fail", text, (source_of(evidence.fact("synchronised timing")),))
+    elif None in waited.values():
+        silent = next(m for m, value in waited.items() if value is None)
+        yield Part("warn", evidence.silence("synchronised timing", silent), sources)
+    else:
+        yield Part("pass", f"{claim.text!r} rests on synchronised timings", sources)
+    to_loss, step = evidence.fact("time-to-loss ratio"), evidence.fact("step-time ratio")
+    if to_loss is None or not to_loss.value:
+        return
+    if step is None or not step.value:
+        yield Part("unknown", evidence.silence("step-time ratio"))
+        return
+    progress = to_loss.value / step.value
+    mixed = abs(math.log(progress)) > math.log(1.1)
+    text = (
+        f"time to a loss {to_loss.value:.3g} is {step.value:.3g} per step times {progress:.3g} in the "
+        f"number of steps"
+    )
+    values = {
+        "time-to-loss ratio": to_loss.value,
+        "step-time ratio": step.value,
+        "progress": progress,
+    }
+    yield Part("fail" if mixed else "pass", text, (source_of(to_loss), source_of(step)), values)

@@ -1,0 +1,277 @@
+"""Rules of repetitions: are they independent, enough, complete, and does the order hold?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ignore]
+
+from repro import stats
+from repro.audit.counting import trial_scores
+from repro.audit.evidence import Evidence, source_of
+from repro.audit.findings import Part, Status, rule
+
+Vector = npt.NDArray[np.float64]
+LEVEL = 0.05
+"""Two-sided level of the tests."""
+
+
+@rule(
+    question="Are the seeds of the reported runs none of those that were tuned with?",
+    threshold="fail for any seed in both",
+    why="the winner is chosen for its luck with the tuning seeds; reporting them counts that luck as merit",
+    source="Eimer et al. 2023, how-to-autorl checklist, tuning and test seeds; DeepOBS averages its tuning seed in",
+    mend="report on seeds that no trial used",
+    needs="the seeds of tuning and of reporting",
+)
+def seeds(evidence: Evidence) -> Iterator[Part]:
+    """Intersect the seeds of tuning and reporting."""
+    for method in evidence.methods:
+        tuned, reported = (evidence.seeds(role, method) for role in ("tune", "report"))
+        if not tuned or not reported:
+            continue
+        both = sorted(tuned & reported)
+        source = source_of(evidence.fact("tuning seed", method)) or "rows"
+        if both:
+            names = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
+            text = f"seed {names} tuned and reported ({len(both)} of {len(reported)} reported)"
+            yield Part("fail", text, (source,), {f"{method}, shared seeds": len(both)}, method)
+        else:
+            text = f"{len(reported)} reported seeds, none tuned with"
+            yield Part("pass", text, (source,), method=method)
+
+
+@rule(
+    question="Are there enough repetitions, and is each one a draw of its own?",
+    threshold="fail for one, or for equal results under different seeds; warn below 6, where no paired rank test "
+    "reaches 0.05, and where fewer seeds were drawn than repetitions are claimed",
+    why="with few repetitions the order of two methods is luck, and no test can say otherwise",
+    source="Agarwal et al. 2021; Bouthillier et al. 2021; NeurIPS checklist, statistical significance",
+    mend="repeat with at least 6 seeds, better 10, the same for every method",
+    needs="the number of repetitions",
+)
+def repetitions(evidence: Evidence) -> Iterator[Part]:
+    """Count repetitions, say the smallest p that they allow, and look for copies."""
+    for method in evidence.methods:
+        fact = evidence.fact("repetitions", method)
+        if fact is None or fact.value is None:
+            yield Part("unknown", evidence.silence("repetitions", method))
+            continue
+        num = int(fact.value)
+        smallest = stats.smallest_two_sided_p(num) if num else 1.0
+        status: Status = "fail" if num < 2 else "warn" if smallest > LEVEL else "pass"
+        text = f"{num} repetition{'' if num == 1 else 's'}, smallest two-sided p {smallest:.2g}"
+        yield Part(status, text, (source_of(fact),), {f"{method}, repetitions": num}, method)
+        drawn = evidence.fact("independent seeds", method)
+        if drawn is not None and drawn.value is not None and drawn.value < num:
+            text = f"{num} repetitions claimed, {drawn.value:g} seed(s) drawn"
+            yield Part("warn", text, (source_of(drawn),), method=method)
+        rows = evidence.rows("report", method)
+        if rows.empty:
+            continue
+        scores = rows["score"].dropna()
+        settled = len(scores) and scores.abs().min() < 1e-12  # all may have reached the minimum
+        if rows["seed"].nunique() > 1 and scores.duplicated().any() and not settled:
+            text = f"{int(scores.duplicated().sum())} repetitions equal another to the last digit"
+            yield Part("fail", text, ("rows",), method=method)
+
+
+@rule(
+    question="Do the error bars hold what they say?",
+    threshold="fail where a 95 % interval by Student's t is more than 1.25 times as wide, warn above 1.1",
+    why="1.96 standard errors of three repetitions cover far less than 95 %",
+    source="Student 1908; NeurIPS checklist, error bars",
+    mend="take the t quantile for the number of repetitions: 12.7, 4.3, 3.2, 2.8 for 2 to 5",
+    needs="how the error bars were made",
+)
+def interval(evidence: Evidence) -> Iterator[Part]:
+    """Compare the multiplier of the standard error with Student's."""
+    for method in evidence.methods:
+        fact = evidence.fact("interval multiplier", method)
+        num = evidence.number("repetitions", method)
+        if fact is None or not fact.value or num is None or num < 2:
+            continue
+        right = float(scipy_stats.t.ppf(0.975, num - 1))
+        ratio = right / fact.value
+        status: Status = "fail" if ratio > 1.25 else "warn" if ratio > 1.1 else "pass"
+        text = f"{fact.value:.3g} standard errors for n={num:g}, t has {right:.3g}"
+        yield Part(status, text, (source_of(fact),), {f"{method}, too narrow by": ratio}, method)
+
+
+@rule(
+    question="Did diverged and failed trials leave every method a search?",
+    threshold="warn where a method has less than half as many trials that ended well as another, or where a "
+    "reported run diverged",
+    why="trials that diverge are budget spent: a method with few left has searched less than its number says",
+    source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
+    mend="say the shares beside the result; more trials, or a range with less beyond the stable rates, for all alike",
+    needs="how the trials ended",
+)
+def divergence(evidence: Evidence) -> Iterator[Part]:
+    """Compare how many trials ended well."""
+    ended: dict[str, tuple[int, int]] = {}
+    for method in evidence.methods:
+        rows = evidence.rows("tune", method)
+        rows = rows[rows["status"] != "running"]
+        if len(rows):
+            lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
+            bad = rows["status"].isin(["diverged", "failed"]) | lost
+            ended[method] = (int((~bad).sum()), len(rows))
+        report = evidence.rows("report", method)
+        if len(report):
+            bad = report["status"].isin(["diverged", "failed"]) | ~np.isfinite(report["score"])
+            status: Status = "warn" if bad.any() else "pass"
+            text = f"{int(bad.sum())} of {len(report)} reported runs diverged or failed"
+            yield Part(status, text, ("rows",), method=method)
+    if len(ended) < 2:
+        return
+    most = max(well / total for well, total in ended.values())
+    values = {f"{m}, diverged or failed": 1 - well / total for m, (well, total) in ended.items()}
+    few = [m for m, (well, total) in ended.items() if well / total < most / 2]
+    listed = few or list(ended)
+    text = ", ".join(
+        f"{ended[m][1] - ended[m][0]} of {ended[m][1]} trials of {m} diverged or failed"
+        for m in listed
+    )
+    yield Part("warn" if few else "pass", text, ("rows",), values)
+
+
+@rule(
+    question="Is every run that was begun in the table, for every method alike?",
+    threshold="fail for trial numbers that are missing, or repetitions that a method lacks; warn for trials "
+    "that never ended",
+    why="a table of survivors shows a method at its best: what crashed is left out",
+    source="Optuna drops NaN trials as failed; how-to-autorl checklist, all runs reported",
+    mend="keep a row for every run, with the worst score for those that diverged, and run what is missing",
+    needs="the rows",
+)
+def survivors(evidence: Evidence) -> Iterator[Part]:
+    """Look for gaps in trial numbers, for missing repetitions and for trials left running."""
+    reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
+    every = set().union(*reported.values())
+    for method in evidence.methods:
+        if every and (lacking := sorted(every - reported[method])):
+            text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
+            yield Part("fail", text, ("rows",), method=method)
+        tune = evidence.rows("tune", method)
+        if tune.empty:
+            continue
+        if running := int((tune["status"] == "running").sum()):
+            yield Part("warn", f"{running} trials never ended", ("rows",), method=method)
+        numbers = tune["number"].dropna().unique()
+        if len(numbers):
+            missing = int(numbers.max() - numbers.min() + 1 - len(numbers))
+            if missing > 0:
+                text = f"{missing} of {missing + len(numbers)} trial numbers are missing"
+                yield Part("fail", text, ("rows",), {f"{method}, missing": missing}, method)
+            else:
+                yield Part("pass", f"all {len(numbers)} trials are there", ("rows",), method=method)
+
+
+@rule(
+    question="Does the order of the methods hold for smaller budgets and for equal time?",
+    threshold="warn where the two best change places within the second half of the trials, or lead at equal "
+    "trials and trail at equal time",
+    why="an order that turns with the last trials says which search was lucky, not which method is better",
+    source="Dodge et al. 2019; Sivaprasad et al. 2020; Lourie et al. 2024",
+    mend="show the best score over the number of trials, and over time; claim no order where they cross",
+    needs="the scores of the trials in order",
+)
+def rank(evidence: Evidence) -> Iterator[Part]:
+    """Follow the best score so far, over trials and over time."""
+    rows = {m: evidence.rows("tune", m) for m in evidence.methods}
+    trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
+    trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
+    if len(trials) < 2:
+        return
+    num = min(len(t) for t in trials.values())
+    if num < 4:
+        yield Part("unknown", f"{num} trials are too few to see an order change")
+        return
+    best = {m: np.minimum.accumulate(t["score"].to_numpy()[:num]) for m, t in trials.items()}
+    first, second = sorted(best, key=lambda m: best[m][-1])[:2]
+    behind = np.flatnonzero(best[first] > best[second]) + 1
+    settled = int(behind[-1]) + 1 if behind.size else 1
+    text = f"{first} is ahead of {second} from trial {settled} of {num} on"
+    late = settled > num / 2
+    yield Part("warn" if late else "pass", text, ("rows",), {"settled from trial": settled})
+    times = {m: t["seconds"].to_numpy() for m, t in trials.items()}
+    if all(np.isfinite(t).all() and (t > 0).all() for t in times.values()):
+        limit = min(float(t.sum()) for t in times.values())
+        at = {
+            m: best_within(trials[m]["score"].to_numpy(), times[m], limit) for m in (first, second)
+        }
+        text = (
+            f"{first} {at[first]:.4g}, {second} {at[second]:.4g} after {limit:.4g} s of trials each"
+        )
+        yield Part("warn" if at[first] > at[second] else "pass", text, ("rows",))
+
+
+def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
+    """Return the best score of the trials that end within a time, infinite where none does.
+
+    Args:
+        scores: One a trial, in order.
+        seconds: Time of each trial.
+        limit: The time, in seconds.
+
+    Returns:
+        The smallest score.
+    """
+    ended = np.cumsum(seconds) <= limit * (1 + 1e-9)
+    return float(scores[ended].min()) if ended.any() else math.inf
+
+
+@rule(
+    question="Do the differences stand when all comparisons are counted?",
+    threshold=f"warn where a difference is significant at {LEVEL} alone and not after Holm's correction",
+    why="of twenty comparisons without any difference one is significant at 0.05",
+    source="Holm 1979; Demsar 2006; NeurIPS checklist, statistical significance",
+    mend="correct over all comparisons that are made, and claim what is left",
+    needs="two or more reported runs of each method",
+)
+def multiplicity(evidence: Evidence) -> Iterator[Part]:
+    """Test every pair of methods, with and without correction."""
+    tests = {}
+    reported = {
+        m: rows[np.isfinite(rows["score"])].drop_duplicates("seed")
+        for m in evidence.methods
+        if len(rows := evidence.rows("report", m)) > 1
+    }
+    for a, b in combinations(reported, 2):
+        p = _p_value(reported[a], reported[b])
+        if p is not None:
+            tests[a, b] = p
+    if not tests:
+        return
+    adjusted = dict(zip(tests, stats.holm(list(tests.values())), strict=True))
+    lost = [pair for pair, p in tests.items() if p < LEVEL <= adjusted[pair]]
+    values = {f"{a} against {b}, Holm": float(p) for (a, b), p in adjusted.items()}
+    if lost:
+        text = ", ".join(
+            f"{a} against {b} (p {tests[a, b]:.2g}, Holm {adjusted[a, b]:.2g})" for a, b in lost
+        )
+        yield Part("warn", f"of {len(tests)} comparisons: {text}", ("paired t tests",), values)
+    else:
+        kept = sum(p < LEVEL for p in adjusted.values())
+        text = f"{kept} of {len(tests)} differences significant, with and without correction"
+        yield Part("pass", text, ("paired t tests",), values)
+
+
+def _p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
+    if min(len(a), len(b)) < 2:
+        return None
+    both = a.merge(b, on="seed", suffixes=("_a", "_b"))
+    if (a["seed"] != "").all() and len(both) == len(a) == len(b):
+        difference = both["score_a"] - both["score_b"]
+        if np.ptp(difference) == 0:
+            return 1.0 if difference.iloc[0] == 0 else 0.0
+        return float(scipy_stats.ttest_rel(both["score_a"], both["score_b"]).pvalue)
+    if min(np.ptp(a["score"]), np.ptp(b["score"])) == 0:
+        return None
+    return float(scipy_stats.ttest_ind(a["score"], b["score"], equal_var=False).pvalue)

@@ -1,0 +1,183 @@
+"""Rules of scores: was the right thing measured, on all of it, and did anything learn?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from repro.audit import detect
+from repro.audit.evidence import Evidence, shown, source_of
+from repro.audit.findings import Part, Status, rule
+
+FEW = 64
+"""Examples below which no instability of training explains a score's scatter."""
+LEARNED = 0.1
+"""Share of the loss of guessing that has to be gone before a network is said to have learned."""
+
+
+@rule(
+    question="Did the search select on validation data, by one metric for all methods?",
+    threshold="fail where trials were scored on the test split, by different metrics, or searched again after "
+    "a test result; warn for training loss, or where what is reported is what was selected on",
+    why="a score that was selected on is no estimate of anything new: it is the best of many",
+    source="how-to-autorl checklist, tuning and test settings; AlgoPerf, validation targets; Cawley & Talbot 2010",
+    mend="select on validation data, and read the test split once, for the reported runs",
+    needs="what the search selected on",
+)
+def selection(evidence: Evidence) -> Iterator[Part]:
+    """Look at the declared split, and at whether scores equal a column of test scores."""
+    for method in evidence.methods:
+        split = evidence.fact("selection split", method)
+        if split is not None:
+            status: Status = {"test": "fail", "train": "warn"}.get(split.text, "pass")  # type: ignore[assignment]
+            text = f"trials scored on the {split.text} split"
+            yield Part(status, text, (source_of(split),), method=method)
+        again = evidence.fact("searches made again after a test result", method)
+        if again is not None and again.value:
+            text = f"searched again {again.value:g} time(s) after a test result"
+            yield Part("fail", text, (source_of(again),), method=method)
+        reported = evidence.fact("reported split", method)
+        if reported is not None and reported.text == "validation":
+            text = "only validation scores are reported"
+            yield Part("warn", text, (source_of(reported),), method=method)
+        yield from _match(evidence, method)
+    metrics = {m: evidence.word("selection metric", m) for m in evidence.methods}
+    if all(metrics.values()) and len(set(metrics.values())) > 1:
+        text = ", ".join(f"{word} for {m}" for m, word in metrics.items())
+        fact = evidence.fact("selection metric", evidence.methods[0])
+        yield Part("fail", f"selected by {text}", (source_of(fact),))
+
+
+def _match(evidence: Evidence, method: str) -> Iterator[Part]:
+    rows = evidence.rows("tune", method)
+    if rows.empty:
+        return
+    meanings: tuple[tuple[str, Status], ...] = (("test", "fail"), ("validation", "pass"))
+    for column, status in meanings:
+        pair = rows[["score", column]].replace([np.inf, -np.inf], np.nan).dropna()
+        # scores were turned so that smaller is better: compare sizes
+        if len(pair) >= 3 and pair["score"].nunique() > 1:
+            same = np.isclose(pair["score"].abs(), pair[column].abs(), rtol=1e-9, atol=0.0).mean()
+            if same > 0.9:
+                text = f"{same:.0%} of {len(pair)} trial scores equal the {column} column"
+                yield Part(status, text, ("rows",), {f"{method}, equal share": float(same)}, method)
+
+
+@rule(
+    question="Does the search minimise what is reported: the same evaluation of a run, last or best?",
+    threshold="fail where the one is the last and the other the best; warn where the last counts after early "
+    "stopping with patience",
+    why="the last score after an optimum was passed punishes rates that learn fast",
+    source="keras-tuner and tuning-playbook guidance on the best checkpoint; how-to-autorl checklist, objective",
+    mend="let the search minimise the reported quantity, with one rule for which evaluation counts",
+    needs="which evaluation of a trial and of a reported run counts",
+)
+def objective(evidence: Evidence) -> Iterator[Part]:
+    """Compare which evaluation is selected by and which is reported."""
+    for method in evidence.methods:
+        select, report = (evidence.fact(f"{q} moment", method) for q in ("selection", "reported"))
+        if select is None:
+            continue
+        patience = evidence.fact("early stopping patience", method)
+        if patience is not None and patience.value and select.text == "last":
+            text = f"scored by the {select.text} evaluation, {patience.value:g} past the optimum"
+            sources = (source_of(select), source_of(patience))
+            yield Part("warn", text, sources, method=method)
+        if report is None:
+            yield Part("unknown", evidence.silence("reported moment", method))
+            continue
+        text = f"the {select.text} evaluation selects, the {report.text} is reported"
+        status: Status = "pass" if select.text == report.text else "fail"
+        yield Part(status, text, (source_of(select), source_of(report)), method=method)
+
+
+@rule(
+    question="Is every score a mean over the whole split?",
+    threshold="fail below half of the split's examples, or for traces that only few examples leave (multiples "
+    f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples); warn below "
+    "the whole split, or for scatter as of a tenth of it",
+    why="a mean over the last mini-batch looks like a test loss and is mostly luck",
+    source="Rike & Førland's notebooks (a list made anew in every batch); AlgoPerf, scores as documented",
+    mend="average over all examples of the split, weighing each example once",
+    needs="how many examples stand behind a score, nor the scores over epochs",
+)
+def metric(evidence: Evidence) -> Iterator[Part]:
+    """Compare declared numbers of examples, and look for traces of few in the scores themselves."""
+    for method in evidence.methods:
+        for what, noun in (("selection", "a trial's score"), ("reported", "a reported score")):
+            examples, size = (
+                evidence.fact(f"{what} {q}", method) for q in ("examples", "split size")
+            )
+            if examples is None or size is None or not examples.value or not size.value:
+                continue
+            share = examples.value / size.value
+            text = f"{noun} is a mean over {examples.value:g} of {size.value:g} examples"
+            status: Status = "fail" if share < 0.5 else "warn" if share < 1 else "pass"
+            values = {f"{method}, {what} share": share}
+            yield Part(status, text, (source_of(examples),), values, method)
+        yield from _traces(evidence, method)
+
+
+def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
+    size = evidence.number("reported split size", method)
+    if evidence.curves.empty and evidence.runs.empty:
+        return
+    of_method = evidence.curves[evidence.curves["method"] == method]
+    for (name, _), curve in of_method.groupby(["metric", "repetition"], sort=True):
+        values = curve.sort_values("x")["value"].to_numpy(np.float64)
+        fraction = "accuracy" in str(name)
+        traces = list(detect.in_accuracies(values) if fraction else detect.in_losses(values))
+        yield from _weigh(f"{method}, {name} over {len(values)} evaluations", traces, size)
+    accuracies = evidence.runs[evidence.runs["method"] == method]["accuracy"].dropna()
+    if len(accuracies):
+        traces = list(detect.in_accuracies(accuracies.to_numpy()))
+        yield from _weigh(f"{method}, accuracy of {len(accuracies)} runs", traces, size)
+
+
+def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterator[Part]:
+    for trace in traces:
+        # without its size, a split of a few hundred examples is as likely as a slip
+        enough = trace.examples >= (FEW if size is None else size / 2)
+        few = trace.examples < FEW if size is None else trace.examples < size / 10
+        status: Status = "pass"
+        if (trace.certain and not enough) or trace.examples < FEW:
+            status = "fail"
+        elif few and not trace.certain:
+            status = "warn"
+        values = {} if math.isnan(trace.examples) else {f"{label}, examples": trace.examples}
+        yield Part(status, f"{label}: {trace.text}", ("computed from the scores",), values)
+
+
+@rule(
+    question="Has anything learned, in the search and in what is compared?",
+    threshold=f"fail where no method's loss is {LEARNED:.0%} below that of guessing; warn where one method's is not",
+    why="of networks that learned nothing, neither speed nor order says anything",
+    source="Baydin et al. 2022, Fig. 4, top: a time-to-loss ratio at 28 % accuracy; tuning playbook, unstable workloads",
+    mend="train until the baseline has learned, at a rate at which it does",
+    needs="the losses and the loss of guessing",
+)
+def learned(evidence: Evidence) -> Iterator[Part]:
+    """Compare losses with that of guessing."""
+    for quantity, noun in (("final loss", "ends at"), ("best search score", "was selected at")):
+        gone = {}
+        for method in evidence.methods:
+            loss = evidence.number(quantity, method)
+            chance = evidence.number("chance loss", method)
+            if loss is not None and chance is not None:
+                gone[method] = (loss, 1 - loss / chance)
+        if not gone:
+            continue
+        fact = evidence.fact(quantity, next(iter(gone)))
+        lost = [m for m, (_, share) in gone.items() if share < LEARNED]
+        text = ", ".join(f"{m} {noun} {loss:.4g}" for m, (loss, _) in gone.items() if m in lost)
+        chance_fact = evidence.fact("chance loss", next(iter(gone)))
+        values = {f"{m}, share of chance": share for m, (_, share) in gone.items()}
+        sources = (source_of(fact),)
+        if len(lost) == len(gone):
+            yield Part("fail", f"{text}; guessing gives {shown(chance_fact)}", sources, values)
+        elif lost:
+            yield Part("warn", f"{text}; guessing gives {shown(chance_fact)}", sources, values)
+        else:
+            yield Part("pass", f"every method {noun} well below guessing", sources, values)

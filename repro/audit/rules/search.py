@@ -1,0 +1,281 @@
+"""Rules of the search: did every method get the same chance to find its settings?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from repro.audit.evidence import Evidence, shown, source_of
+from repro.audit.findings import Part, Status, rule
+
+EDGE = 0.1
+"""Share of a range that counts as its edge, on the scale on which it was searched."""
+
+
+@rule(
+    question="Did every method get the same number of trials, of the same length?",
+    threshold="fail above 1.25 times as many trials, or twice the epochs; warn for any difference in trials, "
+    "above 1.25 times the epochs, or where more than a tenth of the trials repeat another",
+    why="the best of many trials is better than the best of few, whatever the method",
+    source="Sivaprasad et al. 2020; Dodge et al. 2019; AlgoPerf rules, tuning rulesets",
+    mend="give the methods with fewer trials the missing ones, or judge all by their first trials only",
+    needs="how many trials each method had",
+)
+def budget(evidence: Evidence) -> Iterator[Part]:
+    """Compare the number of trials, with earlier searches too, and the length of all trials together."""
+    trials = {m: evidence.number("trials", m) for m in evidence.methods}
+    if missing := [m for m, n in trials.items() if n is None]:
+        if len(missing) < len(trials):
+            yield Part("unknown", "; ".join(evidence.silence("trials", m) for m in missing))
+        return
+    counts = {m: n for m, n in trials.items() if n is not None}
+    yield _ratio(evidence, "trials", counts, "trials", warn=1.0, fail=1.25)
+    earlier = {m: n + (evidence.number("earlier trials", m) or 0) for m, n in counts.items()}
+    if earlier != counts:
+        yield _ratio(
+            evidence, "earlier trials", earlier, "trials with earlier searches", warn=1.0, fail=1.25
+        )
+    for method, num in counts.items():
+        fact = evidence.fact("repeated trials", method)
+        if fact is not None and fact.value and fact.value > 0.1 * num:
+            text = f"{fact.value:g} of {num:g} trials repeat the settings of another"
+            yield Part(
+                "warn", text, (source_of(fact),), {f"{method}, repeated": fact.value}, method
+            )
+    for unit in ("epochs", "steps"):
+        lengths = {
+            m: evidence.number(f"search {unit}", m)
+            or n * (evidence.number(f"trial {unit}", m) or math.nan)
+            for m, n in counts.items()
+        }
+        if all(math.isfinite(n) for n in lengths.values()):
+            yield _ratio(evidence, f"trial {unit}", lengths, f"{unit} of search", 1.25, 2.0)
+            break
+
+
+def _ratio(
+    evidence: Evidence, quantity: str, numbers: dict[str, float], what: str, warn: float, fail: float
+) -> Part:  # fmt: skip
+    most, least = (pick(numbers, key=lambda m: numbers[m]) for pick in (max, min))
+    ratio = numbers[most] / numbers[least] if numbers[least] else math.inf
+    text = f"{numbers[most]:g} {what} for {most}, {numbers[least]:g} {what} for {least}"
+    if ratio == 1:
+        text = f"{numbers[most]:g} {what} for every method"
+    sources = tuple(dict.fromkeys(source_of(evidence.fact(quantity, m)) for m in (most, least)))
+    status: Status = "fail" if ratio > fail else "warn" if ratio > warn else "pass"
+    return Part(status, text, sources, {f"{what}, {m}": n for m, n in numbers.items()})
+
+
+@rule(
+    question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
+    threshold="fail where a hyperparameter is searched for one method and fixed for another; warn where "
+    "ranges or samplers differ",
+    why="a range is knowledge of where the optimum lies: a narrow one around it is a larger budget",
+    source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
+    mend="search one range, wide enough for all, with one sampler",
+    needs="which ranges were searched",
+)
+def space(evidence: Evidence) -> Iterator[Part]:
+    """Compare ranges, dimensions, trials a decade and samplers."""
+    searched = evidence.names("searched from")
+    for parameter in searched:
+        ranges, fixed = {}, []
+        for method in evidence.methods:
+            low = evidence.number(f"searched from {parameter}", method)
+            high = evidence.number(f"searched to {parameter}", method)
+            if low is not None and high is not None:
+                ranges[method] = (low, high)
+            # of a method without any search, the rule `baseline` speaks
+            elif any(evidence.fact(f"searched from {p}", method) for p in searched) and any(
+                evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used")
+            ):
+                fixed.append(method)
+        if not ranges:
+            continue
+        source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
+        texts = {m: f"[{low:g}, {high:g}]" for m, (low, high) in ranges.items()}
+        if fixed:
+            yield Part(
+                "fail",
+                f"{parameter} searched for {', '.join(ranges)} and fixed for {', '.join(fixed)}",
+                (source,),
+            )
+        if len(set(texts.values())) > 1:
+            # observed ranges of one random search differ by chance: only their ends have to agree roughly
+            observed = source.startswith("observed range")
+            if observed and _overlap(list(ranges.values())) > 0.8:
+                yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
+            else:
+                listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
+                yield Part("warn", f"{parameter} searched over {listed}", (source,))
+        elif len(ranges) > 1:
+            yield Part("pass", f"{parameter} over {next(iter(texts.values()))} for all", (source,))
+    samplers = {m: evidence.word("sampler", m) for m in evidence.methods}
+    if all(samplers.values()) and len(set(samplers.values())) > 1:
+        listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
+        yield Part(
+            "warn",
+            f"sampler: {listed}",
+            (source_of(evidence.fact("sampler", next(iter(samplers)))),),
+        )
+
+
+def _overlap(ranges: list[tuple[float, float]]) -> float:
+    log = all(low > 0 for low, _ in ranges)
+    ends = [tuple(math.log(x) if log else x for x in pair) for pair in ranges]
+    shared = min(high for _, high in ends) - max(low for low, _ in ends)
+    whole = max(high for _, high in ends) - min(low for low, _ in ends)
+    return shared / whole if whole > 0 else 1.0
+
+
+@rule(
+    question="Does every winner lie well inside its range?",
+    threshold=f"within {EDGE:.0%} of the range of a bound: fail for hyperparameters on a log scale, warn for "
+    "others; fail where a better value is known outside",
+    why="a winner at a bound says that the range was too small, so the method is not tuned",
+    source="tuning playbook, identifying bad search space boundaries",
+    mend="extend the range by a decade beyond the bound, for all methods alike, and search on",
+    needs="ranges and winners",
+)
+def edge(evidence: Evidence) -> Iterator[Part]:
+    """Place every winner, and the equivalent of another method's, within its range."""
+    for method in evidence.methods:
+        for parameter in evidence.names("searched from"):
+            low, high, best = (
+                evidence.number(f"{q} {parameter}", method)
+                for q in ("searched from", "searched to", "best")
+            )
+            if low is None or high is None:
+                continue
+            if best is None:
+                yield Part("unknown", evidence.silence(f"best {parameter}", method))
+                continue
+            scale = evidence.word(f"scale of {parameter}", method)
+            log = low > 0 and (scale == "log" or (not scale and high / low >= 10))
+            position = _position(best, low, high, log)
+            sources = tuple(
+                source_of(evidence.fact(f"{q} {parameter}", method))
+                for q in ("best", "searched to")
+            )
+            name = f"{parameter} = {best:g} in [{low:g}, {high:g}]"
+            # 0 bounds what cannot be negative; nothing lies beyond it
+            natural = low == 0 and best == 0
+            if EDGE <= position <= 1 - EDGE or natural:
+                yield Part("pass", name, sources, method=method)
+            else:
+                where = "lower" if position < EDGE else "upper"
+                values = {f"{parameter}, {method}, place in range": position}
+                text = f"{name}, at the {where} bound"
+                yield Part("fail" if log else "warn", text, sources, values, method)
+            for quantity, meaning in (
+                ("equivalent", "the bound binds: another method's best corresponds to"),
+                ("known better", "a better value was seen outside the range:"),
+            ):
+                fact = evidence.fact(f"{quantity} {parameter}", method)
+                if fact and fact.value is not None and not low <= fact.value <= high:
+                    text = f"{parameter} up to {high:g}; {meaning} {fact.value:.4g}"
+                    known = {f"{quantity} {parameter}, {method}": fact.value}
+                    yield Part("fail", text, (source_of(fact),), known, method)
+
+
+def _position(value: float, low: float, high: float, log: bool) -> float:
+    if log and value > 0:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
+
+
+@rule(
+    question="Do the settings of every method, the baseline's too, come from a search?",
+    threshold="fail for a method whose value comes from no search",
+    why="an untuned baseline loses to anything that is tuned",
+    source="Lucic et al. 2018; Melis et al. 2018; Choi et al. 2020; how-to-autorl checklist, same effort for all",
+    mend="search the baseline under the budget of the others",
+    needs="where the reported values come from",
+)
+def baseline(evidence: Evidence) -> Iterator[Part]:
+    """Ask of every method where its reported values come from."""
+    for parameter in evidence.names("origin of"):
+        origins = {m: evidence.fact(f"origin of {parameter}", m) for m in evidence.methods}
+        lacking = [m for m, fact in origins.items() if fact and fact.text.startswith("no search")]
+        if lacking:
+            used = evidence.fact(f"used {parameter}", lacking[0])
+            value = f" ({shown(used)})" if used else ""
+            origin = origins[lacking[0]]
+            text = f"{parameter} of {', '.join(lacking)}{value}: {shown(origin)}"
+            yield Part("fail", text, (source_of(origin),))
+        elif any(origins.values()):
+            yield Part("pass", f"{parameter} comes from a search")
+        for method, fact in origins.items():
+            if fact is None and evidence.fact(f"used {parameter}", method) is not None:
+                yield Part("unknown", evidence.silence(f"origin of {parameter}", method))
+
+
+@rule(
+    question="Does every method run at a value of its own?",
+    threshold="fail where all methods share one value that no search found",
+    why="estimators of different variance need different rates: sharing one favours whom it happens to suit",
+    source="Choi et al. 2020; tuning playbook, nuisance hyperparameters must be tuned for each method",
+    mend="search the value for each method under one budget",
+    needs="the values that were used, and where they come from",
+)
+def shared(evidence: Evidence) -> Iterator[Part]:
+    """Look for one given value that all methods share."""
+    for parameter in evidence.names("used"):
+        used = {m: evidence.number(f"used {parameter}", m) for m in evidence.methods}
+        origins = {evidence.word(f"origin of {parameter}", m) for m in evidence.methods}
+        if None in used.values() or "" in origins or len(used) < 2:
+            continue
+        source = source_of(evidence.fact(f"used {parameter}", evidence.methods[0]))
+        if len(set(used.values())) == 1 and all(o.startswith("no search") for o in origins):
+            value = next(iter(used.values()))
+            yield Part(
+                "fail", f"{parameter} = {value:g} for every method, from no search", (source,)
+            )
+        else:
+            yield Part("pass", f"{parameter} is not one given value", (source,))
+
+
+@rule(
+    question="Do the reported runs use the value that the search found best?",
+    threshold="fail beyond 2 %, which rounding explains",
+    why="a value chosen after the search was chosen by something else, often by the reported score",
+    source="NeurIPS checklist, how settings were chosen; how-to-autorl checklist, incumbents",
+    mend="report the winner; if it must not be used, say why and what chose the other",
+    needs="both the winner and the value used",
+)
+def winner(evidence: Evidence) -> Iterator[Part]:
+    """Compare what was found with what was used."""
+    for method in evidence.methods:
+        for parameter in evidence.names("best"):
+            best, used = (evidence.fact(f"{q} {parameter}", method) for q in ("best", "used"))
+            if parameter == "search score" or best is None or used is None:
+                continue
+            sources = (source_of(best), source_of(used))
+            text = f"{parameter}: found {shown(best)}, used {shown(used)}"
+            same = (
+                best.text == used.text
+                if best.value is None or used.value is None
+                else math.isclose(best.value, used.value, rel_tol=0.02)
+            )
+            yield Part("pass" if same else "fail", text, sources, method=method)
+
+
+@rule(
+    question="Are trials as long as the reported runs?",
+    threshold="warn where a trial is shorter by more than a tenth",
+    why="the best rate of a short run is rarely that of a long one, and divergence comes late",
+    source="tuning playbook, how long to train; Rike & Førland's searches end before the plateau does",
+    mend="let trials run as long as what is reported, or show that the ranking of rates is settled by then",
+    needs="the length of trials and of reported runs",
+)
+def horizon(evidence: Evidence) -> Iterator[Part]:
+    """Compare the length of a trial with that of a reported run."""
+    for method in evidence.methods:
+        for unit in ("epochs", "steps"):
+            trial, report = (evidence.fact(f"{q} {unit}", method) for q in ("trial", "reported"))
+            if trial is None or report is None or not trial.value or not report.value:
+                continue
+            text = f"trials of {trial.value:g} {unit}, reported runs of {report.value:g}"
+            status: Status = "warn" if trial.value < 0.9 * report.value else "pass"
+            sources = (source_of(trial), source_of(report))
+            yield Part(status, text, sources, method=method)

@@ -1,0 +1,96 @@
+"""Rules of settings: is anything else different, between methods or between tuning and reporting?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from repro.audit.evidence import Evidence, shown, source_of
+from repro.audit.findings import Part, Status, rule
+from repro.protocol import Fact
+
+PAIRING = ("data order",)
+"""Settings whose difference costs the pairing of repetitions, not the fairness."""
+
+
+def _same(a: Fact, b: Fact) -> bool:
+    if a.value is None or b.value is None:
+        return shown(a) == shown(b)
+    return math.isclose(a.value, b.value, rel_tol=1e-6)
+
+
+@rule(
+    question="Do all methods have the same loss, clipping, schedule, precision and regularisation?",
+    threshold="fail for any difference; warn for one that costs the pairing only",
+    why="what differs beside the method may be what makes the difference",
+    source="NeurIPS checklist, experimental setting; how-to-autorl checklist, same implementation details",
+    mend="run all methods with one setting, or search it for all of them",
+    needs="the settings of the runs",
+)
+def settings(evidence: Evidence) -> Iterator[Part]:
+    """Compare every fixed setting across the methods."""
+    for setting in evidence.names("ran with"):
+        facts = {m: evidence.fact(f"ran with {setting}", m) for m in evidence.methods}
+        known = {m: fact for m, fact in facts.items() if fact is not None}
+        if len(known) < 2:
+            continue
+        first = next(iter(known.values()))
+        if all(_same(first, fact) for fact in known.values()):
+            yield Part("pass", f"{setting}: {shown(first)} for all", (source_of(first),))
+        else:
+            groups: dict[str, list[str]] = {}
+            for method, fact in known.items():
+                groups.setdefault(shown(fact), []).append(method)
+            text = ", ".join(f"{value} for {', '.join(m)}" for value, m in groups.items())
+            status: Status = "warn" if setting in PAIRING else "fail"
+            yield Part(status, f"{setting}: {text}", (source_of(first),))
+
+
+@rule(
+    question="Was every method tuned with the settings with which it was run?",
+    threshold="fail for any difference",
+    why="the best rate belongs to the settings beside it: clipping or decay added later moves it",
+    source="tuning playbook, fixed hyperparameters limit the conclusions; Rike & Førland's unclipped searches",
+    mend="search again with the settings of the reported runs",
+    needs="the settings during the search and in the reported runs",
+)
+def transfer(evidence: Evidence) -> Iterator[Part]:
+    """Compare every fixed setting of a method between its search and its reported runs."""
+    for setting in evidence.names("tuned with"):
+        for method in evidence.methods:
+            tuned, ran = (
+                evidence.fact(f"{q} {setting}", method) for q in ("tuned with", "ran with")
+            )
+            if tuned is None or ran is None:
+                continue
+            text = f"{setting}: {shown(tuned)} in the search, {shown(ran)} in the runs"
+            sources = (source_of(tuned), source_of(ran))
+            yield Part("pass" if _same(tuned, ran) else "fail", text, sources, method=method)
+
+
+@rule(
+    question="Is what is printed what was run?",
+    threshold="fail where a published score is not the rounded one of the code, or the text names another setting",
+    why="a number that no run made cannot be reproduced, and nobody can tell what else was typed",
+    source="NeurIPS checklist, claims and reproducibility; ML reproducibility checklist",
+    mend="generate the table from the rows, and the text's settings from the code",
+    needs="both what was printed and what ran",
+)
+def stated(evidence: Evidence) -> Iterator[Part]:
+    """Compare published with printed scores, and settings of the text with those of the code."""
+    for method in evidence.methods:
+        published, printed = (evidence.fact(f"{q} score", method) for q in ("published", "printed"))
+        decimals = evidence.number("published decimals", method)
+        if published and printed and decimals is not None:
+            assert published.value is not None
+            assert printed.value is not None
+            off = abs(published.value - printed.value) > 0.5 * 10**-decimals * (1 + 1e-9)
+            text = f"published {published.value:.{int(decimals)}f}, printed {printed.value:.5g}"
+            sources = (source_of(published), source_of(printed))
+            yield Part("fail" if off else "pass", text, sources, method=method)
+        for setting in evidence.names("stated"):
+            said, ran = (evidence.fact(f"{q} {setting}", method) for q in ("stated", "ran with"))
+            if said is not None and ran is not None:
+                text = f"{setting}: {shown(said)} in the text, {shown(ran)} in the code"
+                sources = (source_of(said), source_of(ran))
+                yield Part("pass" if _same(said, ran) else "fail", text, sources, method=method)

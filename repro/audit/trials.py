@@ -1,0 +1,310 @@
+"""Evidence from anybody's table of trials: CSV, Parquet or JSON lines, one row a run, opened for reading only.
+
+Columns find their meaning by name, or by a map from what the audit calls them to what the file does (`KEYS`).
+What a row cannot mean is refused with the row; what it may mean is read so, and said in a note.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from repro.audit.counting import count
+from repro.audit.declared import is_quantity
+from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame
+from repro.protocol import Fact
+
+KEYS = {
+    "method": "name of the method (needed)",
+    "score": "what the search minimised, or maximised (needed)",
+    "role": "`tune` for a trial, `report` for a reported run (default: every row is a trial)",
+    "number": "number of the trial, in the order of the search (default: order of the rows)",
+    "seed": "seed of the run",
+    "status": "how it ended: done, pruned, diverged, failed, running (default: by the score)",
+    "epochs": "length of the run, in epochs",
+    "steps": "length of the run, in steps",
+    "seconds": "time that it took",
+    "validation": "score on the validation split",
+    "test": "score on the test split",
+    "accuracy": "accuracy, of which few examples leave traces",
+    "params": "searched hyperparameters, separated by colons (default: columns `params_*`)",
+    "settings": "fixed settings, separated by colons",
+}
+"""What a map may name."""
+STATUSES = {
+    "done": ("done", "complete", "completed", "finished", "success", "ok"),
+    "pruned": ("pruned", "stopped"),
+    "diverged": ("diverged", "nan", "inf"),
+    "failed": ("failed", "fail", "error", "crashed"),
+    "running": ("running", "waiting", "pending", "queued"),
+}
+ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
+
+
+def parse_map(texts: Iterable[str]) -> dict[str, str]:
+    """Return a map from what the audit calls columns to what a file does.
+
+    Args:
+        texts: Each `KEY=COLUMN,KEY=COLUMN,...`.
+
+    Returns:
+        Columns by key.
+
+    Raises:
+        ValueError: If a part is no pair, a key is unknown, or one is given twice.
+
+    Example:
+        >>> parse_map(["method=opt,score=val_loss", "params=lr:momentum"])
+        {'method': 'opt', 'score': 'val_loss', 'params': 'lr:momentum'}
+    """
+    found: dict[str, str] = {}
+    for part in (p.strip() for text in texts for p in text.split(",") if p.strip()):
+        key, separator, column = part.partition("=")
+        if not separator or not key or not column:
+            raise ValueError(
+                f"`--map` expects KEY=COLUMN pairs separated by commas. Found {part!r}."
+            )
+        if key not in KEYS:
+            raise ValueError(f"`--map` knows no key {key!r}. Choose from: {', '.join(KEYS)}.")
+        if key in found:
+            raise ValueError(f"`--map` names {key!r} twice: {found[key]!r} and {column!r}.")
+        found[key] = column
+    return found
+
+
+def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
+    """Return what the user states of the whole comparison.
+
+    Args:
+        texts: Each `QUANTITY=VALUE`, in the audit's words.
+
+    Returns:
+        The facts.
+
+    Raises:
+        ValueError: If a text is no pair or the quantity is none of the audit's.
+    """
+    facts = []
+    for text in texts:
+        quantity, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not value:
+            raise ValueError(
+                f"`--fact` expects QUANTITY=VALUE, e.g. 'selection split=validation'. Found {text!r}."
+            )
+        if not is_quantity(quantity):
+            near = difflib.get_close_matches(quantity, QUANTITIES, 4, 0.0)
+            raise ValueError(
+                f"`--fact` knows no quantity {quantity!r}. Closest: {', '.join(near)}."
+            )
+        try:
+            facts.append(Fact("command line", quantity, float(value), "stated by the user"))
+        except ValueError:
+            facts.append(Fact("command line", quantity, None, "stated by the user", text=value))
+    return tuple(facts)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return the rows of a CSV, Parquet or JSON-lines file.
+
+    Args:
+        path: The file; its suffix says which: `.csv`, `.tsv`, `.parquet`, `.jsonl`, `.json`.
+
+    Returns:
+        The rows as they stand.
+
+    Raises:
+        ValueError: If the file cannot be read as what its suffix says, or holds no rows.
+    """
+    kind = path.suffix.lower()
+    try:
+        if kind in (".csv", ".tsv"):
+            frame = pd.read_csv(path, sep="," if kind == ".csv" else "\t")
+        elif kind in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        elif kind in (".jsonl", ".ndjson", ".json"):
+            frame = pd.read_json(path, lines=True)
+        else:
+            frame = None
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path}: holds no trials.") from error
+    except FileNotFoundError as error:
+        raise ValueError(f"{path}: no such file.") from error
+    except (ValueError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
+    if frame is None:
+        raise ValueError(
+            f"{path}: expected a file .csv, .tsv, .parquet or .jsonl. Found {kind or 'no suffix'!r}."
+        )
+    if frame.empty:
+        raise ValueError(f"{path}: holds no trials.")
+    return frame
+
+
+def from_table(
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+    name: str,
+    *,
+    maximise: bool = False,
+    facts: tuple[Fact, ...] = (),
+) -> Evidence:
+    """Return the evidence of a table of trials.
+
+    Args:
+        table: One row a run.
+        columns: Columns of the table by key of `KEYS`; a key left out is the column of that name, if there is one.
+        name: What the comparison is called: the file.
+        maximise: Whether larger scores are better.
+        facts: What else is known.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        ValueError: If a column is missing, or a row means nothing.
+    """
+    given = {key: key for key in KEYS if key in table.columns} | dict(columns)
+    lists = {key: given.pop(key, "").split(":") for key in ("params", "settings")}
+    lists = {key: [c for c in names if c] for key, names in lists.items()}
+    lists["params"] = lists["params"] or [c for c in table.columns if str(c).startswith("params_")]
+    for key in ("method", "score"):
+        given.setdefault(key, key)
+    for key, column in (*given.items(), *((k, c) for k, names in lists.items() for c in names)):
+        if column not in table.columns:
+            near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
+            raise ValueError(
+                f"{name}: no column {column!r} for {key!r} ({KEYS[key]}). Name it with `--map "
+                f"{key}=COLUMN`{f'; did you mean {near[0]!r}?' if near else ''} "
+                f"Columns: {', '.join(map(str, table.columns[:20]))}."
+            )
+    if {"epochs", "steps"} <= set(given):
+        given.pop("steps")
+    rename = {"epochs": "length", "steps": "length"}
+    frame = pd.DataFrame({rename.get(k, k): table[c] for k, c in given.items()})
+    for column in lists["params"]:
+        frame[f"param {str(column).removeprefix('params_')}"] = table[column]
+    for column in lists["settings"]:
+        frame[f"setting {column}"] = table[column]
+    unit = "epochs" if "epochs" in given else "steps"
+    return from_rows(frame, {}, name, unit=unit, maximise=maximise, facts=facts)
+
+
+def from_rows(
+    rows: pd.DataFrame,
+    ranges: Mapping[tuple[str, str], Range],
+    name: str,
+    *,
+    unit: str = "steps",
+    maximise: bool = False,
+    facts: tuple[Fact, ...] = (),
+) -> Evidence:
+    """Return the evidence of rows whose columns have the audit's names.
+
+    Args:
+        rows: One row a run.
+        ranges: Declared ranges by method and hyperparameter.
+        name: What the comparison is called.
+        unit: Of the column `length`.
+        maximise: Whether larger scores are better.
+        facts: What else is known.
+
+    Returns:
+        The evidence.
+
+    Raises:
+        ValueError: If a row means nothing, or a trial stands twice.
+    """
+    rows = rows.copy()
+    notes = []
+    if rows["method"].isna().any():
+        raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
+    for column, default in RUN_COLUMNS.items():
+        if column not in rows:
+            continue
+        if isinstance(default, float):
+            rows[column] = _numbers(rows[column], column, name)
+        elif column == "seed":
+            rows[column] = [_seed(value) for value in rows[column]]
+    for column, meanings in (("status", STATUSES), ("role", ROLES)):
+        if column in rows:
+            rows[column] = _words(rows[column], meanings, column, name)
+    if "status" not in rows:
+        rows["status"] = "done"
+    if maximise:
+        rows["score"] = -rows["score"]
+    lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
+    if lost.any():
+        rows.loc[lost, "status"] = "diverged"
+        notes.append(f"{int(lost.sum())} scores are missing, NaN or infinite: counted as diverged")
+    rows.loc[~np.isfinite(rows["score"]), "score"] = np.inf
+    runs = runs_frame(rows)
+    _refuse_duplicates(runs, name)
+    methods = tuple(dict.fromkeys(runs["method"]))
+    if len(methods) == 1:
+        notes.append(f"one method only ({methods[0]}): nothing to compare it with")
+    if not (runs["role"] == "report").any():
+        notes.append("no reported runs: every row is taken for a trial of a search")
+    counted = count(runs, ranges, name, unit)
+    return Evidence(name, "foreign", methods, (*counted, *facts), runs, notes=tuple(notes))
+
+
+def _first(flags: pd.Series) -> int:
+    return int(np.flatnonzero(flags.to_numpy())[0]) + 1
+
+
+def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
+    numbers = pd.to_numeric(values, errors="coerce")
+    bad = (
+        numbers.isna()
+        & values.notna()
+        & ~values.astype("str").str.lower().isin(["nan", "none", ""])
+    )
+    if bad.any():
+        row = _first(bad)
+        raise ValueError(
+            f"{name}: column {column!r} needs numbers. Found {values.iloc[row - 1]!r} in row {row}."
+        )
+    return numbers.astype("float64")
+
+
+def _seed(value: object) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _words(
+    values: pd.Series, meanings: Mapping[str, tuple[str, ...]], column: str, name: str
+) -> pd.Series:
+    known = {word: meaning for meaning, words in meanings.items() for word in words}
+    plain = values.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
+    found = plain.map(known)
+    if found.isna().any():
+        row = _first(found.isna())
+        raise ValueError(
+            f"{name}: unknown {column} {values.iloc[row - 1]!r} in row {row}. Choose from: "
+            f"{', '.join(meanings)}."
+        )
+    return found
+
+
+def _refuse_duplicates(runs: pd.DataFrame, name: str) -> None:
+    identity = ["method", "role", "number", "seed"]
+    told = runs["number"].notna() | (runs["role"] == "report") & (runs["seed"] != "")
+    twice = runs[told].duplicated(identity, keep=False)
+    if twice.any():
+        pair = runs[told][twice]
+        first = pair.iloc[0]
+        same = pair[(pair[identity].fillna(-1) == first[identity].fillna(-1)).all(axis=1)]
+        what = f"trial {first['number']:g}" if first["role"] == "tune" else "a reported run"
+        seed = f" with seed {first['seed']}" if first["seed"] else ""
+        raise ValueError(
+            f"{name}: {what} of {first['method']!r}{seed} stands twice (rows "
+            f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, or map a column `seed` or "
+            f"`role` that tells them apart."
+        )

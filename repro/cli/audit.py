@@ -1,0 +1,243 @@
+"""The verb `audit`: is a comparison fair? Ours, the papers', or anybody's finished search."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+import studies.facts
+from repro.audit import declared, optuna_files, ours, report, trials
+from repro.audit.checklists import fill
+from repro.audit.evidence import Evidence
+from repro.audit.report import Audited
+from repro.audit.rules import RULES
+from repro.cli.shared import DONE, FAILED, all_studies, read_results, words
+from repro.protocol import choose
+from repro.results import Results, write_whole
+
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "dim"}
+SHOWN = 3
+"""Different answers of one rule that are shown for a paper of many comparisons."""
+
+EPILOG = """\
+what can be audited
+  repro audit                       our tuned comparisons, and the papers' as they were published; the exit
+                                    status is that of ours: the papers' faults are what there is to see
+  repro audit rike2022              a paper, from what it states; or one comparison of it: rike2022/nn-sgd
+  repro audit ours                  our own tuned comparisons, from their rows
+  repro audit --optuna sqlite:///x.db          somebody's Optuna studies, as the methods; or a journal file
+  repro audit --optuna x.db --map method=opt   one study, its methods told apart by the hyperparameter `opt`
+  repro audit --csv trials.csv --map method=opt,score=val_loss,params=lr:momentum,seed=seed
+                                    a table of trials: .csv, .tsv, .parquet, .jsonl; files are only read
+
+keys of --map
+  {keys}
+
+rules
+  {rules}
+  each answers pass, warn, fail, or unknown where the evidence does not say; --explain RULE tells why it asks
+
+exit status: 0 nothing fails, 1 something does (or warns, with --fail-on warn), 2 bad usage
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the verb to its parser."""
+    parser.epilog = EPILOG.format(
+        keys="\n  ".join(f"{key:<12}{text}" for key, text in trials.KEYS.items()),
+        rules=", ".join(RULES),
+    ).replace("%", "%%")
+    parser.add_argument("targets", nargs="*", metavar="TARGET",
+                        help="a paper, PAPER/COMPARISON, or `ours` (default: all)")  # fmt: skip
+    parser.add_argument("--optuna", nargs="+", default=[], metavar="URL",
+                        help="Optuna storages: sqlite:///FILE, or a journal; read only")  # fmt: skip
+    parser.add_argument("--studies", default="", metavar="A,B",
+                        help="only these studies of the storages, separated by commas")  # fmt: skip
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="a table of trials, one row a run; read only"
+    )
+    parser.add_argument("--map", action="append", default=[], metavar="KEY=COLUMN,...",
+                        help="what the columns or attributes are called in the file")  # fmt: skip
+    parser.add_argument(
+        "--maximise", action="store_true", help="larger scores are better (with --csv)"
+    )
+    parser.add_argument("--fact", action="append", default=[], metavar="QUANTITY=VALUE",
+                        help="what else is known of a foreign search, e.g. 'selection split=validation'")  # fmt: skip
+    parser.add_argument(
+        "--explain", metavar="RULE", help="say what a rule asks, why, and after whom"
+    )
+    parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail",
+                        help="what makes the exit status 1 (default: fail)")  # fmt: skip
+    parser.add_argument(
+        "--checklists", action="store_true", help="print the filled checklists, too"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all findings with their numbers"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write the findings for a review"
+    )
+
+
+def audit(options: argparse.Namespace, console: Console) -> int:
+    """Audit what was asked for, print and write the findings."""
+    if options.explain:
+        return _explain(options.explain, console)
+    foreign = _foreign(options)
+    if foreign is not None:
+        audited = [report.audit(foreign)]
+        judged = audited
+    else:
+        known = evidence(read_results(options, console))
+        audited = [report.audit(each) for each in _chosen(known, options.targets)]
+        judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
+    for group in dict.fromkeys(each.group for each in audited):
+        _show([each for each in audited if each.group == group], group, console)
+    if options.checklists:
+        for each in audited:
+            _show_checklists(each, console)
+    for path, text in (
+        (options.json, report.to_json),
+        (options.markdown, report.markdown),
+    ):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, text(audited).encode())
+            console.print(f"written: {path}", soft_wrap=True, highlight=False)
+    return FAILED if report.has(judged, options.fail_on) else DONE
+
+
+def evidence(results: Results) -> list[Evidence]:
+    """Return what is known of our finished tuned comparisons, then of every comparison of the papers."""
+    mine = [e for study in all_studies() for e in ours.comparisons(study, results)]
+    published = [
+        each
+        for paper in studies.facts.names()
+        for each in declared.comparisons(paper, studies.facts.get(paper))
+    ]
+    return [*mine, *published]
+
+
+def everything(results: Results) -> list[Audited]:
+    """Return the audit of all that `evidence` knows."""
+    return [report.audit(each) for each in evidence(results)]
+
+
+def write(audited: Sequence[Audited], folder: Path) -> None:
+    """Write `audit.json`, and the tables of the audit in `tables`.
+
+    Args:
+        audited: The comparisons.
+        folder: Where; made if missing.
+    """
+    from repro import tables
+
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "audit.json", report.to_json(audited).encode())
+    tables.write(report.overview(audited), folder / "tables")
+
+
+def _foreign(options: argparse.Namespace) -> Evidence | None:
+    if options.optuna and options.csv:
+        raise ValueError("Give either `--optuna` or `--csv`. Found both.")
+    if not options.optuna and not options.csv:
+        for name in ("map", "fact", "studies", "maximise"):
+            if getattr(options, name):
+                raise ValueError(f"`--{name}` belongs to `--optuna` or `--csv`. Found neither.")
+        return None
+    if options.targets:
+        raise ValueError(
+            f"A file is audited by itself. Found the target {options.targets[0]!r} beside it."
+        )
+    columns, facts = trials.parse_map(options.map), trials.parse_facts(options.fact)
+    if options.optuna:
+        if options.maximise:
+            raise ValueError(
+                "An Optuna study says itself whether it maximises. Leave `--maximise` out."
+            )
+        return optuna_files.from_storages(options.optuna, columns, words(options.studies), facts)
+    table = trials.read_table(options.csv)
+    return trials.from_table(
+        table, columns, options.csv.name, maximise=options.maximise, facts=facts
+    )
+
+
+def _chosen(known: Sequence[Evidence], targets: Sequence[str]) -> list[Evidence]:
+    def names(each: Evidence) -> tuple[str, ...]:
+        paper = each.name.split("/", maxsplit=1)[0]
+        whole = "ours" if each.origin == "ours" else paper
+        return (whole, each.name, each.name.split(" (", maxsplit=1)[0])
+
+    wanted = set(choose((n for each in known for n in names(each)), targets, "comparison"))
+    return [each for each in known if wanted & set(names(each))]
+
+
+def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
+    single = len(audited) == 1
+    name = audited[0].evidence.name if single else f"{title}: {len(audited)} comparisons"
+    grid = Grid(title=f"Is it fair? {name}", show_lines=True)
+    for header in ("Rule", "Status", "Found", "Mend"):
+        grid.add_column(header, overflow="fold", max_width=40 if header == "Mend" else None)
+    lines = report.lines(audited)
+    for rule in RULES.values():
+        of_rule = [line for line in lines if line.rule.name == rule.name]
+        worst = of_rule[0].status
+        told = [line for line in of_rule if line.status == worst]
+        texts = [
+            line.text if single else f"[bold]{_few(line.comparisons)}[/] {_plain(line.text)}"
+            for line in told[: 1 if worst in ("pass", "unknown") else SHOWN]
+        ]
+        if worst in ("warn", "fail") and len(told) > SHOWN:
+            texts.append(f"... and {len(told) - SHOWN} more, see --json")
+        count = sum(len(line.comparisons) for line in told)
+        label = worst if single else f"{worst}\n{count} of {len(audited)}"
+        mend = "" if worst in ("pass", "unknown") else rule.mend
+        shown = _plain(texts[0]) if single else "\n".join(texts)
+        grid.add_row(rule.name, f"[{COLOURS[worst]}]{label}[/]", shown, mend)
+    console.print(grid)
+    for each in audited:
+        for note in each.evidence.notes:
+            console.print(f"note: {note}", soft_wrap=True, highlight=False)
+    counts = {s: sum(f.status == s for each in audited for f in each.findings) for s in COLOURS}
+    console.print("  ".join(f"{status}: {count}" for status, count in counts.items()))
+
+
+def _plain(text: str, most: int = 400) -> str:
+    short = text if len(text) <= most else text[: most - 1] + "…"
+    return short.replace("[", r"\[")
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more:" if len(names) > SHOWN else ":"
+    )
+
+
+def _show_checklists(each: Audited, console: Console) -> None:
+    grid = Grid(title=f"Checklists, filled from {each.evidence.name}")
+    for header in ("Checklist", "Item", "Answer", "Source"):
+        grid.add_column(header, overflow="fold")
+    for answer in fill(each.evidence):
+        text = _plain(answer.text) if answer.text else "[red]blank[/]"
+        grid.add_row(answer.checklist, answer.item, text, ", ".join(answer.sources[:2]))
+    console.print(grid)
+
+
+def _explain(name: str, console: Console) -> int:
+    (chosen,) = choose(RULES, [name], "rule")
+    rule = RULES[chosen]
+    for label, text in (
+        ("rule", rule.name),
+        ("asks", rule.question),
+        ("answers", rule.threshold),
+        ("why", rule.why),
+        ("after", rule.source),
+        ("mend", rule.mend),
+        ("unknown", f"where the evidence does not say {rule.needs}"),
+    ):
+        console.print(f"{label + ':':<9}{text}", highlight=False, markup=False)
+    return DONE

@@ -1,0 +1,450 @@
+"""Measures over a family of experiments: one number from the same comparison on many problems.
+
+A family is named by the first words of its experiments, as on the command line: `approximation` for
+`approximation-1`, `approximation-2`, ...
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from repro import stats
+from repro.measures.rows import (
+    SCALES,
+    Measurement,
+    Vector,
+    column,
+    curve_rows,
+    mean,
+    measurement,
+    pairs,
+    report_runs,
+    unknown,
+)
+from repro.protocol import spread
+from repro.results import EmptySelectionError, Results
+from repro.stats import Interval
+
+TIE = 1e-5
+"""Difference of two final values, relative to the larger, that counts as none: rounding in float32."""
+
+
+def members(results: Results, family: str, study: str | None) -> list[str]:
+    """Return the experiments of a family that were run, sorted by name.
+
+    Args:
+        results: The tables.
+        family: First words of their names, or the name of one.
+        study: Name of the study, or `None` for any.
+
+    Returns:
+        Names of experiments.
+
+    Raises:
+        EmptySelectionError: If none was run.
+    """
+    runs = results.runs[results.runs["role"] == "report"]
+    if study is not None:
+        runs = runs[runs["study"] == study]
+    known = sorted(set(runs["experiment"]))
+    found = [name for name in spread(known, family) if name in known]
+    if not found:
+        raise EmptySelectionError(f"No experiment of the family {family!r} was run.")
+    return found
+
+
+def curve_extreme(
+    results: Results,
+    family: str,
+    method: str,
+    metric: str,
+    *,
+    extreme: str,
+    minus: str = "",
+    steps: str = "all",
+    study: str | None = None,
+) -> Measurement:
+    """Return the smallest or largest value of a curve over a family, at every recorded step.
+
+    For experiments on approximation the steps are the numbers of tangents `k` and the dimension is `d`.
+
+    Args:
+        results: The tables.
+        family: The experiments.
+        method: Name of the method.
+        metric: Name of the metric in the curves table.
+        extreme: `min`, `max`, or `max_abs` for the largest absolute value.
+        minus: Another method whose curve is subtracted, or `previous` for the rise from step to step.
+        steps: `all`, `few` for 1 < k <= d, or `many` for k >= d.
+        study: See `best_scale`.
+
+    Returns:
+        The value, without an interval: it is one of the curves as they were recorded.
+
+    Raises:
+        EmptySelectionError: If nothing was run, or no step is left.
+        ValueError: If a choice is unknown.
+    """
+    reductions = {"min": np.min, "max": np.max, "max_abs": lambda v: np.abs(v).max()}
+    if extreme not in reductions or steps not in ("all", "few", "many"):
+        raise ValueError(
+            f"`extreme` is one of {', '.join(reductions)}, `steps` of all, few, many. "
+            f"Found {extreme!r} and {steps!r}."
+        )
+    parts, found = [], []
+    for experiment in members(results, family, study):
+        names = [method, *([minus] if minus not in ("", "previous") else [])]
+        rows = report_runs(results, experiment, names, study=study)
+        points = curve_rows(results, rows, metric, "none")
+        table = points.pivot_table(index="step", columns="method", values="value")
+        values = table[method]
+        if minus == "previous":
+            values = values.diff().iloc[1:]
+        elif minus:
+            values = values - table[minus]
+        dimension = int(rows["num_parameters"].iloc[0])
+        kept = {
+            "all": values.index > 0,
+            "few": (values.index > 1) & (values.index <= dimension),
+            "many": values.index >= dimension,
+        }
+        values = values[kept[steps]].dropna()
+        if len(values):
+            parts.append(rows)
+            found.append(values.to_numpy(np.float64))
+    if not found:
+        raise EmptySelectionError(f"The family {family!r} recorded no such {metric!r}.")
+    every = np.concatenate(found)
+    value = float(reductions[extreme](every))
+    return _summary(parts, Interval(value, value, value, every.size, 1.0), f"{extreme} over steps")
+
+
+def share_not_higher(
+    results: Results, family: str, metric: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the share of a family's experiments in which the mean metric of `a` is not above that of `b`.
+
+    Args:
+        results: The tables.
+        family: The experiments.
+        metric: A numeric column of the runs table, the lower the better.
+        a: Name of the first method.
+        b: Name of the second.
+        study: See `best_scale`.
+
+    Returns:
+        The share, without an interval: the experiments are all that the paper names, not a sample. A method
+        that diverged counts as above.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, held = [], []
+    for rows, first, second in _pairs(results, family, metric, a, b, study):
+        low = first.mean() - TIE * max(abs(first.mean()), abs(second.mean()))
+        held.append(bool(np.isfinite(first).all() and not low > second.mean()))
+        parts.append(rows)
+    share = float(np.mean(held))
+    return _summary(parts, Interval(share, share, share, len(held), 1.0), "share of experiments")
+
+
+def share_lower(
+    results: Results, family: str, metric: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the share of a family's experiments in which `a` is lower than `b` beyond doubt.
+
+    Beyond doubt: a paired t test over repetitions at 0.05 in all, Holm's rule over the experiments. Where one
+    method alone diverged the other is lower.
+
+    Args:
+        results: The tables.
+        family: The experiments.
+        metric: A numeric column of the runs table, the lower the better.
+        a: Name of the first method.
+        b: Name of the second.
+        study: See `best_scale`.
+
+    Returns:
+        The share, without an interval of its own.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, p_values, lower = [], [], []
+    for rows, first, second in _pairs(results, family, metric, a, b, study):
+        p_value, sign = paired_p(first, second)
+        parts.append(rows)
+        p_values.append(p_value)
+        lower.append(sign < 0)
+    settled = (stats.holm(p_values) < 0.05) & np.array(lower)
+    share = float(settled.mean())
+    return _summary(
+        parts,
+        Interval(share, share, share, len(p_values), 1.0),
+        "share of experiments, paired t tests at 0.05 under Holm's rule",
+    )
+
+
+def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
+    """Return the p-value of a paired t test and the sign of the mean difference.
+
+    Args:
+        first: Final values by repetition; NaN where a run diverged.
+        second: As many.
+
+    Returns:
+        The p-value, 1 where all differences are rounding, 0 where one method alone diverged; and -1 where the first
+        is lower, 1 where it is higher, 0 for neither.
+    """
+    lost = np.isnan(first).any(), np.isnan(second).any()
+    if any(lost):
+        return (1.0, 0) if all(lost) else (0.0, 1 if lost[0] else -1)
+    difference = first - second
+    scale = max(np.abs(first).max(), np.abs(second).max())
+    if np.abs(difference).max() <= TIE * scale:
+        return 1.0, 0
+    sign = int(np.sign(difference.mean()))
+    return stats.paired_p_value(first, second), sign
+
+
+def missed_descent(
+    results: Results, experiment: str, method: str, base: str, *, study: str | None = None
+) -> Measurement:
+    """Return the share of the descent of `base` that a method does not make.
+
+    `(best of the method - best of the base) / (start - best of the base)`: 0 for the base, 1 for a method that
+    never descends.
+
+    Args:
+        results: The tables.
+        experiment: Name of an experiment on a function.
+        method: Name of the method.
+        base: Name of the method to compare with, backpropagation as a rule.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % t interval over repetitions.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    rows, first, second = pairs(results, experiment, "best_value", method, base, study)
+    return measurement(
+        rows,
+        mean(_missed(results, rows, first, second)),
+        "mean share of the descent, 95 % t interval",
+    )
+
+
+def missed_descent_change(
+    results: Results, first: str, last: str, method: str, base: str, *, study: str | None = None
+) -> Measurement:
+    """Return how much more of the descent of `base` a method misses in one experiment than in another.
+
+    Args:
+        results: The tables.
+        first: Name of the experiment to subtract.
+        last: Name of the other.
+        method: Name of the method.
+        base: See `missed_descent`.
+        study: See `best_scale`.
+
+    Returns:
+        Difference of the means and its 95 % Welch interval.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, shares = [], []
+    for experiment in (last, first):
+        rows, ours, theirs = pairs(results, experiment, "best_value", method, base, study)
+        parts.append(rows)
+        shares.append(_missed(results, rows, ours, theirs))
+    known = all(np.isfinite(values).all() for values in shares)
+    interval = stats.welch_interval(*shares) if known else unknown(min(map(len, shares)))
+    return _summary(parts, interval, "difference of means, 95 % Welch interval")
+
+
+def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) -> Vector:
+    start = float(curve_rows(results, rows, "value", "none")["value"].iloc[0])
+    # nothing to descend, as on a function that is zero everywhere
+    return (ours - theirs) / (start - theirs) if (start > theirs).all() else np.zeros_like(ours)
+
+
+def published_share(
+    results: Results,
+    family: str,
+    *,
+    quantity: str,
+    rtol: float,
+    smallest: float,
+    study: str | None = None,
+) -> Measurement:
+    """Return the share of published final values that the first repetition meets.
+
+    The fact's setting is the experiment's name without that of the family, its method the run's.
+
+    Args:
+        results: The tables.
+        family: The experiments.
+        quantity: Column `quantity` of the facts.
+        rtol: Relative difference that counts as met.
+        smallest: Values whose magnitudes are both below it count as met.
+        study: See `best_scale`.
+
+    Returns:
+        The share, without an interval: these are all published values. A diverged run meets none.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, met = [], []
+    for rows, found, stated in published_pairs(results, family, quantity, study):
+        close = np.abs(found - stated) <= rtol * np.abs(stated)
+        tiny = (np.abs(found) < smallest) & (np.abs(stated) < smallest)
+        met.append(close | tiny)
+        parts.append(rows)
+    every = np.concatenate(met)
+    share = float(every.mean())
+    return _summary(
+        parts, Interval(share, share, share, every.size, 1.0), "share of published values"
+    )
+
+
+def published_pairs(
+    results: Results, family: str, quantity: str, study: str | None
+) -> Iterator[tuple[pd.DataFrame, Vector, Vector]]:
+    """Yield, by experiment, the runs of repetition 0, their final values and the published ones.
+
+    Args:
+        results: The tables.
+        family: The experiments.
+        quantity: Column `quantity` of the facts.
+        study: See `best_scale`.
+
+    Yields:
+        Rows of the runs table, values and published values, row by row; methods without a fact left out.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    facts = results.facts[results.facts["quantity"] == quantity]
+    if study is not None:
+        facts = facts[facts["study"] == study]
+    for experiment in members(results, family, study):
+        stated = facts[facts["setting"] == experiment.removeprefix(f"{family}-")]
+        values = stated.drop_duplicates("method").set_index("method")["value"]
+        rows = report_runs(results, experiment, study=study)
+        rows = rows[(rows["repetition"] == 0) & rows["method"].isin(values.index)]
+        if len(rows):
+            rows = rows.reset_index(drop=True)
+            yield (
+                rows,
+                column(rows, "value"),
+                values.reindex(rows["method"]).to_numpy(np.float64),
+            )
+
+
+def rate_ratio(
+    results: Results,
+    family: str,
+    a: str,
+    b: str,
+    *,
+    num_tangents: int,
+    smallest: int,
+    study: str | None = None,
+) -> Measurement:
+    """Return the chosen learning rate of `a` over that of `b` times `n / k`, over a family's experiments.
+
+    Args:
+        results: The tables.
+        family: Searched experiments on functions.
+        a: Name of the first method.
+        b: Name of the method whose rate is multiplied and divided by.
+        num_tangents: `k` of both methods.
+        smallest: Smallest dimension `n` that counts.
+        study: See `best_scale`.
+
+    Returns:
+        Geometric mean and the 95 % t interval of the mean logarithm.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, logarithms = [], []
+    for experiment in members(results, family, study):
+        rows = report_runs(results, experiment, [a, b], study=study)
+        dimension = int(rows["num_parameters"].iloc[0])
+        if dimension >= smallest:
+            rates = rows.groupby("method")["learning_rate"].first()
+            logarithms.append(math.log(rates[a] / rates[b] * num_tangents / dimension))
+            parts.append(rows)
+    if not logarithms:
+        raise EmptySelectionError(f"The family {family!r} has no dimension of {smallest} or more.")
+    interval = mean(np.array(logarithms))
+    return _summary(
+        parts,
+        Interval(
+            math.exp(interval.estimate),
+            math.exp(interval.low),
+            math.exp(interval.high),
+            interval.num,
+            interval.confidence,
+        ),
+        "geometric mean over experiments, 95 % t interval of the logarithm",
+    )
+
+
+def tuning_seed_share(
+    results: Results, family: str, metric: str, *, study: str | None = None
+) -> Measurement:
+    """Return how often the repetition that a search saw ends below the median of the others.
+
+    Rates that were tuned on one of the reported seeds favour it: then the share exceeds one half.
+
+    Args:
+        results: The tables.
+        family: The experiments; in theirs, repetition 0 is the one that was tuned on.
+        metric: A numeric column of the runs table, the lower the better.
+        study: See `best_scale`.
+
+    Returns:
+        The share over experiments and methods whose repetitions differ, and its 95 % Clopper-Pearson interval.
+
+    Raises:
+        EmptySelectionError: If nothing was run, or no repetitions differ.
+    """
+    parts, below, count = [], 0, 0
+    for experiment in members(results, family, study):
+        rows = report_runs(results, experiment, study=study)
+        parts.append(rows)
+        for _, group in rows.groupby("method"):
+            values = group.sort_values("repetition")[metric].to_numpy(np.float64)
+            known = len(values) > 2 and np.isfinite(values).all()
+            if known and np.ptp(values) > TIE * np.abs(values).max():
+                count += 1
+                below += int(values[0] < np.median(values[1:]))
+    if not count:
+        raise EmptySelectionError(f"No repetitions of the family {family!r} differ.")
+    interval = stats.binomial_interval(below, count)
+    return _summary(parts, interval, "share of comparisons, 95 % Clopper-Pearson interval")
+
+
+def _pairs(
+    results: Results, family: str, metric: str, a: str, b: str, study: str | None
+) -> Iterator[tuple[pd.DataFrame, Vector, Vector]]:
+    for experiment in members(results, family, study):
+        yield pairs(results, experiment, metric, a, b, study)
+
+
+def _summary(parts: list[pd.DataFrame], interval: Interval, procedure: str) -> Measurement:
+    rows = pd.concat(parts, ignore_index=True)
+    scales = set(rows["scale"])
+    smallest = next(scale for scale in reversed(SCALES) if scale in scales)
+    # one number from several experiments is of the smallest scale among them
+    return measurement(rows.assign(scale=smallest), interval, procedure)

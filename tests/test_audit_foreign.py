@@ -1,0 +1,471 @@
+"""Anybody's finished search: read as it stands, never changed, and refused with one clear line where it means nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro.audit import optuna_files, report, trials
+from repro.audit.evidence import Evidence
+from repro.cli import DONE, FAILED, USAGE, main
+
+EXAMPLES = Path("examples")
+needs_optuna = pytest.mark.skipif(
+    importlib.util.find_spec("optuna") is None, reason="needs Optuna to write a search"
+)
+
+
+def statuses(evidence: Evidence) -> dict[str, str]:
+    return {f.rule.name: f.status for f in report.audit(evidence).findings}
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_storage(path: Path, *, num: int = 0, schema: int = 12) -> Path:
+    """Write a SQLite storage of two studies as Optuna lays it out, with `num` trials each."""
+    with sqlite3.connect(path) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE version_info (version_info_id INTEGER PRIMARY KEY, schema_version INTEGER,
+                library_version VARCHAR(256));
+            CREATE TABLE studies (study_id INTEGER PRIMARY KEY, study_name VARCHAR(512));
+            CREATE TABLE study_directions (study_direction_id INTEGER PRIMARY KEY, direction VARCHAR(8),
+                study_id INTEGER, objective INTEGER);
+            CREATE TABLE trials (trial_id INTEGER PRIMARY KEY, number INTEGER, study_id INTEGER,
+                state VARCHAR(8), datetime_start DATETIME, datetime_complete DATETIME);
+            CREATE TABLE trial_params (param_id INTEGER PRIMARY KEY, trial_id INTEGER, param_name VARCHAR(512),
+                param_value FLOAT, distribution_json TEXT);
+            CREATE TABLE trial_values (trial_value_id INTEGER PRIMARY KEY, trial_id INTEGER, objective INTEGER,
+                value FLOAT, value_type VARCHAR(7));
+            CREATE TABLE trial_intermediate_values (trial_intermediate_value_id INTEGER PRIMARY KEY,
+                trial_id INTEGER, step INTEGER, intermediate_value FLOAT, intermediate_value_type VARCHAR(7));
+            CREATE TABLE trial_user_attributes (trial_user_attribute_id INTEGER PRIMARY KEY,
+                trial_id INTEGER, key VARCHAR(512), value_json TEXT);
+            """
+        )
+        connection.execute("INSERT INTO version_info VALUES (1, ?, '5.0.0')", (schema,))
+        space = json.dumps(
+            {
+                "name": "FloatDistribution",
+                "attributes": {"step": None, "low": 1e-6, "high": 1.0, "log": True},
+            }
+        )
+        generator = np.random.default_rng(0)
+        for study, name in ((1, "adam"), (2, "sgd")):
+            connection.execute("INSERT INTO studies VALUES (?, ?)", (study, name))
+            connection.execute(
+                "INSERT INTO study_directions VALUES (?, 'MINIMIZE', ?, 0)", (study, study)
+            )
+            ids = range(study * 10**6, study * 10**6 + num)
+            exponents = generator.permutation(num) / max(num, 1) * 6 - 6 if num else np.zeros(0)
+            scores = (exponents + 3 + 0.1 * study) ** 2 + 0.1
+            start, end = "2026-01-01 00:00:00.000000", "2026-01-01 00:00:10.000000"
+            connection.executemany(
+                "INSERT INTO trials VALUES (?, ?, ?, 'COMPLETE', ?, ?)",
+                [(i, n, study, start, end) for n, i in enumerate(ids)],
+            )
+            connection.executemany(
+                "INSERT INTO trial_params VALUES (?, ?, 'lr', ?, ?)",
+                [(i, i, float(10**e), space) for i, e in zip(ids, exponents, strict=True)],
+            )
+            connection.executemany(
+                "INSERT INTO trial_values VALUES (?, ?, 0, ?, 'FINITE')",
+                [(i, i, float(s)) for i, s in zip(ids, scores, strict=True)],
+            )
+            connection.executemany(
+                "INSERT INTO trial_intermediate_values VALUES (?, ?, ?, 0.5, 'FINITE')",
+                [(4 * i + k, i, k) for i in ids for k in range(4)],
+            )
+    return path
+
+
+# --- an outsider's search, in one command ----------------------------------------------------------------
+
+
+@needs_optuna
+@pytest.mark.parametrize("name", ["search.db", "search.journal"])
+def test_an_outsider_s_optuna_search_is_audited_in_one_command(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = importlib.util.spec_from_file_location("outsider", EXAMPLES / "audit_optuna.py")
+    assert spec is not None
+    assert spec.loader is not None
+    outsider = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(outsider)
+    path = tmp_path / name
+    outsider.main(str(path))
+    before = digest(path)
+    url = f"sqlite:///{path}" if name.endswith(".db") else str(path)
+    assert main(["audit", "--optuna", url, "--json", str(tmp_path / "audit.json")]) == FAILED
+    assert "24 trials for momentum, 8 trials for plain" in " ".join(capsys.readouterr().out.split())
+    assert digest(path) == before
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == sorted(
+        ["audit.json", name]
+    )
+    (audited,) = json.loads((tmp_path / "audit.json").read_text())["comparisons"]
+    found = {f["rule"]: f["status"] for f in audited["findings"]}
+    assert found["budget"] == "fail"
+    assert found["space"] == "warn"
+    assert audited["methods"] == ["plain", "momentum"]
+
+
+@needs_optuna
+def test_what_is_read_from_a_storage_is_what_optuna_says(tmp_path: Path) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    storage = f"sqlite:///{tmp_path / 'x.db'}"
+    study = optuna.create_study(study_name="one", storage=storage, direction="maximize")
+
+    def objective(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("opt", ["adam", "sgd", None])
+        rate = trial.suggest_float("lr", 1e-4, 1.0, log=True)
+        depth = trial.suggest_int("depth", 1, 4)
+        trial.set_user_attr("run_seed", trial.number % 3)
+        if trial.number == 4:
+            raise optuna.TrialPruned
+        if trial.number == 5:
+            return float("nan")
+        if trial.number == 6:
+            return float("inf")
+        return rate * depth * (kind == "adam")
+
+    study.optimize(objective, n_trials=12)
+    study.enqueue_trial({"lr": 0.1})
+    evidence = optuna_files.from_storages([storage], {"seed": "run_seed"})
+    rows = evidence.runs
+    assert len(rows) == 13
+    for trial, (_, row) in zip(study.trials, rows.iterrows(), strict=True):
+        assert row["number"] == trial.number
+        assert row["param lr"] == trial.params.get("lr") or np.isnan(row["param lr"])
+        if trial.value is not None and np.isfinite(trial.value):
+            assert row["score"] == -trial.value  # turned, so that smaller is better
+            assert row["param opt"] == str(trial.params["opt"])
+            assert row["seed"] == str(trial.number % 3)
+    assert rows["status"].tolist()[4:7] == ["pruned", "failed", "diverged"]
+    assert rows["status"].iloc[12] == "running"
+    best = evidence.number("best lr", "one")
+    assert best == max((t for t in study.trials if t.number not in {4, 5, 6, 12}), key=lambda t: t.value or 0.0).params["lr"]  # fmt: skip
+    assert evidence.number("searched from lr", "one") == 1e-4
+    assert evidence.word("scale of lr", "one") == "log"
+    assert evidence.word("scale of depth", "one") == "linear"
+    split = optuna_files.from_storages([storage], {"method": "opt"})
+    assert set(split.methods) <= {"adam", "sgd", "None"}
+    assert "param opt" not in split.runs
+
+
+@needs_optuna
+def test_a_journal_and_a_database_of_one_study_say_the_same(tmp_path: Path) -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    database = f"sqlite:///{tmp_path / 'x.db'}"
+    study = optuna.create_study(study_name="s", storage=database)
+    study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1.0, log=True) ** 2, n_trials=8)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "x.journal"))
+    optuna.copy_study(
+        from_study_name="s",
+        from_storage=database,
+        to_storage=optuna.storages.JournalStorage(backend),
+    )
+    one, other = (
+        optuna_files.from_storages([str(tmp_path / name)], {}).runs
+        for name in ("x.db", "x.journal")
+    )
+    columns = ["method", "number", "status", "score", "param lr"]
+    pd.testing.assert_frame_equal(one[columns], other[columns])
+    assert one["seconds"].to_numpy() == pytest.approx(other["seconds"].to_numpy(), abs=1e-3)
+
+
+# --- the examples that ship ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--optuna", "examples/search.journal"],
+        ["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=state"],
+    ],
+)
+def test_the_shipped_examples_are_audited(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", *arguments, "--checklists"]) == FAILED
+    out = " ".join(capsys.readouterr().out.split())
+    assert "24 trials for momentum, 8 trials for plain" in out
+    assert "at the upper" in out
+    assert "blank" in out
+
+
+def test_the_readme_s_commands_are_those_tested() -> None:
+    text = Path("README.md").read_text(encoding="utf-8")
+    assert "audit --optuna examples/search.journal" in text
+    assert "--csv examples/trials.csv --map method=opt,score=value,status=state" in text
+
+
+# --- tables of trials --------------------------------------------------------------------------------------
+
+
+def table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "opt": ["a", "a", "a", "b", "b", "b"],
+            "val_loss": [0.5, 0.3, 0.4, 0.6, 0.2, 0.7],
+            "lr": [0.01, 0.1, 1.0, 0.01, 0.1, 1.0],
+            "trial": [0, 1, 2, 0, 1, 2],
+        }
+    )
+
+
+MAP = {"method": "opt", "score": "val_loss", "number": "trial", "params": "lr"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
+def test_every_format_reads_the_same(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"trials.{suffix}"
+    match suffix:
+        case "csv" | "tsv":
+            table().to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
+        case "parquet":
+            table().to_parquet(path)
+        case _:
+            table().to_json(path, orient="records", lines=True)
+    before = digest(path)
+    evidence = trials.from_table(trials.read_table(path), MAP, path.name)
+    assert digest(path) == before
+    assert evidence.methods == ("a", "b")
+    assert evidence.number("best lr", "b") == 0.1
+    assert evidence.number("trials", "a") == 3
+
+
+def test_larger_may_be_better() -> None:
+    accuracy = table().assign(val_loss=lambda t: 1 - t["val_loss"])
+    evidence = trials.from_table(accuracy, MAP, "x", maximise=True)
+    assert evidence.number("best lr", "a") == 0.1
+    assert evidence.number("best search score", "a") == pytest.approx(-0.7)
+
+
+def test_columns_of_optuna_s_own_export_need_a_map_of_two() -> None:
+    frame = table().rename(columns={"lr": "params_lr", "trial": "number", "val_loss": "value"})
+    evidence = trials.from_table(frame, {"method": "opt", "score": "value"}, "x")
+    assert evidence.number("best lr", "a") == 0.1
+
+
+def test_scores_that_are_missing_nan_or_infinite_are_divergence_and_said() -> None:
+    frame = table()
+    frame["val_loss"] = [np.nan, 0.3, np.inf, 0.6, -np.inf, None]
+    evidence = trials.from_table(frame, MAP, "x")
+    assert evidence.runs["status"].tolist() == [
+        "diverged", "done", "diverged", "done", "diverged", "diverged",
+    ]  # fmt: skip
+    assert any("4 scores are missing, NaN or infinite" in note for note in evidence.notes)
+    assert evidence.number("trials", "a") == 3  # they were budget
+    assert evidence.number("best lr", "b") == 0.01
+
+
+def test_one_method_and_no_reports_are_said() -> None:
+    evidence = trials.from_table(table()[:3], MAP, "x")
+    assert any("one method only (a)" in note for note in evidence.notes)
+    assert any("no reported runs" in note for note in evidence.notes)
+
+
+def test_a_stated_fact_counts() -> None:
+    facts = trials.parse_facts(["selection split=test", "chance loss=2.3"])
+    evidence = trials.from_table(table(), MAP, "x", facts=facts)
+    assert statuses(evidence)["selection"] == "fail"
+    assert evidence.number("chance loss", "a") == 2.3
+
+
+# --- bad input: one line, and exit status 2 ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "columns", "message"),
+    [
+        (lambda t: t, {**MAP, "score": "loss"}, "no column 'loss' for 'score'"),
+        (lambda t: t, {**MAP, "score": "val_los"}, "did you mean 'val_loss'?"),
+        (lambda t: t.drop(columns="opt"), {"score": "val_loss"}, "no column 'method' for 'method'"),
+        (lambda t: t, {**MAP, "params": "lr:beta"}, "no column 'beta' for 'params'"),
+        (lambda t: t.assign(state="exploded"), {**MAP, "status": "state"}, "unknown status 'exploded' in row 1"),
+        (lambda t: t.assign(part="dev"), {**MAP, "role": "part"}, "unknown role 'dev' in row 1"),
+        (lambda t: t.assign(val_loss=list("123x56")), MAP, "needs numbers. Found 'x' in row 4"),
+        (lambda t: t.assign(trial=0), MAP, "trial 0 of 'a' stands twice (rows 1, 2, 3)"),
+        (lambda t: t.assign(opt=[None, *"aabbb"]), MAP, "row 1 names no method"),
+        (lambda t: t[:0], MAP, "holds no trials"),
+    ],
+)  # fmt: skip
+def test_a_table_that_means_nothing_is_refused_in_one_line(
+    change: object,
+    columns: dict[str, str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert callable(change)
+    path = tmp_path / "trials.csv"
+    change(table()).to_csv(path, index=False)
+    pairs = ",".join(f"{key}={column}" for key, column in columns.items())
+    before = digest(path)
+    assert main(["audit", "--csv", str(path), "--map", pairs]) == USAGE
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert "trials.csv" in captured.err
+    assert digest(path) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--csv", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--csv", "README.md"], "expected a file .csv, .tsv, .parquet or .jsonl. Found '.md'"),
+        (["--optuna", "nowhere.db"], "nowhere.db: no such file"),
+        (["--optuna", "mysql://host/db"], "Expected sqlite:///FILE or the path of a journal"),
+        (["--optuna", "README.md"], "line 1 is no JSON"),
+        (["--optuna", "x.db", "--csv", "y.csv"], "either `--optuna` or `--csv`"),
+        (["--map", "method=opt"], "`--map` belongs to `--optuna` or `--csv`"),
+        (["--csv", "examples/trials.csv", "--map", "method"], "KEY=COLUMN pairs"),
+        (["--csv", "examples/trials.csv", "--map", "mehtod=opt"], "knows no key 'mehtod'"),
+        (["--csv", "examples/trials.csv", "--map", "method=a,method=b"], "names 'method' twice"),
+        (["--csv", "examples/trials.csv", "--fact", "selection splitt=test"], "Closest: selection split"),
+        (["--csv", "examples/trials.csv", "rike2022"], "audited by itself"),
+        (["--optuna", "examples/search.journal", "--studies", "x"], "no study 'x'. Choose from: plain, momentum"),
+        (["--optuna", "examples/search.journal", "--map", "method=x"], "no hyperparameter or user attribute 'x'"),
+        (["--optuna", "examples/search.journal", "examples/search.journal"], "is in two storages"),
+        (["--optuna", "examples/search.journal", "--maximise"], "says itself whether it maximises"),
+        (["rike2023"], "Unknown comparison 'rike2023'"),
+        (["--explain", "budgte"], "Unknown rule 'budgte'. Choose from: "),
+    ],
+)  # fmt: skip
+def test_bad_usage_is_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", *arguments]) == USAGE
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("schema", "word"), [(13, "newer"), (9, "older")])
+def test_a_storage_of_another_schema_is_refused(schema: int, word: str, tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "x.db", num=2, schema=schema)
+    before = digest(path)
+    with pytest.raises(
+        ValueError, match=rf"x\.db: expected schema 12 .* Found {schema}, which is {word}"
+    ):
+        optuna_files.from_storages([str(path)], {})
+    assert digest(path) == before
+
+
+def test_a_locked_storage_is_said_and_left_alone(tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "x.db", num=2)
+    before = digest(path)
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    try:
+        with pytest.raises(ValueError, match=r"x\.db: locked by another program"):
+            optuna_files.from_storages([str(path)], {})
+    finally:
+        writer.close()
+    assert digest(path) == before
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o400])
+def test_a_read_only_storage_in_a_read_only_folder_is_read(mode: int, tmp_path: Path) -> None:
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    path = write_storage(folder / "x.db", num=8)
+    path.chmod(mode)
+    folder.chmod(0o555)
+    try:
+        assert statuses(optuna_files.from_storages([str(path)], {}))["budget"] == "pass"
+        assert [p.name for p in folder.iterdir()] == ["x.db"]
+    finally:
+        folder.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (
+            "UPDATE study_directions SET direction = 'MAXIMIZE' WHERE study_id = 2",
+            "directions are mixed",
+        ),
+        ("INSERT INTO study_directions VALUES (3, 'MINIMIZE', 1, 1)", "has 2 objectives"),
+        ("UPDATE trials SET state = 'MELTED' WHERE trial_id = 1000000", "unknown state 'MELTED'"),
+        ("DELETE FROM trials", "holds no trials"),
+        ("DROP TABLE trial_params", "not an Optuna storage"),
+    ],
+)
+def test_a_storage_that_cannot_be_compared_is_refused(
+    statement: str, message: str, tmp_path: Path
+) -> None:
+    path = write_storage(tmp_path / "x.db", num=4)
+    with sqlite3.connect(path) as connection:
+        connection.execute(statement)
+    with pytest.raises(ValueError, match=message):
+        optuna_files.from_storages([str(path)], {})
+
+
+def test_a_damaged_storage_is_refused(tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "x.db", num=200)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    with pytest.raises(ValueError, match=r"x\.db: "):
+        optuna_files.from_storages([str(path)], {})
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"op_code": 99}', "unknown operation 99, of a newer Optuna"),
+        ('{"op_code": 5, "trial_id": 7}', "is not an entry"),
+        ("{}", "is no entry of an Optuna journal"),
+        ("nonsense", "is no JSON"),
+    ],
+)
+def test_a_journal_of_another_kind_is_refused(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    shutil.copy(EXAMPLES / "search.journal", path)
+    with path.open("a") as stream:
+        stream.write(line + "\n")
+    with pytest.raises(ValueError, match=message):
+        optuna_files.from_storages([str(path)], {})
+
+
+def test_a_journal_that_is_being_written_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    shutil.copy(EXAMPLES / "search.journal", path)
+    whole = optuna_files.from_storages([str(path)], {}).runs
+    with path.open("a") as stream:
+        stream.write('{"op_code": 4, "stu')
+    pd.testing.assert_frame_equal(optuna_files.from_storages([str(path)], {}).runs, whole)
+
+
+# --- size ------------------------------------------------------------------------------------------------------
+
+
+def test_the_cost_of_the_audit_grows_no_faster_than_the_trials(tmp_path: Path) -> None:
+    few, many = (
+        optuna_files.from_storages([str(write_storage(tmp_path / f"{n}.db", num=n))], {})
+        for n in (50, 5_000)
+    )
+    assert len(many.runs) == 100 * len(few.runs)
+    assert len(many.facts) == len(few.facts)  # no fact a trial
+    assert statuses(few) == statuses(many)
+
+
+def test_nothing_fails_exits_with_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_storage(tmp_path / "x.db", num=16)
+    assert main(["audit", "--optuna", str(path)]) == DONE
+    assert "fail: 0" in capsys.readouterr().out
