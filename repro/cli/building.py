@@ -90,6 +90,10 @@ def build(
         say("judging claims")
         judgements = judge(results)
         listed = _write_tables(results, rows, root / BUILD / "tables")
+        say("auditing")
+        audited = audit.everything(results)
+        audit.write(audited, root / BUILD)
+        ran = completeness.table(all_studies(), results.runs)
         for done, total in drawing.wait():
             say(f"drawing figures: {done} of {total}")
     shown = {
@@ -98,14 +102,11 @@ def build(
         for claim in study.claims
     }
     headlines = verdicts.read_headlines(SOURCES / "headlines.toml")
-    say("auditing")
-    audited = audit.everything(results)
-    audit.write(audited, root / BUILD)
     written = (
         verdicts.counts_table(judgements),
         verdicts.headlines_table(judgements, headlines),
         verdicts.claims_table(judgements, all_studies(), shown),
-        completeness.table(all_studies(), results.runs),
+        ran,
         report.overview(audited),
         report.found("audit_findings", "What fails or warns, and the mend", audited),
     )
