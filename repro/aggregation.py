@@ -114,7 +114,8 @@ def _project_exactly(tangents: Tensor, slopes: Tensor) -> Tensor:
     kept = singular > precision * singular[..., :1]
     inverse = torch.where(kept, 1.0 / torch.where(kept, singular, 1.0), 0.0)
     weights = inverse[..., None] * (left.mT @ slopes.double())
-    return (weights.mT @ right).to(tangents.dtype)
+    estimate: Tensor = (weights.mT @ right).to(tangents.dtype)
+    return estimate
 
 
 AGGREGATIONS: dict[str, Aggregation] = {

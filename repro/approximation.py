@@ -100,7 +100,7 @@ def approximate(
                     total.add(estimates, gradient, tangents)
         done += len(batch)
         on_steps(len(batch) * len(specs))
-    measured = {
+    measured: dict[str, float | int | str | None] = {
         "value": float(value[0]),
         "num_parameters": len(gradient),
         "num_steps": task.num_draws,
@@ -193,4 +193,5 @@ def _distance_from_span(estimates: Tensor, tangents: Tensor) -> Tensor:
     slopes = (wide @ targets[..., None]).squeeze(-1)
     inside = aggregation.orthogonal_projection(wide, slopes)
     lengths = targets.norm(dim=-1).clamp_min(1e-300)
-    return ((targets - inside).norm(dim=-1) / lengths).amax().cpu()
+    largest: Tensor = ((targets - inside).norm(dim=-1) / lengths).amax()
+    return largest.cpu()

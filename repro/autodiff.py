@@ -54,11 +54,11 @@ class Recorded:
     whole training step is recorded instead (`repro.engine`).
     """
 
-    def __init__(self, objective: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, objective: Objective) -> None:
         """Take the objective.
 
         Args:
-            objective: Maps `(R, ...)` to values `(R,)`, without looking at values to decide what to do.
+            objective: Maps a tensor `(R, ...)` to values `(R,)`, without looking at values to decide what to do.
         """
         self.objective = objective
         self._calls: dict[object, int] = {}
@@ -66,7 +66,6 @@ class Recorded:
 
     def __call__(self, params: Params) -> Tensor:
         """Evaluate the objective."""
-        assert isinstance(params, Tensor)
         return self.objective(params)
 
     def replay(
@@ -164,16 +163,15 @@ def value_and_directional_derivatives(
                 objective.objective, point, directions, chunk_size=chunk_size
             )
 
-        ((point,), (directions,)) = leaves(params), leaves(tangents)
-        size = max(1, CACHED // directions[:, 0].numel())
+        ((start,), (along,)) = leaves(params), leaves(tangents)
+        size = max(1, CACHED // along[:, 0].numel())
         parts = [
-            objective.replay(("forward", chunk_size), forward, some, along)
-            for some, along in zip(point.split(size), directions.split(size, dim=1), strict=True)
+            objective.replay(("forward", chunk_size), forward, *part)
+            for part in zip(torch.split(start, size), torch.split(along, size, dim=1), strict=True)
         ]
         if len(parts) == 1:
             return parts[0]
-        values, slopes = zip(*parts, strict=True)
-        return torch.cat(values), torch.cat(slopes, dim=1)
+        return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
     points, directions = leaves(params), leaves(tangents)
     with torch.no_grad():
         if directions[0].shape[0] == 1:

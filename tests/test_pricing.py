@@ -9,6 +9,7 @@ from test_measures import PROBLEM, results
 
 from repro.pricing import Cost, Prices
 from repro.protocol import (
+    Approximation,
     ClosedForm,
     Method,
     Problem,
@@ -65,7 +66,8 @@ def trial(number: int, method: Method = BP, experiment: str = "e") -> RunSpec:
 def row(
     spec: RunSpec, seconds: float = float("nan"), *, status: str = "done", **more: Any
 ) -> Record:
-    steps = spec.task.num_draws if isinstance(spec.task, Sampling) else spec.task.num_steps
+    drawn = isinstance(spec.task, Sampling | Approximation)
+    steps = spec.task.num_draws if drawn else spec.task.num_steps
     measured: dict[str, Any] = {
         "device": "a cpu",
         "group_size": 1,

@@ -7,7 +7,7 @@ A family is named by the first words of its experiments, as on the command line:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -89,7 +89,11 @@ def curve_extreme(
         EmptySelectionError: If nothing was run, or no step is left.
         ValueError: If a choice is unknown.
     """
-    reductions = {"min": np.min, "max": np.max, "max_abs": lambda v: np.abs(v).max()}
+    reductions: dict[str, Callable[[Vector], float]] = {
+        "min": np.min,
+        "max": np.max,
+        "max_abs": lambda values: float(np.abs(values).max()),
+    }
     if extreme not in reductions or steps not in ("all", "few", "many"):
         raise ValueError(
             f"`extreme` is one of {', '.join(reductions)}, `steps` of all, few, many. "
@@ -265,7 +269,9 @@ def missed_descent_change(
         parts.append(rows)
         shares.append(_missed(results, rows, ours, theirs))
     known = all(np.isfinite(values).all() for values in shares)
-    interval = stats.welch_interval(*shares) if known else unknown(min(map(len, shares)))
+    interval = (
+        stats.welch_interval(shares[0], shares[1]) if known else unknown(min(map(len, shares)))
+    )
     return _summary(parts, interval, "difference of means, 95 % Welch interval")
 
 
