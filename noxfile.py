@@ -61,7 +61,7 @@ def venv_train(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["venv-light"])
 def reproduce(session: nox.Session) -> None:
-    """Redraw every figure and table from the published rows and judge the claims."""
+    """Build figures, tables, verdicts, the paper and the page from the published rows."""
     python(session, "venv-light", "-m", "repro", "reproduce", *session.posargs)
 
 
@@ -78,8 +78,20 @@ def tables(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["venv-light"], default=False)
+def paper(session: nox.Session) -> None:
+    """Build the paper and the results page, with everything that they show."""
+    python(session, "venv-light", "-m", "repro", "paper", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["venv-train"], default=False)
+def verify(session: nox.Session) -> None:
+    """Build everything anew and compare it with the manifest; then run a sample of the rows again."""
+    python(session, "venv-train", "-m", "repro", "verify", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["venv-light"], default=False)
 def claims(session: nox.Session) -> None:
-    """Judge the claims and print the verdicts."""
+    """Judge the claims, print the verdicts, and fail where a committed one no longer holds."""
     python(session, "venv-light", "-m", "repro", "claims", *session.posargs)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import io
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,17 +57,30 @@ def build(results: Results, directory: Path, only: Iterable[str] = ()) -> list[P
     Raises:
         ValueError: If there is no figure of a name.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in _chosen(names(), only, "figure"):
-        module = _module(name)
+    for name in chosen(only):
+        module = module_of(name)
         rows = module.select(results)
-        contents = {"csv": to_csv(rows), **render(module, rows)}
-        for suffix, content in contents.items():
-            path = directory / f"{name}.{suffix}"
-            write_whole(path, content)
-            written.append(path)
+        written += write(name, directory, {"csv": to_csv(rows), **render(module, rows)})
     return written
+
+
+def write(name: str, directory: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Write a figure's files.
+
+    Args:
+        name: Name of the figure.
+        directory: Made if missing.
+        contents: Content by suffix.
+
+    Returns:
+        The files written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{name}.{suffix}" for suffix in contents]
+    for path, content in zip(paths, contents.values(), strict=True):
+        write_whole(path, content)
+    return paths
 
 
 def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) -> list[Path]:
@@ -84,15 +97,31 @@ def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) ->
     Raises:
         ValueError: If there is no table of a name.
     """
-    chosen = _chosen(table_names(), only, "table")
     return [
-        path for name in chosen for path in tables.write(_module(name).table(results), directory)
+        path
+        for name in _chosen(table_names(), only, "table")
+        for path in tables.write(module_of(name).table(results), directory)
     ]
+
+
+def chosen(only: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the names of the figures asked for.
+
+    Args:
+        only: Names of figures; none means all.
+
+    Returns:
+        Names, sorted.
+
+    Raises:
+        ValueError: If there is no figure of a name.
+    """
+    return _chosen(names(), only, "figure")
 
 
 def captions() -> dict[str, str]:
     """Return the caption of every figure by name."""
-    return {name: str(_module(name).TITLE) for name in names()}
+    return {name: str(module_of(name).TITLE) for name in names()}
 
 
 def render(module: ModuleType, rows: pd.DataFrame) -> dict[str, bytes]:
@@ -160,10 +189,11 @@ def to_csv(rows: pd.DataFrame) -> bytes:
 
 def _having(attribute: str) -> tuple[str, ...]:
     found = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return tuple(name for name in found if hasattr(_module(name), attribute))
+    return tuple(name for name in found if hasattr(module_of(name), attribute))
 
 
-def _module(name: str) -> ModuleType:
+def module_of(name: str) -> ModuleType:
+    """Return the module of a figure, a table or a part that they share."""
     return importlib.import_module(f"{__name__}.{name}")
 
 

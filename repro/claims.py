@@ -21,7 +21,6 @@ from repro.measures import Measurement
 from repro.protocol import Check, Claim, Expectation, Study, spread
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
-from repro.tables import Column, Table, to_markdown
 
 MEASURES: dict[str, Callable[..., Measurement]] = {
     measure.__name__: measure
@@ -206,107 +205,24 @@ def describe(finding: Finding) -> str:
         return f"{label}: not run"
     interval = finding.measurement.interval
     unit = f" {finding.check.unit}" if finding.check.unit else ""
-    parts = [f"{label}: {_number(interval.estimate)}{unit}"]
+    parts = [f"{label}: {number(interval.estimate)}{unit}"]
     if interval.low != interval.high:
-        parts.append(f"[{_number(interval.low)}, {_number(interval.high)}]")
+        parts.append(f"[{number(interval.low)}, {number(interval.high)}]")
     parts.append(f"n={interval.num}")
     if finding.measurement.missed:
         parts.append(f"({finding.measurement.missed} never got there)")
     if finding.measurement.diverged:
         parts.append(f"({finding.measurement.diverged} diverged)")
     if finding.check.published is not None:
-        parts.append(f"published {_number(finding.check.published)}{unit}")
+        parts.append(f"published {number(finding.check.published)}{unit}")
     return " ".join(parts)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a number as claims show it: four significant digits."""
     if not math.isfinite(value):
         return {math.inf: "∞", -math.inf: "-∞"}.get(value, "n/a")
     return f"{value:.4g}"
-
-
-def table(judgements: Iterable[Judgement]) -> Table:
-    """Return the claims table: one row a claim.
-
-    Args:
-        judgements: Verdicts.
-
-    Returns:
-        The table, with what was measured beside what was published.
-    """
-    rows = tuple(
-        (
-            j.study,
-            j.claim.number,
-            j.claim.where,
-            j.claim.text,
-            "; ".join(describe(finding) for finding in j.findings) or None,
-            ", ".join(j.scales) or None,
-            j.verdict + (f" ({j.reason})" if j.reason else ""),
-        )
-        for j in judgements
-    )
-    return Table(
-        name="claims",
-        title="Published claims and what became of them",
-        columns=(
-            Column("study", "Study", align="left"),
-            Column("number", "No."),
-            Column("where", "Where", align="left"),
-            Column("claim", "Claim", align="left"),
-            Column("measured", "Measured [95 % interval], n, published", align="left"),
-            Column("scale", "Scale", align="left"),
-            Column("verdict", "Verdict", align="left"),
-        ),
-        rows=rows,
-        notes=(
-            "A check holds if its whole interval lies within what the claim says. reproduced: all "
-            "checks hold; partly: some; not reproduced: none, and at least one fails.",
-        ),
-    )
-
-
-MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
-"""What encloses the verdicts in the README."""
-
-
-def embed(text: str, judgements: Iterable[Judgement]) -> str:
-    """Return a README with the verdicts between its markers brought up to date.
-
-    Args:
-        text: The README.
-        judgements: Verdicts.
-
-    Returns:
-        The text with one table row a claim: number, claim, first measurement, verdict.
-
-    Raises:
-        ValueError: If a marker is missing.
-    """
-    begin, end = MARKERS
-    if begin not in text or end not in text:
-        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
-    rows = tuple(
-        (
-            j.study,
-            j.claim.number,
-            f"{j.claim.text} ({j.claim.where})",
-            describe(j.findings[0]) if j.findings else j.reason,
-            j.verdict + "".join(f", {scale} scale" for scale in j.scales if scale != "full"),
-        )
-        for j in judgements
-    )
-    columns = (
-        Column("study", "Paper", align="left"),
-        Column("number", "No."),
-        Column("claim", "Claim", align="left"),
-        Column("measured", "First measurement [95 % interval]", align="left"),
-        Column("verdict", "Verdict", align="left"),
-    )
-    block = to_markdown(Table("verdicts", "Verdicts", columns, rows))
-    head, rest = text.split(begin, 1)
-    tail = rest.split(end, 1)[1]
-    return f"{head}{begin}\n\n{block}\n{end}{tail}"
 
 
 def to_json(judgements: Iterable[Judgement]) -> str:
@@ -333,6 +249,7 @@ def _plain(judgement: Judgement) -> dict[str, Any]:
         "checks": [
             {
                 "label": finding.check.label,
+                "text": describe(finding),
                 "measure": finding.check.measure.name,
                 "settings": finding.check.measure.options(),
                 "expected": [_bound(finding.check.expect.low), _bound(finding.check.expect.high)],

@@ -14,6 +14,7 @@ skipped, and nothing here overwrites or deletes it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -23,6 +24,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.protocol import (
@@ -166,6 +169,12 @@ class Results:
     curves: pd.DataFrame
     facts: pd.DataFrame
     problems: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def places(self) -> Mapping[str, npt.NDArray[np.intp]]:
+        """Where each run's points stand in the curves, by key: looked up far more often than they change."""
+        found = self.curves.groupby("key").indices
+        return {str(key): np.asarray(places) for key, places in found.items()}
 
 
 class Store:
@@ -544,18 +553,19 @@ def select(frame: pd.DataFrame, **conditions: object) -> pd.DataFrame:
         ValueError: If a column does not exist.
         EmptySelectionError: If no row is left.
     """
-    kept = frame
+    kept = np.ones(len(frame), dtype=bool)
     for column, wanted in conditions.items():
         if column not in frame.columns:
             raise ValueError(f"Unknown column {column!r}. Choose from: {', '.join(frame.columns)}.")
         many = isinstance(wanted, (list, tuple, set, frozenset))
-        kept = kept[kept[column].isin(list(wanted) if many else [wanted])]  # type: ignore[call-overload]
-        if kept.empty:
+        # all conditions first: taking rows costs more than looking at a column
+        kept &= frame[column].isin(list(wanted) if many else [wanted]).to_numpy(bool)  # type: ignore[call-overload]
+        if not kept.any():
             given = ", ".join(f"{name}={value!r}" for name, value in conditions.items())
             raise EmptySelectionError(
                 f"No row has {given} (none is left after {column}). Run what is missing, or select less."
             )
-    return kept.reset_index(drop=True)
+    return frame[kept].reset_index(drop=True)
 
 
 FACT_COLUMNS = {

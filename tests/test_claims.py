@@ -118,21 +118,6 @@ def test_words_and_json_carry_numbers_and_rows() -> None:
     assert row["verdict"] == "partly"
     assert [c["outcome"] for c in row["checks"]] == ["holds", "fails"]
     assert row["checks"][0]["rows"] == ["k1", "k2"]
-    assert claims.table(judgements).rows[0][-1] == "partly"
-
-
-@pytest.mark.usefixtures("measured")
-def test_readme_block_is_replaced_and_nothing_else() -> None:
-    begin, end = claims.MARKERS
-    judgements = claims.judge(study_of(HOLDS), NO_ROWS)
-    once = claims.embed(f"before\n{begin}\nold\n{end}\nafter\n", judgements)
-    assert once.startswith("before\n")
-    assert once.endswith("\nafter\n")
-    assert "old" not in once
-    assert "reproduced" in once
-    assert claims.embed(once, judgements) == once
-    with pytest.raises(ValueError, match="The README needs the lines"):
-        claims.embed("nothing here", judgements)
 
 
 def test_a_check_may_rest_on_another_study(monkeypatch: pytest.MonkeyPatch) -> None:

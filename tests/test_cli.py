@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 import studies
-from repro import claims, cli
+from repro import cli
+from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
+from repro.report import verdicts
 from repro.results import load, tabulate_facts
+from repro.tables import to_markdown
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_claims_skip_and_name_a_damaged_file(
     damaged = elsewhere / "store" / "ab" / f"ab{'0' * 62}.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text('{"schema": 1, "bo')
-    assert cli.main(["claims"]) == 0
+    assert cli.main(["claims"]) == 0  # the verdicts are those of the other rows
     printed = "".join(capsys.readouterr().out.split())
     assert "truncated" in printed
     assert damaged.stem in printed
@@ -143,10 +146,12 @@ def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None
             assert experiment.name in printed
 
 
-def test_the_readme_shows_the_verdicts_of_the_published_rows() -> None:
-    readme = Path(studies.__file__).parent.parent / "README.md"
-    every = [studies.get(name) for name in studies.names()]
-    published = load(studies.RESULTS, None, tabulate_facts(every))
-    judgements = [j for study in every for j in claims.judge(study, published)]
-    text = readme.read_text(encoding="utf-8")
-    assert claims.embed(text, judgements) == text, "run `python -m repro publish`"
+def test_what_is_committed_shows_the_verdicts_of_the_published_rows() -> None:
+    judgements = judge(load(studies.RESULTS, None, tabulate_facts(all_studies())))
+    mend = "run `python -m repro claims --accept`"
+    text = README.read_text(encoding="utf-8")
+    headlines = verdicts.read_headlines(PAPER / "headlines.toml")
+    assert verdicts.embed(text, judgements, headlines) == text, mend
+    listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
+    assert (PAPER / "claims.md").read_text(encoding="utf-8") == listing, mend
+    assert verdicts.compare(judgements, verdicts.read_committed(VERDICTS)) == (), mend

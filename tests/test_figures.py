@@ -261,7 +261,7 @@ def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_without_rows_every_panel_says_not_run(name: str, empty: Results) -> None:
-    module = figures._module(name)
+    module = figures.module_of(name)
     table = module.select(empty)
     layout = figures.layout_of(module, table)
     assert text(drawn(module, table)).count("not run") == layout.rows * layout.cols
@@ -277,7 +277,7 @@ def test_empty_results_build(empty: Results, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_select_is_tidy_and_nothing_is_mutated(name: str, full: Results) -> None:
     copies = [frame.copy(deep=True) for frame in (full.runs, full.curves, full.facts)]
-    module = figures._module(name)
+    module = figures.module_of(name)
     table = module.select(full)
     assert tuple(table.columns) == tuple(selection.COLUMNS)
     assert not table["published"].isna().any()

@@ -28,6 +28,7 @@ TORCH_FREE = (
     "pricing",
     "campaign",
     "audit",
+    "report",
 )
 """Modules of `repro` that never reach PyTorch, in their order."""
 
@@ -51,6 +52,7 @@ ORDER = (
     "timing",
     "search",
     "execution",
+    "rerun",
     "progress",
     "cli",
     "__main__",

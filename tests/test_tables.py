@@ -1,4 +1,4 @@
-"""`repro.tables`: exact text in four formats, and every character survives each of them."""
+"""`repro.tables`: exact text in five formats, and every character survives each of them."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from repro.tables import (
     cell_text,
     from_frame,
     to_csv,
+    to_html,
     to_latex,
     to_markdown,
     to_typst,
@@ -313,13 +315,51 @@ def test_typst_compiles_and_gives_back_every_text() -> None:
     assert figure["kind"] == "table"
 
 
+class _Cells(HTMLParser):
+    """Collects the texts of a table's caption, cells and notes, and the values beside the cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.values: list[str | None] = []
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag in ("caption", "th", "td", "p")
+        if self.inside:
+            self.texts.append("")
+        if tag == "td":
+            self.values.append(dict(attrs).get("data-value"))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.texts[-1] += data
+
+
+def test_html_gives_back_every_text() -> None:
+    parser = _Cells()
+    parser.feed(to_html(nasty_table()))
+    cells = [text for row in NASTY for text in (row, row[::-1])]
+    assert parser.texts == [NASTY[1], *NASTY[:2], *cells, *NASTY]
+
+
+def test_html_holds_the_numbers_to_sort_by() -> None:
+    parser = _Cells()
+    parser.feed(to_html(TABLE))
+    assert parser.values == [None, "91.5", "0.1", "-4", None, None, "nan", "16"]
+
+
 # Files
 
 
-def test_write_is_the_four_texts_in_utf8(tmp_path: Path) -> None:
+def test_write_is_the_five_texts_in_utf8(tmp_path: Path) -> None:
     paths = write(TABLE, tmp_path / "new" / "folder")
-    assert [path.name for path in paths] == [f"tab-1.{s}" for s in ("csv", "md", "tex", "typ")]
-    texts = [to(TABLE) for to in (to_csv, to_markdown, to_latex, to_typst)]
+    suffixes = ("csv", "md", "tex", "typ", "html")
+    assert [path.name for path in paths] == [f"tab-1.{suffix}" for suffix in suffixes]
+    texts = [to(TABLE) for to in (to_csv, to_markdown, to_latex, to_typst, to_html)]
     assert [path.read_bytes() for path in paths] == [text.encode() for text in texts]
     assert all(text.endswith("\n") and "\r" not in text for text in texts)
     assert write(TABLE, str(tmp_path / "new" / "folder")) == paths
@@ -338,7 +378,7 @@ def test_an_interrupted_write_leaves_the_old_file(
     with pytest.raises(KeyboardInterrupt):
         write(one_cell(2), tmp_path)
     assert (tmp_path / "t.csv").read_text() == "x\n1\n"
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_format_that_fails_writes_nothing(tmp_path: Path) -> None:

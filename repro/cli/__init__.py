@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import audit, bench, redraw, runs
+from repro.cli import audit, bench, redraw, runs, verify
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -27,7 +27,8 @@ where things are
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
-  paper/build/            claims.json, audit.json and every table as CSV, Markdown, LaTeX and Typst
+  paper/build/            paper.pdf, index.html, claims.json, audit.json, and every table as CSV, Markdown, LaTeX, Typst and HTML
+  paper/                  the paper's sources, and what is held to be true: verdicts.json, manifest.json
 
 environment
   REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
@@ -105,23 +106,44 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         redraw.reproduce,
-        "Check the published rows, redraw every figure and table, audit, judge the claims.",
+        "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page.",
     )
-    everything.add_argument("--force", action="store_true", help="redraw even if nothing changed")
+    _choose_build(everything)
+    written = verb(
+        "paper",
+        redraw.build_paper,
+        "Build the paper and the results page, with everything that they show. A sentence whose claim has another "
+        "verdict now keeps the paper from being built, and is named.",
+    )
+    _choose_build(written)
     for name, function, text in (
         ("figures", redraw.draw_figures, "Draw figures from the rows."),
         ("tables", redraw.write_tables, "Write tables from the rows."),
     ):
         stage = verb(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    verb("claims", redraw.judge_claims, "Judge every claim from the rows and print the verdicts.")
-
+    judged = verb(
+        "claims",
+        redraw.judge_claims,
+        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one.",
+    )
+    judged.add_argument("--accept", action="store_true",
+                        help="commit these verdicts: write them into README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
     audit.configure(
         verb(
             "audit",
             audit.audit,
             "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
             "anybody's finished search.",
+        )
+    )
+    _choose_checks(
+        verb(
+            "verify",
+            verify.verify,
+            "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
+            "that differs; then run a sample of the published runs again and compare their numbers.",
+            epilog="example: repro verify --only live --budget 10m --seed 3",
         )
     )
 
@@ -172,6 +194,25 @@ def _parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )
     return parser
+
+
+def _choose_checks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", choices=("rebuild", "live"), default="",
+                        help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
+    parser.add_argument("--budget", type=_duration, default=45.0, metavar="TIME",
+                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="which sample (default: 0)")  # fmt: skip
+    parser.add_argument("--update", action="store_true",
+                        help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=None, metavar="N",
+                        help="processes that draw (default: one a core)")  # fmt: skip
+
+
+def _choose_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--force", action="store_true", help="build anew even if nothing changed")
+    parser.add_argument("--workers", type=int, default=None, metavar="N",
+                        help="processes that draw (default: one a core)")  # fmt: skip
 
 
 def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:

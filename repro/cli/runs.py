@@ -15,9 +15,12 @@ from repro.cli.choice import read_choice
 from repro.cli.shared import (
     DONE,
     FAILED,
+    README,
     STOPPED,
     USAGE,
+    VERDICTS,
     all_studies,
+    commit_verdicts,
     complain,
     judge,
     read_results,
@@ -25,7 +28,7 @@ from repro.cli.shared import (
 from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification
 from repro.publishing import ContradictionError, merge, publish
-from repro.results import RejectedFileError, Store, load, tabulate_facts, write_whole
+from repro.results import RejectedFileError, Store, load, tabulate_facts
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -200,15 +203,17 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:
         console.print("nothing new to publish")
-    readme = Path("README.md")
-    if not options.to and readme.exists():
-        from repro import claims
-        from repro.audit import report
-        from repro.cli import audit
+    if not options.to and README.exists():
+        from repro.report import verdicts
 
         published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
-        text = claims.embed(readme.read_text(encoding="utf-8"), judge(published))
-        write_whole(readme, report.embed(text, audit.everything(published)).encode())
+        judgements = judge(published)
+        before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
+        for change in verdicts.compare(judgements, before):
+            console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
+        commit_verdicts(judgements, published)
+        if added:
+            console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE
 
 

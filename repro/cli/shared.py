@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 import studies
 from repro.protocol import Study
-from repro.results import Results, load, tabulate_facts
+from repro.results import Results, load, tabulate_facts, write_whole
 
 if TYPE_CHECKING:
     from repro.claims import Judgement
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+
+PAPER = Path(studies.__file__).resolve().parent.parent / "paper"
+"""The paper's sources, and the committed verdicts and manifest beside them."""
+VERDICTS = PAPER / "verdicts.json"
+README = PAPER.parent / "README.md"
 
 
 def complain(message: str, status: int) -> int:
@@ -47,3 +54,19 @@ def judge(results: Results) -> tuple[Judgement, ...]:
     from repro import claims
 
     return tuple(j for study in all_studies() for j in claims.judge(study, results))
+
+
+def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
+    """Write what carries verdicts in version control: the README, with its audit, all claims, and a word a claim."""
+    from repro.audit import report
+    from repro.cli import audit
+    from repro.report import verdicts
+    from repro.tables import to_markdown
+
+    headlines = verdicts.read_headlines(PAPER / "headlines.toml")
+    text = verdicts.embed(README.read_text(encoding="utf-8"), judgements, headlines)
+    text = report.embed(text, audit.everything(results))
+    listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
+    write_whole(README, text.encode())
+    write_whole(PAPER / "claims.md", listing.encode())
+    verdicts.write_committed(VERDICTS, judgements)

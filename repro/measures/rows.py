@@ -122,8 +122,9 @@ def curve_rows(
     Raises:
         EmptySelectionError: If none of the runs recorded the metric.
     """
-    points = results.curves
-    points = points[(points["metric"] == metric) & points["key"].isin(set(runs["key"]))]
+    places = [results.places[key] for key in runs["key"].unique() if key in results.places]
+    points = results.curves.take(np.sort(np.concatenate(places)) if places else [])
+    points = points[points["metric"] == metric]
     splits = set(points["split"])
     chosen = split or next((s for s in ("validation", "none", "train") if s in splits), "")
     points = points[points["split"] == chosen]

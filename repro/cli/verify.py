@@ -1,0 +1,183 @@
+"""The verb that checks us: what is committed follows from the rows, and the rows can be made again."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table as Grid
+
+import studies
+from repro.cli.shared import DONE, FAILED, PAPER, all_studies
+from repro.results import Results, Store, load, read_store, tabulate, tabulate_facts
+
+if TYPE_CHECKING:
+    from repro.protocol import RunSpec
+
+MANIFEST = PAPER / "manifest.json"
+
+
+def verify(options: argparse.Namespace, console: Console) -> int:
+    """Rebuild and compare with the manifest; then run a sample of the published runs again and compare."""
+    # the store plays no part: what is verified is what is committed
+    published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
+    for problem in published.problems:
+        console.print(f"[red]skipped[/] {problem}", soft_wrap=True, highlight=False)
+    status = FAILED if published.problems else DONE
+    if options.only in ("", "rebuild"):
+        status = max(status, _rebuild(published, options, console))
+    if options.only in ("", "live") and not options.update:
+        status = max(status, _run_again(published, options, console))
+    return status
+
+
+def _rebuild(published: Results, options: argparse.Namespace, console: Console) -> int:
+    from repro.cli import building
+    from repro.report import digests, manifest
+
+    started = time.monotonic()
+    expected = None if options.update else manifest.read(MANIFEST)
+    with tempfile.TemporaryDirectory() as folder, console.status("reading rows") as line:
+        root = Path(folder)
+        rows = digests.of_rows(studies.RESULTS, None)
+        built = building.build(published, rows, root, workers=options.workers, say=line.update)
+        found = manifest.of_build(
+            published.runs,
+            published.curves,
+            building.code(),
+            root / building.FIGURES,
+            root / building.BUILD,
+        )
+    for sentence in built.stale:
+        console.print(f"[red]no paper[/] {sentence}", soft_wrap=True, highlight=False)
+    if expected is None:
+        if built.stale:
+            return FAILED
+        manifest.write(MANIFEST, found)
+        console.print(f"{len(found['files'])} files in paper/manifest.json")
+        return DONE
+    differences = manifest.compare(expected, found, published.runs)
+    for difference in differences:
+        console.print(
+            f"[red]{difference.layer}[/]: {difference.what}", soft_wrap=True, highlight=False
+        )
+    took = f"{time.monotonic() - started:.0f} s"
+    if not differences:
+        console.print(
+            f"rebuilt: {len(found['files'])} files, every one identical to the manifest; {took}"
+        )
+        return FAILED if built.stale else DONE
+    console.print(
+        f"rebuilt: not what paper/manifest.json says, by the layers above; {took}. If the rows or the code were changed on "
+        "purpose, `repro verify --update` takes the new digests.",
+        soft_wrap=True,
+    )
+    return FAILED
+
+
+def _run_again(published: Results, options: argparse.Namespace, console: Console) -> int:
+    import torch
+
+    from repro import execution, rerun
+    from repro.environment import device_name
+    from repro.pricing import Prices
+
+    prices = Prices(published.runs, device_name(torch.device("cpu")))
+    groups = rerun.sample(
+        all_studies(),
+        published.runs,
+        prices,
+        lambda specs: execution.form_groups(specs, "cpu"),
+        options.budget,
+        options.seed,
+    )
+    groups, without = _with_data(groups)
+    for name, reason in without:
+        console.print(f"not run again, no data: {name} ({reason})", soft_wrap=True, highlight=False)
+    if not groups:
+        console.print(
+            f"no published run fits {options.budget:.0f} s here. Give `--budget` more.",
+            soft_wrap=True,
+        )
+        return DONE
+    specs = [spec for group in groups for spec in group]
+    with tempfile.TemporaryDirectory() as folder:
+        with console.status(f"running {len(specs)} published runs again"):
+            outcome = execution.execute(
+                specs, Store(Path(folder)), workers=1, time_limit=4 * options.budget
+            )
+        records, _ = read_store(Path(folder))
+    again = Results(*tabulate(records), published.facts)
+    return _show(specs, published, again, outcome.seconds, console)
+
+
+def _show(
+    specs: Sequence[RunSpec], published: Results, again: Results, seconds: float, console: Console
+) -> int:
+    from repro import rerun
+
+    done = set(again.runs["key"])
+    compared = [rerun.compare(spec, published, again) for spec in specs if spec.key in done]
+    grid = Grid(title="Published runs, made again")
+    for header in (
+        "Run",
+        "Study",
+        "Experiment",
+        "Method",
+        "Repetition",
+        "Worst metric",
+        "Published",
+        "Again",
+        "Result",
+    ):
+        grid.add_column(header, justify="right" if header in ("Published", "Again") else "left")
+    colours = {
+        "bitwise": "green",
+        "same within tolerance": "green",
+        "statistically equal": "yellow",
+    }
+    for one in compared:
+        spec = one.spec
+        values = (
+            (one.metric, f"{one.published:.6g}", f"{one.again:.6g}") if one.metric else ("", "", "")
+        )
+        result = f"[{colours.get(one.likeness, 'red')}]{one.likeness}[/]"
+        name = (spec.key[:12], spec.study, spec.experiment, spec.method.name, str(spec.repetition))
+        grid.add_row(*name, *values, result)
+    console.print(grid)
+    counts = {
+        kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")
+    }
+    left = len(specs) - len(compared)
+    late = f"  not finished in time: {left}" if left else ""
+    console.print(
+        "  ".join(f"{kind}: {n}" for kind, n in counts.items()) + f"{late}  {seconds:.0f} s"
+    )
+    return FAILED if counts["different"] else DONE
+
+
+def _with_data(
+    groups: Sequence[tuple[RunSpec, ...]],
+) -> tuple[list[tuple[RunSpec, ...]], list[tuple[str, str]]]:
+    """Return the groups whose data sets are there, and the data sets that are not."""
+    from repro import datasets
+    from repro.protocol import Classification
+
+    kept, missing, checked = [], {}, set()
+    for group in groups:
+        problem = group[0].problem
+        name = problem.dataset if isinstance(problem, Classification) else ""
+        if name and name not in checked:
+            checked.add(name)
+            try:
+                datasets.load(name)
+            except datasets.DataError as error:
+                missing[name] = str(error)
+        if name not in missing:
+            kept.append(group)
+    return kept, sorted(missing.items())

@@ -1,0 +1,100 @@
+"""Which cells of the studies were run, and at which scale: the table of what is there and what is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+
+from repro.campaign import Work, survey
+from repro.measures import SCALES
+from repro.protocol import Experiment, Scale, Study, comparisons, expand
+from repro.tables import Cell, Column, Table
+
+SHOWN: tuple[Scale, ...] = ("reduced", "full")
+COLUMNS = (
+    Column("study", "Study", "left"),
+    Column("experiment", "Experiment", "left"),
+    Column("arm", "Arm", "left"),
+    Column("experiments", "Experiments", format="d"),
+    Column("methods", "Methods", format="d"),
+    Column("reduced_done", "Reduced: runs done", format="d"),
+    Column("reduced_declared", "of", format="d"),
+    Column("full_done", "Full: runs done", format="d"),
+    Column("full_declared", "of", format="d"),
+    Column("diverged", "Diverged", format="d"),
+    Column("shown", "Shown at", "left"),
+)
+FAMILY = 3
+"""From how many on experiments that differ in numbers alone are one row."""
+NOTES = (
+    "Runs of all methods, trials of searches among them; a search may take more trials than declared, where its winner lies "
+    "near an edge. Shown at: the largest scale that has reported runs, which is what figures and claims take.",
+    "Experiments whose names differ in numbers alone share a row, in which * stands for the numbers.",
+    "An experiment whose reduced plan differs from the published one in nothing but the number of repetitions is of full scale "
+    "in both columns.",
+)
+
+
+def table(studies: Iterable[Study], runs: pd.DataFrame) -> Table:
+    """Return the completeness table: one row an experiment or family of them.
+
+    Args:
+        studies: The studies, in order.
+        runs: Runs table of everything finished.
+
+    Returns:
+        The table.
+    """
+    rows = tuple(row for study in studies for row in _rows(study, runs))
+    title = (
+        "What was run: finished runs of every experiment, and how many are declared at each scale"
+    )
+    return Table("completeness", title, COLUMNS, rows, NOTES)
+
+
+def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
+    work: dict[str, list[Work]] = {}
+    for scale in SHOWN:
+        for found in survey(expand(study, scale), comparisons(study, scale), runs):
+            work.setdefault(found.experiment, []).append(found)
+    own = runs[runs["study"] == study.name]
+    for name, members in _families(study.experiments).items():
+        rows = own[own["experiment"].isin([experiment.name for experiment in members])]
+        at_scales = zip(*(work[experiment.name] for experiment in members), strict=True)
+        counts = [
+            sum(count)
+            for found in at_scales
+            for count in zip(*(_counts(one) for one in found), strict=True)
+        ]
+        reported = set(rows[rows["role"] == "report"]["scale"])
+        yield (
+            study.name,
+            name,
+            members[0].arm,
+            len(members),
+            len(members[0].methods),
+            *counts,
+            int((rows["status"] == "diverged").sum()),
+            next((scale for scale in SCALES if scale in reported), None),
+        )
+
+
+def _families(experiments: Iterable[Experiment]) -> dict[str, list[Experiment]]:
+    alike: dict[tuple[str, str], list[Experiment]] = {}
+    for experiment in experiments:
+        pattern = re.sub(r"\d+", "*", experiment.name)
+        alike.setdefault((pattern, experiment.arm), []).append(experiment)
+    return {
+        name: members
+        for (pattern, _), found in alike.items()
+        for name, members in (
+            [(pattern, found)] if len(found) >= FAMILY else [(e.name, [e]) for e in found]
+        )
+    }
+
+
+def _counts(work: Work) -> tuple[int, int]:
+    done = sum(work.done.values())
+    return done, done + len(work.left)

@@ -1,0 +1,277 @@
+"""Verdicts for a reader: the tables that show them, and the committed ones that they are held to.
+
+The committed verdicts are a file of one word a claim. Rows that come, go or change make verdicts change; that
+is said, claim by claim, until somebody commits the new ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from repro.claims import Judgement, Verdict, describe, experiments_of
+from repro.protocol import Study
+from repro.results import write_whole
+from repro.tables import Cell, Column, Table, to_markdown
+
+VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not tested")
+MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
+"""What encloses the verdicts in the README."""
+
+Headlines = Mapping[str, Sequence[int]]
+"""Numbers of the claims that the first page shows, by study."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A claim whose verdict is not the committed one.
+
+    Attributes:
+        study: Name of the study.
+        number: Number of the claim.
+        committed: The committed verdict; `None` where there is none.
+        found: The verdict that follows from the rows; `None` where the claim is gone.
+        why: What the new verdict rests on.
+    """
+
+    study: str
+    number: int
+    committed: str | None
+    found: str | None
+    why: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        old, new = self.committed or "no verdict committed", self.found or "no such claim"
+        return f"{self.study} claim {self.number}: {old} → {new}" + (
+            f" ({self.why})" if self.why else ""
+        )
+
+
+def read_headlines(path: Path) -> Headlines:
+    """Return the claims of the first page.
+
+    Args:
+        path: A TOML file: a list of numbers a study.
+
+    Returns:
+        Numbers by study.
+
+    Raises:
+        ValueError: If the file is something else.
+    """
+    expected = f"{path}: expected a list of claim numbers a study, such as `author2022 = [1, 6]`."
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{expected} Found no TOML ({error}).") from error
+    for study, numbers in content.items():
+        if not (isinstance(numbers, list) and all(type(n) is int for n in numbers)):
+            raise ValueError(f"{expected} Found {numbers!r} for {study}.")
+    return content
+
+
+def is_headline(judgement: Judgement, headlines: Headlines) -> bool:
+    """Tell whether the first page shows a claim."""
+    return judgement.claim.number in headlines.get(judgement.study, ())
+
+
+def label(judgement: Judgement) -> str:
+    """Return a verdict with the scale it rests on, where that is below full."""
+    below = [f"{scale} scale" for scale in judgement.scales if scale != "full"]
+    return ", ".join([judgement.verdict, *below])
+
+
+def count(judgements: Iterable[Judgement]) -> dict[str, int]:
+    """Return how many claims have each verdict."""
+    verdicts = [judgement.verdict for judgement in judgements]
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS}
+
+
+def counts_table(judgements: Sequence[Judgement]) -> Table:
+    """Return how many claims of each paper have each verdict.
+
+    Args:
+        judgements: Verdicts.
+
+    Returns:
+        The table `verdict_counts`: one row a study that has claims, and their sum.
+    """
+    names = tuple(dict.fromkeys(j.study for j in judgements))
+    rows: list[tuple[Cell, ...]] = []
+    for name, own in [
+        *((n, [j for j in judgements if j.study == n]) for n in names),
+        ("all", judgements),
+    ]:
+        below = sum(j.verdict != "not tested" and set(j.scales) != {"full"} for j in own)
+        rows.append((name, *count(own).values(), len(own), below))
+    columns = (
+        Column("study", "Paper", "left"),
+        *(Column(v.replace(" ", "_"), v.capitalize(), format="d") for v in VERDICTS),
+        Column("claims", "Claims", format="d"),
+        Column("below_full", "Judged below full scale", format="d"),
+    )
+    return Table("verdict_counts", "Published claims and what became of them", columns, tuple(rows))
+
+
+def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Table:
+    """Return the verdicts of the first page.
+
+    Args:
+        judgements: Verdicts.
+        headlines: Which claims it shows.
+
+    Returns:
+        The table `verdicts`: one row a claim, with its first measurement.
+    """
+    rows = tuple(
+        (
+            j.study,
+            j.claim.number,
+            f"{j.claim.text} ({j.claim.where})",
+            describe(j.findings[0]) if j.findings else j.reason,
+            label(j),
+        )
+        for j in judgements
+        if is_headline(j, headlines)
+    )
+    columns = (
+        Column("study", "Paper", "left"),
+        Column("number", "No.", format="d"),
+        Column("claim", "Claim", "left"),
+        Column("measured", "First measurement [95 % interval]", "left"),
+        Column("verdict", "Verdict", "left"),
+    )
+    return Table("verdicts", "What the papers are cited for", columns, rows)
+
+
+def claims_table(
+    judgements: Iterable[Judgement],
+    studies: Iterable[Study],
+    figures: Mapping[tuple[str, int], Sequence[str]] | None = None,
+) -> Table:
+    """Return every claim with everything that was measured.
+
+    Args:
+        judgements: Verdicts.
+        studies: The studies that state the claims.
+        figures: Figures that show a claim's rows, by study and number; left out, the table has no such column.
+
+    Returns:
+        The table `claims`: one row a claim.
+    """
+    by_name = {study.name: study for study in studies}
+    rows = tuple(
+        (
+            j.study,
+            j.claim.number,
+            f"{j.claim.text} ({j.claim.where})",
+            "; ".join(describe(finding) for finding in j.findings) or None,
+            ", ".join(name for _, name in experiments_of(by_name[j.study], j.claim)),
+            *(() if figures is None else (", ".join(figures.get((j.study, j.claim.number), ())),)),
+            label(j) + (f" ({j.reason})" if j.reason else ""),
+        )
+        for j in judgements
+    )
+    columns = (
+        Column("study", "Paper", "left"),
+        Column("number", "No.", format="d"),
+        Column("claim", "Claim", "left"),
+        Column("measured", "Measured [95 % interval], n, published", "left"),
+        Column("rows", "Rows of experiment", "left"),
+        *(() if figures is None else (Column("figures", "Figures of these rows", "left"),)),
+        Column("verdict", "Verdict", "left"),
+    )
+    notes = (
+        "A check holds if its whole interval lies within what the claim says. reproduced: all checks hold; partly: some; not "
+        "reproduced: none, and at least one fails; not tested: nothing was measured, or nothing measured decides.",
+    )
+    return Table("claims", "Every claim, and all that was measured for it", columns, rows, notes)
+
+
+def embed(text: str, judgements: Sequence[Judgement], headlines: Headlines) -> str:
+    """Return a README with the verdicts between its markers brought up to date.
+
+    Args:
+        text: The README.
+        judgements: Verdicts.
+        headlines: The claims it shows; the others are counted.
+
+    Returns:
+        The text.
+
+    Raises:
+        ValueError: If a marker is missing.
+    """
+    begin, end = MARKERS
+    if begin not in text or end not in text:
+        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
+    tables = (counts_table(judgements), headlines_table(judgements, headlines))
+    block = "\n".join(to_markdown(dataclasses.replace(table, title="")) for table in tables)
+    head, rest = text.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    return f"{head}{begin}\n\n{block}\n{end}{tail}"
+
+
+def compare(judgements: Iterable[Judgement], committed: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return the claims whose verdict is not the committed one.
+
+    Args:
+        judgements: Verdicts that follow from the rows.
+        committed: See `read_committed`.
+
+    Returns:
+        One value a claim, those that are gone last.
+    """
+    found = {f"{j.study} {j.claim.number}": j for j in judgements}
+    changes = [
+        Change(j.study, j.claim.number, committed.get(name), j.verdict, _why(j))
+        for name, j in found.items()
+        if committed.get(name) != j.verdict
+    ]
+    for name in committed:
+        if name not in found:
+            study, number = name.rsplit(" ", 1)
+            changes.append(Change(study, int(number), committed[name], None, ""))
+    return tuple(changes)
+
+
+def _why(judgement: Judgement) -> str:
+    if judgement.reason:
+        return judgement.reason
+    return next((describe(finding) for finding in judgement.findings), "")
+
+
+def read_committed(path: Path) -> dict[str, str]:
+    """Return the committed verdicts.
+
+    Args:
+        path: The file that `write_committed` wrote.
+
+    Returns:
+        The verdict by `study number`.
+
+    Raises:
+        ValueError: If the file is missing or something else.
+    """
+    mend = "`repro claims --accept` writes it."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: the committed verdicts are missing. {mend}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: expected committed verdicts, found no JSON. {mend}") from error
+    if not (isinstance(content, dict) and all(verdict in VERDICTS for verdict in content.values())):
+        raise ValueError(
+            f"{path}: expected one of {', '.join(VERDICTS)} a claim, found something else. {mend}"
+        )
+    return content
+
+
+def write_committed(path: Path, judgements: Iterable[Judgement]) -> None:
+    """Write verdicts to be committed: one line a claim."""
+    verdicts = {f"{j.study} {j.claim.number}": j.verdict for j in judgements}
+    write_whole(path, (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())

@@ -1,0 +1,215 @@
+"""What a table is: columns, cells, and the plain text of a cell."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from repro.stats import Interval
+
+Align = Literal["left", "right", "center"]
+Cell = str | int | float | Interval | None
+
+NOT_RUN = "not run"
+NOT_AVAILABLE = "n/a"
+MINUS = "\N{MINUS SIGN}"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column is named, aligned and formatted.
+
+    Attributes:
+        name: machine name, the CSV header.
+        header: what a reader sees; may hold a unit in parentheses.
+        align: "left", "right" or "center".
+        format: a format specification such as ".3f", or a function from a number to its text; used
+            for finite numbers and for the estimate and bounds of an interval.
+        interval: whether CSV always has the four columns of an interval. A column that holds an
+            `Interval` has them anyway; set this where all cells may turn out not to be run.
+    """
+
+    name: str
+    header: str
+    align: Align = "right"
+    format: str | Callable[[float], str] = ""
+    interval: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table; see the module docstring for what each kind of cell becomes.
+
+    Attributes:
+        name: file name without suffix, and label (`tab:name` in LaTeX, `<tbl-name>` in Typst).
+        title: the caption.
+        columns: at least one, of distinct CSV names.
+        rows: any number, each with one cell a column.
+        notes: shown beneath, one a line.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be written faithfully to every format.
+
+        Raises:
+            ValueError: if the name is no plain file name, there is no column, an alignment is
+                unknown, a row has the wrong length, two CSV columns share a name, a cell is of
+                another type, or a text holds a line break or control character.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
+            raise ValueError(
+                f"A table's name must be letters, digits, '-' and '_', found {self.name!r}; it "
+                "becomes a file name and a label."
+            )
+        if not self.columns:
+            raise ValueError(f"Table {self.name} must have a column, found none; add a Column.")
+        for column in self.columns:
+            if column.align not in get_args(Align):
+                raise ValueError(
+                    f"Table {self.name}, column {column.name}: `align` must be one of "
+                    f"{', '.join(get_args(Align))}, found {column.align!r}; choose one."
+                )
+        for i, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"Table {self.name} must have {len(self.columns)} cells a row, found "
+                    f"{len(row)} in row {i}; write None for what was not run."
+                )
+        counts = Counter(csv_header(self))
+        if repeated := [name for name, count in counts.items() if count > 1 or not name]:
+            raise ValueError(
+                f"Table {self.name} must have distinct, non-empty CSV columns, found {repeated[0]!r}"
+                f" {counts[repeated[0]]} times; rename a column (intervals add _low, _high, _num)."
+            )
+        for place, cell in _every_cell(self):
+            if isinstance(cell, bool) or not isinstance(cell, Cell):
+                raise ValueError(
+                    f"Table {self.name}, {place}: a cell must be None, str, int, float or "
+                    f"Interval, found {cell!r} ({type(cell).__name__}); convert it first."
+                )
+            if isinstance(cell, str) and _CONTROL.search(cell):
+                raise ValueError(
+                    f"Table {self.name}, {place}: text must be one line without control "
+                    f"characters, found {cell!r}; replace them, or write two notes."
+                )
+
+
+def from_frame(
+    name: str,
+    title: str,
+    frame: pd.DataFrame,
+    columns: Sequence[Column],
+    notes: Sequence[str] = (),
+) -> Table:
+    """Make a table of the frame's columns that `columns` name, in that order, rows as they stand.
+
+    Numpy scalars become Python's. None, `pd.NA`, `pd.NaT` and missing strings mean not run; a NaN
+    among numbers stays NaN.
+
+    Args:
+        name: see `Table`.
+        title: see `Table`.
+        frame: has a column `column.name` for each of `columns`; others and the index are left out.
+        columns: see `Table`.
+        notes: see `Table`.
+
+    Returns:
+        A table with one row a row of the frame.
+
+    Raises:
+        ValueError: if the frame lacks one of the columns, or has it twice.
+    """
+    for column in columns:
+        if (found := list(frame.columns).count(column.name)) != 1:
+            raise ValueError(
+                f"Table {name}: the frame must have one column {column.name!r}, found {found} "
+                f"among {', '.join(map(str, frame.columns))}; rename or add it."
+            )
+    cells = [_as_cells(frame[column.name]) for column in columns]
+    return Table(name, title, tuple(columns), tuple(zip(*cells, strict=True)), tuple(notes))
+
+
+def cell_text(column: Column, cell: Cell) -> str:
+    """Return the plain text that a reader sees in this cell, before any escaping.
+
+    Example:
+        >>> accuracy = Column("accuracy", "Accuracy", format=".2f")
+        >>> cell_text(accuracy, Interval(0.914, 0.9, 0.928, 6, 0.95))
+        '0.91 [0.90, 0.93], n=6'
+        >>> cell_text(accuracy, None)
+        'not run'
+    """
+    if cell is None:
+        return NOT_RUN
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, Interval):
+        estimate, low, high = (_number(column, x) for x in (cell.estimate, cell.low, cell.high))
+        return f"{estimate} [{low}, {high}], n={cell.num}"
+    return _number(column, cell)
+
+
+def _as_cells(values: pd.Series) -> list[Cell]:
+    missing: list[object] = [None, pd.NA, pd.NaT]
+    if isinstance(values.dtype, pd.StringDtype):
+        values = values.astype(object).where(values.notna(), None)  # its NaN is no number
+    # Whatever else is no cell is refused, by its place, when the Table is made.
+    return [
+        None if any(x is m for m in missing) else x.item() if isinstance(x, np.generic) else x
+        for x in values
+    ]
+
+
+def _every_cell(table: Table) -> Iterable[tuple[str, object]]:
+    """Yield each text and cell with the words that say where it stands."""
+    yield "title", table.title
+    yield from ((f"note {i}", note) for i, note in enumerate(table.notes))
+    for j, column in enumerate(table.columns):
+        yield f"header of column {column.name!r}", column.header
+        yield f"name of column {column.name!r}", column.name
+        yield from ((f"row {i}, column {column.name}", row[j]) for i, row in enumerate(table.rows))
+
+
+def _number(column: Column, x: float) -> str:
+    if math.isnan(x):
+        return NOT_AVAILABLE
+    if math.isinf(x):
+        return "∞" if x > 0 else MINUS + "∞"
+    if not isinstance(column.format, str):
+        return column.format(x)
+    try:
+        return format(x, column.format).replace("-", MINUS)
+    except ValueError as error:
+        raise ValueError(
+            f"Column {column.name}: `format` must suit its numbers, found {column.format!r} for "
+            f"{x!r} ({error}); use e.g. '.3f' for floats, 'd' for integers."
+        ) from error
+
+
+def interval_columns(table: Table) -> list[bool]:
+    """Return for each column whether it takes four CSV columns."""
+    return [
+        column.interval or any(isinstance(row[j], Interval) for row in table.rows)
+        for j, column in enumerate(table.columns)
+    ]
+
+
+def csv_header(table: Table) -> list[str]:
+    """Return the names of the CSV columns."""
+    header: list[str] = []
+    for column, is_wide in zip(table.columns, interval_columns(table), strict=True):
+        suffixes = ("", "_low", "_high", "_num") if is_wide else ("",)
+        header += [column.name + suffix for suffix in suffixes]
+    return header

@@ -1,0 +1,59 @@
+"""The page on adding a paper, a method and an estimator does what it says, block by block."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "adding.md"
+BLOCK = re.compile(r"^```(\w+)(?: ([^\n]*))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+STATUSES = {"python -m repro claims": 1}  # a claim without a committed verdict
+
+
+@pytest.mark.torch
+def test_every_block_works_in_a_fresh_copy(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for name in ("repro", "studies", "figures", "paper"):
+        ignored = shutil.ignore_patterns("build", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    said = {}
+    for language, info, code in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        if language == "console":
+            for command in code.splitlines():
+                said[command] = run(command, tmp_path)
+            continue
+        assert language == "python"
+        target = tmp_path / info.removeprefix("append to ")
+        assert target.exists() == info.startswith("append to ")
+        with target.open("a", encoding="utf-8") as stream:
+            stream.write(f"\n\n{code}" if info.startswith("append to ") else code)
+    assert "6 runs done" in said["python -m repro run someone2030 --scale smoke --workers 1"]
+    assert "nothing is missing" in said["python -m repro status someone2030 --scale smoke"]
+    verdict = "verdict changed someone2030 claim 1: no verdict committed"
+    assert verdict in said["python -m repro claims"]
+    for method in ("four tangents", "central difference"):
+        command = f'python -m repro run someone2030 --scale smoke --method "{method}" --workers 1'
+        assert "3 runs done" in said[command]
+    for suffix in ("svg", "pdf", "png", "csv"):
+        assert (tmp_path / f"figures/build/someone2030_fig1.{suffix}").exists()
+    assert "not run" not in (tmp_path / "figures/build/someone2030_fig1.csv").read_text()
+
+
+def run(command: str, folder: Path) -> str:
+    done = subprocess.run(
+        command.replace("python", f'"{sys.executable}"', 1),
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == STATUSES.get(command, 0), done.stdout + done.stderr
+    return " ".join(done.stdout.split())

@@ -1,0 +1,126 @@
+"""A run made again is bitwise the same here, and what it is elsewhere has a name."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import studies
+from repro import cli, rerun
+from repro.cli.shared import all_studies
+from repro.protocol import RunSpec, Timing, parse_run
+from repro.results import Results, load
+
+
+@pytest.fixture(scope="module")
+def published() -> Results:
+    return load(studies.RESULTS)
+
+
+@pytest.fixture
+def spec(published: Results) -> RunSpec:
+    rows = published.runs
+    chosen = rows[(rows["experiment"] == "mlp-2e-4") & (rows["repetition"] == 2)]
+    return parse_run(chosen.iloc[0]["spec"])
+
+
+def again(published: Results, spec: RunSpec, **changes: float | str) -> Results:
+    runs = published.runs[published.runs["key"] == spec.key].assign(**changes)
+    curves = published.curves[published.curves["key"] == spec.key]
+    return Results(runs, curves, pd.DataFrame())
+
+
+def test_equal_rows_and_curves_are_bitwise_the_same(published: Results, spec: RunSpec) -> None:
+    compared = rerun.compare(spec, published, again(published, spec))
+    assert (compared.likeness, compared.metric) == ("bitwise", "")
+
+
+def test_a_point_of_a_curve_that_moved_is_within_tolerance(
+    published: Results, spec: RunSpec
+) -> None:
+    made = again(published, spec)
+    curves = made.curves.copy()
+    curves.loc[curves.index[3], "value"] += 1e-7
+    compared = rerun.compare(spec, published, dataclasses.replace(made, curves=curves))
+    assert compared.likeness == "same within tolerance"
+
+
+@pytest.mark.parametrize(
+    ("factor", "likeness"),
+    [(1 + 1e-6, "same within tolerance"), (1.02, "statistically equal"), (3.0, "different")],
+)
+def test_a_metric_that_moved_is_judged_by_how_far(
+    factor: float, likeness: str, published: Results, spec: RunSpec
+) -> None:
+    row = published.runs[published.runs["key"] == spec.key].iloc[0]
+    value = float(row["validation_loss"]) * factor
+    compared = rerun.compare(spec, published, again(published, spec, validation_loss=value))
+    assert (compared.likeness, compared.metric) == (likeness, "validation_loss")
+    assert compared.again == value
+
+
+def test_another_end_is_different(published: Results, spec: RunSpec) -> None:
+    made = again(published, spec, status="diverged")
+    assert rerun.compare(spec, published, made).likeness == "different"
+
+
+def test_what_an_older_row_did_not_record_is_no_difference(
+    published: Results, spec: RunSpec
+) -> None:
+    old = published.runs.copy()
+    old.loc[old["key"] == spec.key, "test_last_batch_loss"] = math.nan
+    before = dataclasses.replace(published, runs=old)
+    made = again(published, spec, test_last_batch_loss=0.5)
+    assert rerun.compare(spec, before, made).likeness == "bitwise"
+
+
+def alone(specs: Sequence[RunSpec]) -> list[tuple[RunSpec, ...]]:
+    return [(spec,) for spec in specs]
+
+
+def test_a_sample_keeps_to_its_budget_and_takes_several_cells(published: Results) -> None:
+    groups = rerun.sample(all_studies(), published.runs, lambda spec: 3.0, alone, 10.0)
+    cells = [(g[0].study, g[0].experiment, g[0].method.name) for g in groups]
+    assert len(cells) == len(set(cells)) == 3
+    keys = {spec.key for group in groups for spec in group}
+    assert keys <= set(published.runs["key"])
+    assert not any(isinstance(spec.task, Timing) for group in groups for spec in group)
+
+
+def test_a_seed_gives_the_same_sample_and_another_one_another(published: Results) -> None:
+    first, same, other = (
+        rerun.sample(all_studies(), published.runs, lambda spec: 3.0, alone, 10.0, seed)
+        for seed in (0, 0, 1)
+    )
+    assert first == same
+    assert first != other
+
+
+def test_what_costs_too_much_or_nobody_knows_what_is_left_out(published: Results) -> None:
+    for price in (lambda spec: 4.0, lambda spec: None):
+        assert rerun.sample(all_studies(), published.runs, price, alone, 10.0) == []
+
+
+@pytest.mark.torch
+def test_published_runs_come_out_bitwise_or_nearly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        rerun,
+        "sample",
+        lambda found, runs, price, form_groups, *more: _one_group(form_groups, runs),
+    )
+    assert cli.main(["verify", "--only", "live"]) == 0
+    assert "different: 0" in " ".join(capsys.readouterr().out.split())
+
+
+def _one_group(form_groups: object, runs: pd.DataFrame) -> list[tuple[RunSpec, ...]]:
+    from repro.protocol import expand
+
+    specs = expand(studies.get("baydin2022"), "full", only=["beale"])
+    return form_groups(specs)[:1]  # type: ignore[operator, no-any-return]
