@@ -43,6 +43,7 @@ ORDER = (
     "optimizers",
     "problems",
     "engine",
+    "checkpoints",
     "training",
     "sampling",
     "approximation",
