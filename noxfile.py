@@ -21,6 +21,7 @@ CONSTRAINTS = Path("constraints.txt")
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LIGHT: list[str] = PYPROJECT["project"]["dependencies"]
 TRAIN: list[str] = PYPROJECT["project"]["optional-dependencies"]["train"]
+SLURM: list[str] = PYPROJECT["project"]["optional-dependencies"]["slurm"]
 
 
 def groups(*names: str) -> list[str]:
@@ -56,7 +57,7 @@ def venv_light(session: nox.Session) -> None:
 @nox.session(name="venv-train", default=False)
 def venv_train(session: nox.Session) -> None:
     """Environment that makes new rows, tests and checks types."""
-    install(session, *LIGHT, *TRAIN, *groups("test", "types"))
+    install(session, *LIGHT, *TRAIN, *SLURM, *groups("test", "types"))
 
 
 @nox.session(venv_backend="none", requires=["venv-light"])
@@ -117,6 +118,13 @@ def bench(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Test everything; slow tests with `-- --runslow`."""
     python(session, "venv-train", "-m", "pytest", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["venv-train"], default=False)
+def chaos(session: nox.Session) -> None:
+    """Kill runs, searches and publications 200 times at random: nothing may be lost or wrong."""
+    session.env.setdefault("REPRO_CHAOS_KILLS", "200")
+    python(session, "venv-train", "-m", "pytest", "tests/test_chaos.py", *session.posargs)
 
 
 @nox.session(default=False)

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from repro.autodiff import Params
+from repro.autodiff import Params, leaves
 from repro.estimators import Estimator
 from repro.optimizers import Optimizer, State
 from repro.problems import BuiltProblem
@@ -60,6 +60,10 @@ class Patience:
         """Return which replicas stand still, `(R,)`."""
         return self._waited >= self.limit
 
+    def counters(self) -> list[Tensor]:
+        """Return what a step changes."""
+        return [self.taken, self._previous, self._waited]
+
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -101,6 +105,26 @@ class Step:
             rates = self.patience(estimate.value, rates)
         self.optimizer.update(estimate.gradient, self.state, self.params, rates)
         return estimate.value
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        """Return copies of everything that a step changes, on the CPU, for `restore`."""
+        return {
+            "tensors": [tensor.to("cpu", copy=True) for tensor in self._changing()],
+            "generators": [generator.get_state() for generator in self.generators],
+        }
+
+    def restore(self, state: Mapping[str, Sequence[Tensor]]) -> None:
+        """Put everything that a step changes back, in place, before the first step is taken."""
+        for tensor, value in zip(self._changing(), state["tensors"], strict=True):
+            tensor.copy_(value)
+        for generator, value in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(value)
+
+    def _changing(self) -> list[Tensor]:
+        parts = [self.state[name] for name in sorted(self.state)]
+        of_optimizer = [t for part in parts for t in ([part] if isinstance(part, Tensor) else part)]
+        of_patience = [] if self.patience is None else self.patience.counters()
+        return [*leaves(self.params), *of_optimizer, *of_patience]
 
 
 def prepare(step: Step, device: torch.device) -> Advance:

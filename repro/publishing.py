@@ -8,6 +8,7 @@ there already stay as they are. Rows that contradict them are refused, all or no
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -30,6 +31,9 @@ from repro.results import (
 
 TOLERANCE = 0.1
 """Largest relative difference of the scores of one run made twice: other machines round otherwise."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""What a study may be called: files are named after it, and rows come from elsewhere."""
 
 Rows = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -147,6 +151,12 @@ def _merge(arrivals: Sequence[tuple[str, Rows]], published: Path) -> dict[str, i
             runs = pd.concat([runs, new_runs[fresh]], ignore_index=True)
             curves = pd.concat([curves, new_curves[of_fresh]], ignore_index=True)
     added = runs[~runs["key"].isin(before)].groupby("study").size()
+    for study in added.index:
+        if not NAME.fullmatch(str(study)):
+            raise RejectedFileError(
+                f"A row names the study {study!r}, of which no file can be made: expected letters, digits, - and _. "
+                "Find out where it comes from and take it away."
+            )
     for study in added.index:
         own = runs[runs["study"] == study]
         # curves first: a crash in between leaves curves without a run, which nothing shows

@@ -20,6 +20,7 @@ import json
 import math
 import os
 import secrets
+from array import array
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -228,7 +229,7 @@ def write_whole(path: Path, content: bytes) -> None:
         content: The bytes.
     """
     # not `tempfile`, whose files nobody else on a shared store could read
-    temporary = path.parent / f".{path.name[:16]}-{secrets.token_hex(8)}"
+    temporary = path.parent / f"{_temporary(path)}{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -238,6 +239,16 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(path: Path) -> str:
+    return f".{path.name[:16]}-"
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what writers of a file left that were killed; one that still writes has to write again."""
+    for leftover in path.parent.glob(f"{_temporary(path)}*"):
+        leftover.unlink(missing_ok=True)
 
 
 def _encode(record: Record) -> str:
@@ -342,52 +353,57 @@ def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
         The runs table and the curves table, typed and sorted.
     """
     rows: list[dict[str, Any]] = []
-    frames: list[pd.DataFrame] = []
+    # a curve is a name and its length here: a frame a curve takes a thousand times longer than its numbers
+    names: list[tuple[str, str, str]] = []
+    lengths: list[int] = []
+    steps, epochs, values = array("q"), array("d"), array("d")
     for record in records:
-        spec = record.spec
-        rows.append(
-            {
-                "key": spec.key,
-                "study": spec.study,
-                "arm": spec.arm,
-                "scale": spec.scale,
-                "experiment": spec.experiment,
-                "problem": spec.problem.name,
-                "method": spec.method.name,
-                "role": spec.role,
-                "repetition": spec.repetition,
-                "task": _TASKS[type(spec.task)],
-                "status": record.status,
-                **(
-                    {}
-                    if spec.trial is None
-                    else {"trial": spec.trial.number, "search": spec.trial.search}
-                ),
-                **{k: v for k, v in spec.hyperparameters if k in HYPERPARAMETERS},
-                **{k: v for k, v in record.measured.items() if k in RUN_COLUMNS},
-                "spec": spec.canonical_json(),
-            }
-        )
+        rows.append(_row(record))
         for curve in record.curves:
             stride = max(1, math.ceil(len(curve.steps) / MAX_POINTS))
             # the last point is always kept: count the stride from the end
-            kept = range((len(curve.steps) - 1) % stride, len(curve.steps), stride)
-            steps = [curve.steps[i] for i in kept]
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "key": spec.key,
-                        "step": steps,
-                        "epoch": [step / record.steps_per_epoch for step in steps],
-                        "split": curve.split,
-                        "metric": curve.metric,
-                        "value": [curve.values[i] for i in kept],
-                    }
-                )
-            )
+            kept = slice((len(curve.steps) - 1) % stride, None, stride) if curve.steps else slice(0)
+            names.append((record.spec.key, curve.split, curve.metric))
+            lengths.append(len(curve.steps[kept]))
+            steps.extend(curve.steps[kept])
+            epochs.extend(step / record.steps_per_epoch for step in curve.steps[kept])
+            values.extend(curve.values[kept])
     runs = _typed(pd.DataFrame(rows, columns=list(RUN_COLUMNS)), RUN_COLUMNS)
-    curves = pd.concat(frames) if frames else pd.DataFrame(columns=list(CURVE_COLUMNS))
-    return sort_runs(runs), sort_curves(_typed(curves, CURVE_COLUMNS))
+    columns: dict[str, Any] = {
+        name: _repeated([name_of[place] for name_of in names], lengths)
+        for place, name in enumerate(("key", "split", "metric"))
+    }
+    columns |= {"step": np.array(steps), "epoch": np.array(epochs), "value": np.array(values)}
+    curves = pd.DataFrame({name: columns[name] for name in CURVE_COLUMNS})
+    return sort_runs(runs), sort_curves(curves)
+
+
+def _repeated(words: list[str], lengths: list[int]) -> pd.Series:
+    """Return words, each as often as its curve has points."""
+    codes, found = pd.factorize(np.array(words, dtype=object))
+    whole = pd.Categorical.from_codes(np.repeat(codes, lengths), categories=pd.Index(found))
+    return pd.Series(whole).astype("str")
+
+
+def _row(record: Record) -> dict[str, Any]:
+    spec = record.spec
+    return {
+        "key": spec.key,
+        "study": spec.study,
+        "arm": spec.arm,
+        "scale": spec.scale,
+        "experiment": spec.experiment,
+        "problem": spec.problem.name,
+        "method": spec.method.name,
+        "role": spec.role,
+        "repetition": spec.repetition,
+        "task": _TASKS[type(spec.task)],
+        "status": record.status,
+        **({} if spec.trial is None else {"trial": spec.trial.number, "search": spec.trial.search}),
+        **{k: v for k, v in spec.hyperparameters if k in HYPERPARAMETERS},
+        **{k: v for k, v in record.measured.items() if k in RUN_COLUMNS},
+        "spec": spec.canonical_json(),
+    }
 
 
 _TASKS = {

@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from repro import engine, estimators, optimizers, problems
 from repro.autodiff import Params, leaves
+from repro.checkpoints import Checkpoint, Checkpoints, State
 from repro.engine import Patience
 from repro.environment import describe, now, synchronize
 from repro.problems.classification import ClassificationProblem
@@ -47,6 +48,7 @@ def train_within_memory(
     chunk_size: int | None = None,
     on_steps: Progress = lambda steps: None,
     should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Record]:
     """Train replicas together, or in smaller parts where the device's memory runs out, and say so.
 
@@ -56,6 +58,7 @@ def train_within_memory(
         chunk_size: Tangents carried through the network at once; `None` for all.
         on_steps: As of `train`; steps of an attempt that did not fit are told too.
         should_stop: As of `train`.
+        checkpoints: As of `train`; each part has its own.
 
     Returns:
         Records in the order of `specs`.
@@ -64,7 +67,11 @@ def train_within_memory(
         OSError: If one run with one tangent at a time does not fit.
         ValueError, Interrupted: As `train`.
     """
-    how: dict[str, Any] = {"on_steps": on_steps, "should_stop": should_stop}
+    how: dict[str, Any] = {
+        "on_steps": on_steps,
+        "should_stop": should_stop,
+        "checkpoints": checkpoints,
+    }
     try:
         return train(specs, device, chunk_size=chunk_size, **how)
     except torch.OutOfMemoryError:
@@ -101,6 +108,7 @@ def train(
     chunk_size: int | None = None,
     on_steps: Progress = lambda steps: None,
     should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
 ) -> list[Record]:
     """Train replicas together and return one record each.
 
@@ -111,13 +119,15 @@ def train(
             number; what the method says by default.
         on_steps: Told how many steps were just done, about every `CHECK_EVERY` steps.
         should_stop: Asked as often; training stops when it answers yes.
+        checkpoints: Where these runs go on from, if they were under way before, and what they leave behind
+            now and then and when they are stopped.
 
     Returns:
         Records in the order of `specs`.
 
     Raises:
         ValueError: If the runs are not replicas of each other.
-        Interrupted: If `should_stop` answered yes; nothing is kept.
+        Interrupted: If `should_stop` answered yes; nothing is kept but a checkpoint.
     """
     first = specs[0]
     task = first.task
@@ -144,13 +154,16 @@ def train(
             seen = problem.look_at_test(judged, replicas, step)
             log.note(step, {f"test_{name}": values for name, values in seen.items()})
 
-    evaluate(0, at_end=False)
-    seconds = 0.0
-    step = 0
+    checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
     batches = problem.batches(replicas)
+    step, seconds = _take_up(checkpoint, start, log, batches)
+    if step:
+        on_steps(step)
+    else:
+        evaluate(0, at_end=False)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
-    ended = False
+    ended = step == task.num_steps or log.all_ended()
     while not ended:
         steps = _steps_until_look(task, step)
         synchronize(device)
@@ -165,7 +178,9 @@ def train(
         on_steps(steps)
         ended = step == task.num_steps or log.all_ended()
         evaluate(step, at_end=ended)
-        if should_stop():
+        stop = should_stop()
+        _leave(checkpoint, stop, step, seconds, start, log)
+        if stop:
             raise Interrupted
 
     log.close()
@@ -178,26 +193,30 @@ def train(
         "finished": now(),
     }
 
-    def cost(index: int) -> dict[str, float | int]:
-        # a run that ended early is charged for what it did, not for what its stack did after it
-        steps = log.diverged_at(index) or log.stopped_at(index) or step
-        of_a_step = start.estimator.cost
-        return {
-            "num_steps": steps,
-            "forward_passes": of_a_step.forward_passes * steps,
-            "tangents": float(of_a_step.tangents * steps),
-        }
-
     return [
         Record(
             spec=spec,
             status="diverged" if log.diverged_at(index) else "done",
-            measured={**final[index], **cost(index), **shared, **environment},
+            measured={
+                **final[index],
+                # a run that ended early is charged for what it did, not for what its stack did after it
+                **_cost(start.estimator, log.diverged_at(index) or log.stopped_at(index) or step),
+                **shared,
+                **environment,
+            },
             curves=log.curves(index),
             steps_per_epoch=problem.steps_per_epoch,
         )
         for index, spec in enumerate(specs)
     ]
+
+
+def _cost(estimator: estimators.Estimator, steps: int) -> dict[str, float | int]:
+    return {
+        "num_steps": steps,
+        "forward_passes": estimator.cost.forward_passes * steps,
+        "tangents": float(estimator.cost.tangents * steps),
+    }
 
 
 def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | None) -> engine.Step:
@@ -229,6 +248,35 @@ def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Ge
     seeds = [tangent_seed(spec) for spec in specs]
     made = {seed: torch.Generator(device).manual_seed(seed) for seed in seeds}
     return [made[seed] for seed in seeds]
+
+
+def _leave(
+    checkpoint: Checkpoint | None,
+    stop: bool,
+    step: int,
+    seconds: float,
+    start: engine.Step,
+    log: _Log,
+) -> None:
+    """Keep what the rest of training depends on, and what it adds to, if it is time or this is the end."""
+    if checkpoint is not None and (stop or checkpoint.is_due()):
+        state = {"seconds": seconds, "start": start.state_dict(), "log": log.state_dict()}
+        checkpoint.save(step, state)
+
+
+def _take_up(
+    checkpoint: Checkpoint | None, start: engine.Step, log: _Log, batches: Iterator[Tensor]
+) -> tuple[int, float]:
+    """Put everything where it was at a checkpoint; return its step and seconds, 0 without one."""
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is None:
+        return 0, 0.0
+    step, kept = saved
+    start.restore(kept["start"])
+    log.restore(kept["log"])
+    for _ in range(step):  # the order of the data follows from its seed alone
+        next(batches)
+    return step, kept["seconds"]
 
 
 def _steps_until_look(task: Training, step: int) -> int:
@@ -335,6 +383,27 @@ class _Log:
             steps.append(step)
             # a copy: in float64 on the CPU these may be views of the parameters
             column.append(values.to("cpu", torch.float64, copy=True))
+
+    def state_dict(self) -> State:
+        """Return what `restore` takes."""
+        return {
+            "losses": torch.cat(self.losses) if self.losses else None,
+            "metrics": {
+                name: (steps, torch.stack(column)) for name, (steps, column) in self.metrics.items()
+            },
+            "diverged": self._diverged,
+            "stopped": self._stopped,
+            "steps": self._steps,
+        }
+
+    def restore(self, state: State) -> None:
+        """Go on from a log that was kept."""
+        self.losses = [] if state["losses"] is None else [state["losses"]]
+        self.metrics = {
+            name: (list(steps), list(column)) for name, (steps, column) in state["metrics"].items()
+        }
+        self._diverged, self._stopped = list(state["diverged"]), list(state["stopped"])
+        self._steps = state["steps"]
 
     def close(self) -> None:
         """Take a replica whose last update left it without a finite evaluation as diverged there."""

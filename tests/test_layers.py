@@ -44,6 +44,7 @@ ORDER = (
     "optimizers",
     "problems",
     "engine",
+    "checkpoints",
     "training",
     "sampling",
     "approximation",

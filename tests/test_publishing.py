@@ -257,3 +257,14 @@ def test_a_folder_is_small(tmp_path: Path) -> None:
     publish(store.directory, tmp_path / "sent")
     sizes = [path.stat().st_size for path in (tmp_path / "sent").iterdir()]
     assert sum(sizes) < sum(path.stat().st_size for path in store.files()) / 4
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "a/b", "", ".hidden"])
+def test_a_study_whose_name_is_a_path_is_refused(tmp_path: Path, home: Path, name: str) -> None:
+    foreign = Store(tmp_path / "foreign")
+    for found in (record(0), record(0, study=name)):
+        foreign.write(found)
+    with pytest.raises(RejectedFileError, match=r"of which no file can be made"):
+        publish(foreign.directory, home)
+    assert not home.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign"]

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import audit, bench, redraw, runs, verify
+from repro.cli import audit, bench, redraw, runs, tasks, verify
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -24,6 +24,8 @@ __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
 EPILOG = """\
 where things are
   store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
+  store/checkpoints/      runs under way, gone when they are done
+  store/slurm/            what the coordinator and the tasks of a cluster tell each other
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
@@ -159,6 +161,32 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--time-limit", type=_duration, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
                      "run that would not end in time")  # fmt: skip
+    _choose_checkpoints(run)
+    _choose_executor(run)
+    written = verb(
+        "tasks",
+        tasks.write_tasks,
+        "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
+        "or any scheduler. A search gives its next batch: once that has run, write again, until nothing is "
+        "missing.",
+        epilog="example: repro tasks baydin2022 --to tasks && parallel repro worker ::: tasks/*.json",
+    )
+    _choose_runs(written)
+    written.add_argument("--to", type=Path, required=True, metavar="DIR",
+                         help="folder for the files; it is made")  # fmt: skip
+    worker = verb(
+        "worker",
+        tasks.work,
+        "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
+        "SIGUSR1, SIGUSR2 or --time-limit) or killed, it goes on from the last checkpoint when it is called "
+        "again; called twice, it gives the same rows.",
+        epilog="example: srun repro worker tasks/0007.json --store /shared/store",
+    )
+    worker.add_argument("files", nargs="+", type=Path, metavar="SPECS.json", help="files of groups")
+    worker.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    worker.add_argument("--time-limit", type=_duration, metavar="TIME",
+                        help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
+    _choose_checkpoints(worker)
     status = verb(
         "status",
         runs.show_status,
@@ -239,8 +267,32 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", default="", metavar="A,B",
                             help=f"only these {what}, separated by commas")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N",
-                        help="training processes, one thread each (default: one a core)")  # fmt: skip
+    parser.add_argument("--workers", type=int, metavar="N",
+                        help="training processes, one thread each (default: one a core); with --executor slurm, "
+                        "most tasks that run at once (default: 100)")  # fmt: skip
+
+
+def _choose_checkpoints(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint-every", type=_duration, default=120.0, metavar="TIME",
+                        help="keep runs under way this often, so that they go on from there; 0 for never "
+                        "(default: 2m)")  # fmt: skip
+
+
+def _choose_executor(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "on a cluster",
+        "Array jobs of SLURM, one group of runs a task. The store has to be on a file system that all nodes "
+        "share. The coordinator only submits and watches: stop it or lose it, and the same command finds what it "
+        "submitted. A task that nears its wall time leaves a checkpoint and queues again.",
+    )
+    group.add_argument("--executor", default="local", metavar="WHERE",
+                       help="local (this machine) or slurm (default: local)")  # fmt: skip
+    group.add_argument("--partition", metavar="NAME", help="where tasks run")
+    group.add_argument("--account", metavar="NAME", help="whom they are charged to")
+    group.add_argument("--wall-time", type=_duration, metavar="TIME",
+                       help="of a task (default: 1h); a longer run takes several")  # fmt: skip
+    group.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
+                       help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
 
 
 def _duration(text: str) -> float:

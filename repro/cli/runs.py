@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from repro.cli.shared import (
     judge,
     read_results,
 )
+from repro.execution import Slurm
 from repro.pricing import Cost, Prices
 from repro.protocol import SCALES, Classification
 from repro.publishing import ContradictionError, merge, publish
@@ -35,6 +37,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     """Run what is missing, cheapest verdict first."""
     # a wrong name is said before PyTorch is asked for
     choice = read_choice(options)
+    slurm = read_executor(options)
 
     import torch
 
@@ -42,26 +45,35 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from repro.environment import device_name
     from repro.progress import Display
 
-    execution.check_device(options.device)
+    execution.check_device(options.device, here=slurm is None)
     runs = read_results(options, console).runs
-    prices = Prices(runs, device_name(torch.device(options.device)))
+    # the nodes of a cluster are priced as whatever made the latest row
+    here = "" if slurm is not None else device_name(torch.device(options.device))
+    prices = Prices(runs, here)
     stages = plan(survey(choice.specs, choice.comparisons, runs), choice.studies, prices.of)
-    work, without_data = _with_data([w for stage in stages for w in stage.work])
+    work, without_data = with_data([w for stage in stages for w in stage.work])
     with Display(console) as display:
         outcome = execution.work_off(
             work,
             Store(options.store),
             runs=runs,
             device=options.device,
-            workers=options.workers,
+            workers=num_workers(options),
             time_limit=options.time_limit,
+            checkpoint_every=options.checkpoint_every,
+            slurm=slurm,
             expected=prices,
             on_groups=display.add,
             on_event=display.update,
             on_stop=display.note_stop,
+            on_note=lambda line: console.print(line, highlight=False, soft_wrap=True),
         )
     for group in outcome.lost:
-        console.print(f"not finished: {execution.describe(group)}", highlight=False, soft_wrap=True)
+        done = execution.steps_kept(group, Store(options.store))
+        kept = f", goes on from step {done}" if done else ""
+        console.print(
+            f"not finished{kept}: {execution.describe(group)}", highlight=False, soft_wrap=True
+        )
     console.print(
         f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, "
         f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}"
@@ -82,7 +94,42 @@ def run(options: argparse.Namespace, console: Console) -> int:
     return FAILED if failed else DONE
 
 
-def _with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
+def read_executor(options: argparse.Namespace) -> Slurm | None:
+    """Return how a cluster is asked for tasks; `None` where runs happen here.
+
+    Raises:
+        ValueError: If the executor is unknown, cannot be used, or gets options that are not its own.
+    """
+    given = {
+        "--partition": options.partition,
+        "--account": options.account,
+        "--wall-time": options.wall_time,
+        "--sbatch": options.sbatch,
+    }
+    if options.executor == "local":
+        if wrong := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"{wrong[0]} goes with `--executor slurm`. Found `--executor local`.")
+        return None
+    if options.executor != "slurm":
+        raise ValueError(f"Unknown executor {options.executor!r}. Choose from: local, slurm.")
+    pairs = [text.partition("=") for text in options.sbatch or ()]
+    if wrong := [name for name, sign, value in pairs if not (name.strip("-") and sign and value)]:
+        raise ValueError(f"`--sbatch` expects OPTION=VALUE, such as mem=8G. Found {wrong[0]!r}.")
+    return Slurm(
+        wall_time=3600.0 if options.wall_time is None else options.wall_time,
+        partition=options.partition or "",
+        account=options.account or "",
+        max_running=100 if options.workers is None else options.workers,
+        options=tuple((name.lstrip("-"), value) for name, _, value in pairs),
+    )
+
+
+def num_workers(options: argparse.Namespace) -> int:
+    """Return how many processes there may be: as many as there are cores by default."""
+    return options.workers if options.workers is not None else os.cpu_count() or 1
+
+
+def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
     """Return the work whose data sets are there, and what the other lacks, one line a data set.
 
     Raises:
@@ -111,8 +158,9 @@ def _with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]
 def show_status(options: argparse.Namespace, console: Console) -> int:
     """Print what is done, what is missing, what it would cost, and in which order it would run."""
     choice = read_choice(options)
-    if options.workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Found {options.workers}.")
+    workers = num_workers(options)
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Found {workers}.")
     runs = read_results(options, console).runs
     work = survey(choice.specs, choice.comparisons, runs)
     prices = Prices(runs, options.device_name)
@@ -148,7 +196,7 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
     more = f", and {total.unknown} runs of unknown cost" if total.unknown else ""
     console.print(
         f"about {total.seconds:.0f} core-seconds {speeds}{more}; "
-        f"{spell(total.wall_clock(options.workers))} with {options.workers} workers",
+        f"{spell(total.wall_clock(workers))} with {workers} workers",
         soft_wrap=True,
     )
     return DONE

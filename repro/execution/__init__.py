@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from repro.campaign import Work
+from repro.execution.cluster_task import Stop
 from repro.execution.groups import (
+    CHECKPOINT_EVERY,
     STACKED_NETWORKS,
     STACKED_REPLICAS,
     Group,
@@ -30,7 +34,11 @@ from repro.execution.groups import (
     num_steps,
     run_group,
 )
+from repro.execution.holds import HeldError, hold
 from repro.execution.queue import Failure, Given, Queue, Searched, Source
+from repro.execution.slurm import FOLDER as SLURM_FOLDER
+from repro.execution.slurm import Cluster, Slurm, SubmissionError
+from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Ended, Event, Pool, run_here
 from repro.protocol import RunSpec
 from repro.results import Store, read_record, read_store, tabulate
@@ -39,23 +47,34 @@ if TYPE_CHECKING:
     from repro.search import Score
 
 __all__ = [
+    "CHECKPOINT_EVERY",
     "STACKED_NETWORKS",
     "STACKED_REPLICAS",
     "Event",
     "Failure",
     "Group",
     "HaltError",
+    "HeldError",
     "Outcome",
+    "Slurm",
+    "Stop",
+    "SubmissionError",
     "check_device",
     "describe",
     "execute",
     "finished_scores",
     "form_groups",
+    "is_finished",
     "num_steps",
+    "pending_groups",
     "read_store",
+    "read_task",
     "run_group",
+    "steps_kept",
     "tabulate",
     "work_off",
+    "work_on",
+    "write_task",
 ]
 
 
@@ -103,6 +122,7 @@ def execute(
 
     Raises:
         ValueError: If the device or the number of workers cannot be.
+        OSError: If the store takes no files.
     """
     return _execute([Given("runs", specs)], store, published, **options)
 
@@ -118,38 +138,76 @@ def work_off(work: Iterable[Work], store: Store, *, runs: pd.DataFrame, **option
             `time_limit`, seconds after which to stop; `expected`, the seconds of a run, so that none is
             begun that cannot end in time; `on_groups`, told of groups as they become known, numbered in this
             order by the events; `on_event`, told of progress; `on_stop`, told of the groups that are under
-            way when the workers are asked to stop.
+            way when the workers are asked to stop; `checkpoint_every`, seconds between two checkpoints of
+            runs under way, 0 for none; `slurm`, how to ask a cluster for tasks instead of running here;
+            `on_note`, told of what happens there, in lines.
 
     Returns:
         Counts, failures and the time taken.
 
     Raises:
-        ValueError: If the device or the number of workers cannot be, or trials of another search are among
-            the rows.
+        ValueError: If the device or the number of workers cannot be, trials of another search are among the
+            rows, or another coordinator is at one of the searches.
+        OSError: If the store takes no files.
     """
     work, known = tuple(work), frozenset(runs["key"])
     searched = [w.comparison for w in work if w.comparison is not None]
     scores = finished_scores(store, runs)
-
-    def source(w: Work) -> Source:
-        name = f"{w.study} {w.experiment}"
-        return (
-            Given(name, w.specs) if w.comparison is None else Searched(name, w.comparison, scores)
-        )
-
+    sources = _sources(work, scores)
     if not searched:
-        return _execute(map(source, work), store, known, **options)
+        return _execute(sources, store, known, **options)
 
     from repro import search
 
     search.refuse_other_searches(searched, runs)
-    outcome = _execute(map(source, work), store, known, **options)
+    with contextlib.ExitStack() as stack:
+        for w in work:
+            if w.comparison is not None and w.left:
+                place = store.directory / "holds" / f"{w.study}-{w.experiment}-{w.scale}"
+                stack.enter_context(hold(place, f"{w.study} {w.experiment} is searched"))
+        outcome = _execute(sources, store, known, **options)
     try:
         search.write_journal(searched, scores, store.directory / "optuna.journal")
     except OSError as error:
         failure = Failure("optuna.journal", f"cannot be written ({error.strerror or error})")
         outcome = dataclasses.replace(outcome, failures=(*outcome.failures, failure))
     return outcome
+
+
+def pending_groups(
+    work: Iterable[Work], store: Store, *, runs: pd.DataFrame, device: str = "cpu"
+) -> tuple[list[Group], tuple[Failure, ...]]:
+    """Return the groups that can be run now: of a search, those of its next batch.
+
+    Args:
+        work: The experiments.
+        store: Where finished runs go.
+        runs: Runs table of everything finished so far, there or elsewhere.
+        device: `cpu` or `cuda`; where they will run.
+
+    Returns:
+        The groups, and what cannot be run.
+
+    Raises:
+        ValueError: If trials of another search are among the rows.
+    """
+    work = tuple(work)
+    if searched := [w.comparison for w in work if w.comparison is not None]:
+        from repro import search
+
+        search.refuse_other_searches(searched, runs)
+    sources = _sources(work, finished_scores(store, runs))
+    queue = Queue(sources, store, frozenset(runs["key"]), device, lambda groups: None)
+    return queue.groups, tuple(queue.failures)
+
+
+def _sources(work: Iterable[Work], scores: Callable[[str], Score | None]) -> list[Source]:
+    return [
+        Given(f"{w.study} {w.experiment}", w.specs)
+        if w.comparison is None
+        else Searched(f"{w.study} {w.experiment}", w.comparison, scores)
+        for w in work
+    ]
 
 
 def _execute(
@@ -164,13 +222,18 @@ def _execute(
     on_groups: Callable[[list[Group]], None] = lambda groups: None,
     on_event: Callable[[Event], None] = lambda event: None,
     on_stop: Callable[[list[Group]], None] = lambda groups: None,
+    on_note: Callable[[str], None] = lambda line: None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+    slurm: Slurm | None = None,
 ) -> Outcome:
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Found {workers}.")
-    check_device(device)
+    _check(workers, checkpoint_every)
+    check_device(device, here=slurm is None)
     started = time.monotonic()
     stop = _Stop(None if time_limit is None else started + time_limit)
+    _sweep_checkpoints(store)
     queue = Queue(tuple(sources), store, published, device, on_groups)
+    if queue.groups:
+        _refuse_read_only(store.directory)
     statuses: list[str] = []
     stopped: list[Group] = []
     halted = False
@@ -195,17 +258,23 @@ def _execute(
         def advance(steps: int) -> None:
             on_event(Event(index, steps))
 
-        end(run_here(index, queue.groups[index], store, device, advance, stop))
+        end(run_here(index, queue.groups[index], store, device, advance, stop, checkpoint_every))
 
     with stop.on_interrupt(), contextlib.ExitStack() as stack:
-        alone = workers == 1 or not queue.is_shared()
-        pool = None if alone else stack.enter_context(Pool(workers, store, device))
+        pool: Pool | Cluster | None = None
+        if slurm is not None and queue.groups:
+            place = store.directory / SLURM_FOLDER / "coordinator"
+            stack.enter_context(hold(place, f"A coordinator submits the runs of {store.directory}"))
+            pool = Cluster(slurm, store, device, checkpoint_every, on_note)
+        elif slurm is None and workers > 1 and queue.is_shared():
+            pool = stack.enter_context(Pool(workers, store, device, checkpoint_every))
         while True:
             while not stop() and (pool is None or pool.has_room):
-                index = queue.take(pool is None or not pool.running, fits)
+                idle = pool is None or not (pool.running and pool.shares_machine)
+                index = queue.take(idle, fits)
                 if index is None:
                     break
-                if pool is None or is_timing(queue.groups[index]):
+                if pool is None or (is_timing(queue.groups[index]) and pool.shares_machine):
                     here(index)
                 else:
                     pool.start(index, queue.groups[index])
@@ -259,11 +328,50 @@ def finished_scores(store: Store, runs: pd.DataFrame) -> Callable[[str], Score |
     return look_up
 
 
-def check_device(device: str) -> None:
+def steps_kept(group: Group, store: Store) -> int:
+    """Return from which step the runs of a group go on, 0 for their start."""
+    from repro.checkpoints import steps_done
+
+    return steps_done(store.directory, group)
+
+
+def _check(workers: int, checkpoint_every: float) -> None:
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Found {workers}.")
+    if checkpoint_every < 0.0:
+        raise ValueError(
+            f"`checkpoint_every` must be at least 0 seconds. Found {checkpoint_every}."
+        )
+
+
+def _sweep_checkpoints(store: Store) -> None:
+    """Remove what runs left behind that were killed between their end and their tidying."""
+    from repro.checkpoints import sweep
+
+    sweep(store.directory, lambda key: store.path(key).exists())
+
+
+def _refuse_read_only(directory: Path) -> None:
+    """Raise before any work is done if what is finished could not be kept."""
+    place = next(
+        folder
+        for folder in (directory.absolute(), *directory.absolute().parents)
+        if folder.exists()
+    )
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "it is read-only" if place.is_dir() else f"{place} is a file"
+        raise OSError(
+            f"{directory} takes no files: {reason}. Give `--store` a folder that you can write to; nothing was "
+            "run."
+        )
+
+
+def check_device(device: str, *, here: bool = True) -> None:
     """Raise unless a device exists.
 
     Args:
         device: `cpu` or `cuda`.
+        here: Whether it has to be in this machine.
 
     Raises:
         ValueError: If the name is unknown or the device absent.
@@ -272,7 +380,7 @@ def check_device(device: str) -> None:
 
     if device not in ("cpu", "cuda"):
         raise ValueError(f"Unknown device {device!r}. Choose from: cpu, cuda.")
-    if device == "cuda" and not torch.cuda.is_available():
+    if here and device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Device 'cuda' was asked for, but PyTorch finds none. Use `--device cpu`.")
 
 

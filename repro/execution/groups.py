@@ -7,6 +7,7 @@ repeats the arithmetic of an undisturbed one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,6 +34,9 @@ STACKED_NETWORKS = {
     "cuda": ("logistic_regression", "mlp"),
 }
 """Networks whose runs train together, by device; closed forms always do."""
+
+CHECKPOINT_EVERY = 120.0
+"""Seconds between two checkpoints of runs under way, by default."""
 
 Group = tuple[RunSpec, ...]
 
@@ -119,6 +123,7 @@ def run_group(
     device: str,
     on_steps: Callable[[int], None],
     should_stop: Callable[[], bool],
+    checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> tuple[str, ...]:
     """Run a group and write what is missing of it.
 
@@ -128,6 +133,8 @@ def run_group(
         device: `cpu` or `cuda`.
         on_steps: Told how many steps were just done.
         should_stop: Whether to give up.
+        checkpoint_every: Seconds between two checkpoints of training runs, of which one is also left when
+            they are given up; 0 for none.
 
     Returns:
         The statuses of the runs written; none if it gave up.
@@ -140,13 +147,15 @@ def run_group(
     import torch
 
     from repro.approximation import approximate
+    from repro.checkpoints import Checkpoints
     from repro.environment import exact_products
     from repro.sampling import sample
     from repro.timing import measure
     from repro.training import Interrupted, train_within_memory
 
+    checkpoints = Checkpoints(store.directory, checkpoint_every)
     work: dict[type[Task], Any] = {
-        Training: train_within_memory,
+        Training: functools.partial(train_within_memory, checkpoints=checkpoints),
         Timing: measure,
         Sampling: sample,
         Approximation: approximate,
@@ -167,11 +176,12 @@ def run_group(
             f"The device {device} failed ({reason}). Finished runs are kept: the same command carries on "
             "from them once the device answers again."
         ) from error
-    share = (time.perf_counter() - started) / len(group)
+    share = (checkpoints.earlier_seconds + time.perf_counter() - started) / len(group)
     fresh = [record for record in records if record.spec.key not in store]
     for record in fresh:
         measured = {**record.measured, "wall_seconds": share}
         _write(store, dataclasses.replace(record, measured=measured))
+    checkpoints.remove()
     return tuple(record.status for record in fresh)
 
 

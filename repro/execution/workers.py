@@ -65,6 +65,7 @@ def run_here(
     device: str,
     on_steps: Callable[[int], None],
     should_stop: Callable[[], bool],
+    checkpoint_every: float,
 ) -> Ended:
     """Run a group in this process.
 
@@ -75,6 +76,7 @@ def run_here(
         device: `cpu` or `cuda`.
         on_steps: Told how many steps were just done.
         should_stop: Whether to give up.
+        checkpoint_every: Seconds between two checkpoints, 0 for none.
 
     Returns:
         How it ended.
@@ -84,7 +86,9 @@ def run_here(
     if not is_timing(group):
         torch.set_num_threads(1)  # how many processes there are must not change a sum
     try:
-        return Ended(index, run_group(group, store, device, on_steps, should_stop))
+        return Ended(
+            index, run_group(group, store, device, on_steps, should_stop, checkpoint_every)
+        )
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this group's; the others go on
         if os.environ.get("REPRO_DEBUG"):
             traceback.print_exc()
@@ -123,19 +127,23 @@ def _follow_stop() -> None:
     os._exit(1)
 
 
-def _in_worker(index: int, group: Group, directory: Path, device: str) -> Ended:
+def _in_worker(index: int, group: Group, directory: Path, device: str, every: float) -> Ended:
     def advance(steps: int) -> None:
         _messages.put(Event(index, steps))
 
-    return run_here(index, group, Store(directory), device, advance, _asked_to_stop.poll)
+    return run_here(index, group, Store(directory), device, advance, _asked_to_stop.poll, every)
 
 
 class Pool:
     """Worker processes, one thread each, started when there is work for them."""
 
-    def __init__(self, size: int, store: Store, device: str) -> None:
-        """Say how many there may be, where finished runs go, and on which device they are made."""
+    shares_machine = True
+    """Whether its groups run on this machine, so that a timing has to wait for them."""
+
+    def __init__(self, size: int, store: Store, device: str, checkpoint_every: float) -> None:
+        """Say how many there may be, where finished runs go, on which device, and how often under way."""
         self._size, self._store, self._device = size, store, device
+        self._checkpoint_every = checkpoint_every
         self._context = multiprocessing.get_context("spawn")
         self._executor: ProcessPoolExecutor | None = None
         self._messages: Any = None
@@ -166,7 +174,12 @@ class Pool:
             )
         with _interrupts_held():
             future = self._executor.submit(
-                _in_worker, index, group, self._store.directory, self._device
+                _in_worker,
+                index,
+                group,
+                self._store.directory,
+                self._device,
+                self._checkpoint_every,
             )
         self._running[future] = index
 

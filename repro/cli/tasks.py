@@ -1,0 +1,97 @@
+"""The verbs for whatever runs things elsewhere: groups of runs as files, and a process that works them off."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+
+from rich.console import Console
+
+from repro.campaign import survey
+from repro.cli.choice import read_choice
+from repro.cli.runs import with_data
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_results
+from repro.results import Store
+
+
+def write_tasks(options: argparse.Namespace, console: Console) -> int:
+    """Write what can be run now as files, one group each."""
+    choice = read_choice(options)
+
+    from repro import execution
+    from repro.checkpoints import name_of
+
+    execution.check_device(options.device, here=False)
+    if options.to.exists() and not options.to.is_dir():
+        raise ValueError(f"`--to` expects a folder. Found the file {options.to}.")
+    runs = read_results(options, console).runs
+    work, without_data = with_data(survey(choice.specs, choice.comparisons, runs))
+    groups, failures = execution.pending_groups(
+        work, Store(options.store), runs=runs, device=options.device
+    )
+    for name, reason in [*without_data, *((f.name, f.reason) for f in failures)]:
+        complain(f"{name}: {reason}", FAILED)
+    if groups:
+        options.to.mkdir(parents=True, exist_ok=True)
+    for group in groups:
+        # the same group has the same name: writing again doubles nothing
+        execution.write_task(options.to / f"{name_of(group)[:16]}.json", group)
+    num_runs = sum(map(len, groups))
+    console.print(
+        f"{len(groups)} files in {options.to}, of {num_runs} runs"
+        if groups
+        else "nothing is missing",
+        soft_wrap=True,
+    )
+    return FAILED if without_data or failures else DONE
+
+
+def work(options: argparse.Namespace, console: Console) -> int:
+    """Run what is missing of files that `write_tasks` wrote."""
+    from repro import execution
+
+    execution.check_device(options.device)
+    groups = [execution.read_task(path) for path in options.files]
+    stop = execution.Stop(signal.SIGINT, signal.SIGTERM, *_OF_SCHEDULERS)
+    started = time.monotonic()
+
+    def should_stop() -> bool:
+        limit = options.time_limit
+        return stop() or (limit is not None and time.monotonic() - started >= limit)
+
+    status = DONE
+    store = Store(options.store)
+    for group in groups:
+        name = execution.describe(group)
+        if should_stop():
+            status = STOPPED
+            break
+        ended = execution.work_on(
+            group,
+            store,
+            options.device,
+            should_stop=should_stop,
+            checkpoint_every=options.checkpoint_every,
+        )
+        if ended.error:
+            status = complain(f"{name}: {ended.error}", FAILED)
+            if ended.fatal:
+                return FAILED
+        elif ended.statuses:
+            told = ", ".join(f"{ended.statuses.count(s)} {s}" for s in sorted(set(ended.statuses)))
+            console.print(f"{name}: {told}", highlight=False, soft_wrap=True)
+        elif not execution.is_finished(group, store):
+            done = execution.steps_kept(group, store)
+            console.print(
+                f"stopped, goes on from step {done}: {name}", highlight=False, soft_wrap=True
+            )
+            return STOPPED
+        else:
+            console.print(f"{name}: done before", highlight=False, soft_wrap=True)
+    return status
+
+
+_OF_SCHEDULERS = tuple(
+    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
+)

@@ -1,0 +1,92 @@
+"""Who may do what only one may do at a time: a lock on the shared folder, with the name of who has it.
+
+The lock is the operating system's, so it ends with the process that has it, however that ends, and no clock
+is asked. The name beside it is for people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import getpass
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+UNSUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What file systems say that have no locks."""
+
+
+class HeldError(ValueError):
+    """Somebody else does it already; the message says who."""
+
+
+@contextlib.contextmanager
+def hold(path: Path, what: str) -> Iterator[None]:
+    """Be the only one that does something, while the block lasts.
+
+    Args:
+        path: Names it; its folder is made.
+        what: What is done, in words that end a sentence: "x is searched".
+
+    Yields:
+        Nothing.
+
+    Raises:
+        HeldError: If somebody else does it.
+        OSError: If the folder takes no files.
+    """
+    from filelock import FileLock, Timeout
+
+    holder = path.with_name(f"{path.name}.json")
+    lock = FileLock(path.with_name(f"{path.name}.lock"), mode=0o664)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HeldError(
+            f"{what} already, by {_who(holder)}. Wait for it or stop it; nothing was run."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
+            raise OSError(
+                f"{path.parent.parent} takes no files ({error.strerror or error}). Give `--store` a folder "
+                "that you can write to."
+            ) from error
+        warnings.warn(
+            f"The file system of {path.parent} has no locks: see to it yourself that {what} only once.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        yield
+        return
+    with lock:
+        with contextlib.suppress(OSError):  # for people only
+            holder.write_text(json.dumps(_myself()))
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                holder.unlink()
+            lock.release()
+
+
+def _myself() -> dict[str, str | int]:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a user without a name, as in some containers
+        user = str(os.getuid())
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return {"process": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
+
+
+def _who(holder: Path) -> str:
+    try:
+        found = json.loads(holder.read_bytes())
+        return f"process {found['process']} of {found['user']} on {found['host']} since {found['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a process that has not said its name"

@@ -1,0 +1,96 @@
+"""A group of runs as a file, and the one way to work it off that needs nobody else.
+
+`repro tasks` writes such files, `repro worker` takes them, and so does every task of a cluster. A file says
+which runs belong together and nothing else: where finished runs and checkpoints are follows from their keys,
+so it may be taken up again, or by two at once, and the rows are the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from repro.execution.groups import CHECKPOINT_EVERY, Group
+from repro.execution.workers import Ended, run_here
+from repro.protocol import parse_run
+from repro.results import RejectedFileError, Store, write_whole
+
+SCHEMA = 1
+"""Version of the files; any other is refused."""
+
+
+def write_task(path: Path, group: Group) -> None:
+    """Write a group as a file, whole or not at all.
+
+    Args:
+        path: The file; its folder must exist.
+        group: Runs that belong together.
+    """
+    content = {"schema": SCHEMA, "runs": [spec.canonical_json() for spec in group]}
+    write_whole(path, json.dumps(content).encode())
+
+
+def read_task(path: Path) -> Group:
+    """Return the group that a file holds.
+
+    Args:
+        path: A file that `write_task` wrote.
+
+    Returns:
+        The runs, in their order.
+
+    Raises:
+        RejectedFileError: If it is none.
+    """
+    expected = f"{path}: expected a file that `repro tasks` wrote"
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise RejectedFileError(f"{expected}. It cannot be read ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise RejectedFileError(f"{expected}. Found one that is truncated or foreign.") from error
+    match content:
+        case {"schema": 1, "runs": [str(), *_] as runs} if all(isinstance(r, str) for r in runs):
+            try:
+                return tuple(map(parse_run, runs))
+            except (ValueError, TypeError) as error:
+                raise RejectedFileError(f"{expected}. {error}") from error
+        case {"schema": found, "runs": _}:
+            raise RejectedFileError(
+                f"{expected} with schema {SCHEMA}. Found schema {found!r}, or no runs. Write it again."
+            )
+    raise RejectedFileError(f"{expected}. Found other JSON.")
+
+
+def work_on(
+    group: Group,
+    store: Store,
+    device: str,
+    *,
+    on_steps: Callable[[int], None] = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+) -> Ended:
+    """Run what is missing of a group in this process.
+
+    Args:
+        group: Runs that belong together.
+        store: Where finished runs and checkpoints are.
+        device: `cpu` or `cuda`.
+        on_steps: Told how many steps were just done.
+        should_stop: Whether to leave a checkpoint and stop.
+        checkpoint_every: Seconds between two checkpoints, 0 for none.
+
+    Returns:
+        How it ended: with the statuses of the runs written now, or an error; with neither if it was
+        stopped, or if nothing was missing.
+    """
+    if is_finished(group, store):
+        return Ended(0)
+    return run_here(0, group, store, device, on_steps, should_stop, checkpoint_every)
+
+
+def is_finished(group: Group, store: Store) -> bool:
+    """Tell whether every run of a group has a file in the store."""
+    return all(store.path(spec.key).exists() for spec in group)
