@@ -231,7 +231,8 @@ def project_lstsq(tangents: Tensor, gradient: Tensor) -> Tensor:
     """Projection on the span, from orthonormal vectors that span it."""
     _, singular, right = torch.linalg.svd(tangents.double(), full_matrices=False)
     basis = right[singular > 1e-5 * singular[0]]
-    return (basis.mT @ (basis @ gradient.double())).to(tangents.dtype)
+    projected: Tensor = basis.mT @ (basis @ gradient.double())
+    return projected.to(tangents.dtype)
 
 
 @every_aggregation

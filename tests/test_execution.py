@@ -25,6 +25,7 @@ import studies
 from repro import execution
 from repro.checkpoints import steps_done
 from repro.execution import (
+    STACKED_FORMULAS,
     STACKED_REPLICAS,
     Event,
     Group,
@@ -124,7 +125,8 @@ def test_every_run_is_in_one_group(scale: Any) -> None:
             assert len({spec.repetition for spec in group}) == 1
         else:
             assert len({spec.method for spec in group}) == 1
-            assert len(group) <= STACKED_REPLICAS["cpu"]
+            formula = isinstance(group[0].problem, ClosedForm)
+            assert len(group) <= (STACKED_FORMULAS if formula else STACKED_REPLICAS["cpu"])
 
 
 def test_all_methods_of_a_comparison_are_timed_together() -> None:

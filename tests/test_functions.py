@@ -12,6 +12,8 @@ from torch import Tensor
 from repro.autodiff import (
     CACHED,
     EAGER_CALLS,
+    Objective,
+    Params,
     Recorded,
     value_and_directional_derivatives,
     value_and_gradient,
@@ -23,6 +25,7 @@ from repro.protocol import ClosedForm, Method, RunSpec, Training, Trial, setting
 from repro.results import Record
 from repro.training import tangent_seed, train
 from studies import fluegel2024
+from studies.facts import fluegel2024 as facts
 
 CPU = torch.device("cpu")
 LIMIT = 50
@@ -43,6 +46,16 @@ def published(experiment: str, repetitions: int = 1) -> dict[str, Record]:
         ]  # fmt: skip
         records[method.name] = train(specs, CPU)[0]
     return records
+
+
+def objective_of(name: str) -> Objective:
+    """Return a function as an objective, whose parameters are a tensor."""
+
+    def objective(params: Params) -> Tensor:
+        assert isinstance(params, Tensor)
+        return FUNCTIONS[name](params)
+
+    return objective
 
 
 # The authors' own final values
@@ -89,7 +102,7 @@ def descend_naively(
     lowest, waited, taken = value, 0, 0
     for _ in range(steps):
         tangent = torch.randn(1, len(point), generator=generator)[0]
-        _, (slope,) = torch.func.jvp(lambda p: function(p)[None], (point,), (tangent,))
+        slope = torch.func.jvp(function, (point,), (tangent,))[1].to(point.dtype)
         point = point - rate * slope * tangent
         before, value = value, float(function(point))
         lowest, taken = min(lowest, value), taken + 1
@@ -173,7 +186,7 @@ def test_a_shared_generator_gives_the_draws_of_equal_ones(
 ) -> None:
     estimator = ForwardGradient(num_tangents, aggregation, mode=mode)
     points = torch.randn(4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    rosenbrock = FUNCTIONS["rosenbrock"]
+    rosenbrock = objective_of("rosenbrock")
     one = torch.Generator().manual_seed(7)
     shared = estimator(rosenbrock, points, [one] * 4)
     equal = estimator(rosenbrock, points, [torch.Generator().manual_seed(7) for _ in range(4)])
@@ -198,18 +211,17 @@ def test_trials_of_a_search_share_draws_and_train_as_they_do_alone() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("num_tangents", [1, 4])
 def test_a_replayed_sweep_is_the_eager_one(name: str, num_tangents: int) -> None:
-    function = FUNCTIONS[name]
-    recorded = Recorded(function)
+    recorded = Recorded(objective_of(name))
     generator = torch.Generator().manual_seed(0)
     for call in range(EAGER_CALLS + 3):
         points = torch.randn(3, 2, generator=generator)
         tangents = torch.randn(num_tangents, 3, 2, generator=generator)
         value, slopes = value_and_directional_derivatives(recorded, points, tangents)
-        eager = value_and_directional_derivatives(function, points, tangents)
+        eager = value_and_directional_derivatives(objective_of(name), points, tangents)
         assert torch.equal(value, eager[0]), call
         assert torch.equal(slopes, eager[1]), call
         found, gradient = value_and_gradient(recorded, points)
-        expected, slope = value_and_gradient(function, points)
+        expected, slope = value_and_gradient(objective_of(name), points)
         assert torch.equal(found, expected)
         assert isinstance(gradient, Tensor)
         assert isinstance(slope, Tensor)
@@ -217,12 +229,12 @@ def test_a_replayed_sweep_is_the_eager_one(name: str, num_tangents: int) -> None
 
 
 def test_a_large_sweep_goes_in_parts_of_replicas() -> None:
-    recorded = Recorded(FUNCTIONS["rosenbrock"])
+    recorded = Recorded(objective_of("rosenbrock"))
     replicas, dimension = 5, CACHED // 2
     points = torch.randn(replicas, dimension, generator=torch.Generator().manual_seed(0))
     tangents = torch.randn(1, replicas, dimension, generator=torch.Generator().manual_seed(1))
     value, slopes = value_and_directional_derivatives(recorded, points, tangents)
-    expected = value_and_directional_derivatives(FUNCTIONS["rosenbrock"], points, tangents)
+    expected = value_and_directional_derivatives(objective_of("rosenbrock"), points, tangents)
     torch.testing.assert_close(value, expected[0])
     torch.testing.assert_close(slopes, expected[1])
 
@@ -235,7 +247,7 @@ def test_the_exchanged_arm_takes_steps_of_equal_length() -> None:
     exchanged = {m.name: found for m, found in fluegel2024.other_rates("sphere", 64)}
     for k in (2, 4, 16):
         factor = (64 + k + 1) / k
-        mean, projection = fluegel2024.mean(k), fluegel2024.projection(k)
+        mean, projection = facts.mean(k), facts.projection(k)
         assert exchanged[mean] * factor == pytest.approx(rates[projection])
         assert exchanged[projection] == pytest.approx(rates[mean] * factor)
 

@@ -24,6 +24,7 @@ from repro.campaign import Work
 from repro.execution.cluster_task import Stop
 from repro.execution.groups import (
     CHECKPOINT_EVERY,
+    STACKED_FORMULAS,
     STACKED_NETWORKS,
     STACKED_REPLICAS,
     Group,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINT_EVERY",
+    "STACKED_FORMULAS",
     "STACKED_NETWORKS",
     "STACKED_REPLICAS",
     "Event",
