@@ -38,7 +38,7 @@ from repro.execution import (
     run_group,
     workers,
 )
-from repro.protocol import RunSpec, Sampling, Timing, Training, expand
+from repro.protocol import ClosedForm, RunSpec, Sampling, Timing, Training, expand
 from repro.results import ENVIRONMENT, Record, Store, read_record, read_store
 
 TESTS = Path(__file__).parent
@@ -161,9 +161,10 @@ def test_a_gpu_stacks_dense_networks_too() -> None:
 
 
 @pytest.mark.parametrize("device", STACKED_REPLICAS)
-def test_more_replicas_than_fit_are_divided(device: str) -> None:
-    (first, *_) = expand(STUDY, "smoke", only=["beale"])
-    most = STACKED_REPLICAS[device]
+@pytest.mark.parametrize("experiment", ["beale", "logistic"])
+def test_more_replicas_than_fit_are_divided(device: str, experiment: str) -> None:
+    (first, *_) = expand(STUDY, "smoke", only=[experiment])
+    most = STACKED_FORMULAS if experiment == "beale" else STACKED_REPLICAS[device]
     runs = [dataclasses.replace(first, repetition=n) for n in range(2 * most + 1)]
     assert [len(group) for group in form_groups(runs, device)] == [most, most, 1]
 

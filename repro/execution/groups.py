@@ -26,7 +26,7 @@ from repro.results import Record, Store
 STACKED_REPLICAS = {"cpu": 16, "cuda": 32}
 """Largest group of networks trained together where stacking pays, by device."""
 STACKED_FORMULAS = 64
-"""Largest group of runs of a closed form; a step of one is mostly overhead."""
+"""Largest group of training runs of a closed form; a step of one is mostly overhead."""
 STACKED_NETWORKS = {
     # larger networks gain nothing from stacking on a CPU, and lose the cache: one run at a time
     "cpu": ("logistic_regression",),
@@ -91,7 +91,8 @@ def _stacks(spec: RunSpec, device: str) -> bool:
 def _group_size(spec: RunSpec, device: str) -> int:
     if isinstance(spec.task, (Timing, Approximation)):
         return 10_000
-    return STACKED_FORMULAS if isinstance(spec.problem, ClosedForm) else STACKED_REPLICAS[device]
+    formula = isinstance(spec.problem, ClosedForm) and isinstance(spec.task, Training)
+    return STACKED_FORMULAS if formula else STACKED_REPLICAS[device]
 
 
 def is_timing(group: Group) -> bool:
