@@ -45,7 +45,7 @@ from repro.tables import Table
 
 CLIPPED = rike2022_runs.CLIPPED
 FIGURES = figures.names()
-TABLES = ("baydin2022_run_time", "rike2022_table1", "tuned_differences")
+TABLES = ("baydin2022_run_time", "fluegel2024_seed0", "rike2022_table1", "tuned_differences")
 ROUNDS = 12
 
 
@@ -247,7 +247,15 @@ def line(axes: Any, label: str) -> Any:
 def test_names_are_of_two_kinds() -> None:
     rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
-    assert (*baydin, "learning_rate_sensitivity", *rike, "speed", "tuning_budget") == FIGURES
+    fluegel = ("fluegel2024_fig3",)
+    assert (
+        *baydin,
+        *fluegel,
+        "learning_rate_sensitivity",
+        *rike,
+        "speed",
+        "tuning_budget",
+    ) == FIGURES
     assert figures.table_names() == TABLES
     assert set(figures.captions()) == set(FIGURES)
 
