@@ -1,7 +1,8 @@
 """What the figures of tuning share: the finished trials of every search that minimised a validation loss, whatever its study.
 
 Searches on closed-form functions minimise another quantity, of which there are dozens of tiny comparisons: they have
-figures of their own."""
+figures of their own.
+"""
 
 from __future__ import annotations
 
