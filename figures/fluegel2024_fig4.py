@@ -12,6 +12,7 @@ from figures.fluegel2024_runs import (
     doubling,
     entries,
     floor_of,
+    function_title,
     functions,
     heading,
     logarithmic_with_zero,
@@ -73,9 +74,9 @@ def _panel(results: Results, runs: pd.DataFrame, panel: str, divided: bool) -> p
             continue
         stated = _published(results, experiment.removeprefix(f"{FAMILY}-"))
         found = []
-        for method in dict.fromkeys(rows["method"]):
+        lowest = measures.final_metrics(results, experiment, "best_value", study=STUDY)
+        for method, measured in lowest.items():
             common = {"panel": panel, "series": method, "x": dimension}
-            measured = measures.final_metric(results, experiment, method, "best_value", study=STUDY)
             found.append({**common, **mean_row(measured, 1 / divisor)})
             if method in stated.index:
                 found.append({**common, **published_row(stated[method], divisor)})
@@ -109,7 +110,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         # both arms of a function have one ordinate
         both = table[table["panel"].isin([f"{other} {function}" for other in ARMS])]
         divided = per_dimension(both["y"])
-        heading(panel, f"{_title(function)}, {ARMS.get(arm, '')}".rstrip(", "), rows)
+        heading(panel, f"{function_title(function)}, {ARMS.get(arm, '')}".rstrip(", "), rows)
         panel.set(xlabel="dimension n", ylabel="lowest value f/n" if divided else "lowest value f")
         if style.missing(panel, rows):
             continue
@@ -126,7 +127,3 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         write_words(panel, rows)
     if found:
         style.key(axes, entries(table, found), 5)
-
-
-def _title(function: str) -> str:
-    return "-".join(word.capitalize() for word in function.split("-"))

@@ -91,13 +91,13 @@ def _descent(results: Results, arm: str) -> pd.DataFrame:
         rows = measures.report_runs(results, experiment, study=STUDY)
         divisor = int(rows["num_parameters"].iloc[0]) if divided else 1
         tangents = experiment.rpartition("-")[2]
-        for method in dict.fromkeys(rows["method"]):
+        lowest = measures.final_metrics(results, experiment, "best_value", study=STUDY)
+        for method, measured in lowest.items():
             if (turned := _turned(method)) is None:
                 continue
             name, angle = turned
             series = f"{name}, k={tangents}"
             common = {"panel": arm, "series": series, "x": angle}
-            measured = measures.final_metric(results, experiment, method, "best_value", study=STUDY)
             found.append({**common, **mean_row(measured, 1 / divisor)})
             found += [
                 {**common, **published_row(value, divisor)}

@@ -65,6 +65,11 @@ def functions(results: Results) -> pd.DataFrame:
     return order.drop(columns="place").reset_index(drop=True)
 
 
+def function_title(function: str) -> str:
+    """Return a function's name as a heading, e.g. `Styblinski-Tang`."""
+    return "-".join(word.capitalize() for word in function.split("-"))
+
+
 def num_tangents(series: str) -> int:
     """Return the last whole number of a name: the `k` of `mean, k=16`; 0 without one."""
     found = re.findall(r"\d+", series)
@@ -177,7 +182,7 @@ def doubling(axes: Axes, values: pd.Series) -> None:
 
 def dodged(x: pd.Series, place: int, count: int) -> pd.Series:
     """Return abscissae moved a little, on a scale of doublings, so that bars of several series stand side by side."""
-    moved: pd.Series = x * 2.0 ** (0.09 * (place - (count - 1) / 2))
+    moved: pd.Series = x * 2.0 ** (0.07 * (place - (count - 1) / 2))
     return moved
 
 
