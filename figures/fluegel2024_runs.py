@@ -175,15 +175,29 @@ def doubling(axes: Axes, values: pd.Series) -> None:
     """Make the abscissa logarithmic to base 2, every second power of the range labelled."""
     low, high = (round(math.log2(v)) for v in (values.min(), values.max()))
     axes.set_xscale("log", base=2)
+    axes.set_xlim(2.0 ** (low - 0.5), 2.0 ** (high + 0.5))
     axes.xaxis.set_major_locator(FixedLocator([2.0**p for p in range(low, high + 1, 2)]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
 
 
-def dodged(x: pd.Series, place: int, count: int) -> pd.Series:
-    """Return abscissae moved a little, on a scale of doublings, so that bars of several series stand side by side."""
-    moved: pd.Series = x * 2.0 ** (0.07 * (place - (count - 1) / 2))
-    return moved
+def dodged(axes: Axes, x: pd.Series, place: int, count: int) -> pd.Series:
+    """Return abscissae moved a little, so that the bars of several series stand side by side.
+
+    Args:
+        axes: The panel; its abscissa is logarithmic to base 2, or has a tick at every value.
+        x: The abscissae.
+        place: Of the series among all.
+        count: How many series there are.
+
+    Returns:
+        As many; all series together take half the room between neighbours.
+    """
+    shift = (place - (count - 1) / 2) / max(count, 4) / 2
+    if axes.get_xscale() == "log":
+        return x * 2.0**shift
+    ticks = np.diff(axes.get_xticks())
+    return x + shift * (ticks.min() if len(ticks) else 1.0)
 
 
 def floor_of(values: pd.Series) -> float:
@@ -226,11 +240,10 @@ def bars(
         found: Look of every series, in order.
         floor: Where zeros stand on a logarithmic ordinate.
     """
-    logarithmic = axes.get_xscale() == "log"
     bottom = axes.get_ylim()[0] if floor is not None else -math.inf
     for place, (series, look) in enumerate(found.items()):
         part = rows[rows["series"] == series]
-        part = part.assign(x=dodged(part["x"], place, len(found)) if logarithmic else part["x"])
+        part = part.assign(x=dodged(axes, part["x"], place, len(found)))
         means, stated, lost = (
             part[part["kind"] == kind] for kind in ("mean", "published", "diverged")
         )

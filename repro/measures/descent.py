@@ -122,7 +122,7 @@ def descent_differences(
         EmptySelectionError: If the experiment or its base was not run, or its base descends nowhere.
     """
     runs = report_runs(results, experiment, study=study)
-    lowest = dict(runs.groupby("method"))
+    lowest = {str(name): rows for name, rows in runs.groupby("method")}
     if base not in lowest:
         raise EmptySelectionError(f"Experiment {experiment!r} has no run of {base!r}.")
     unit = lowest[base].set_index("repetition")["best_value"]
@@ -135,7 +135,7 @@ def descent_differences(
             rows = report_runs(results, exchanged, study=study)
             # a smoke run beside a full one would tell their steps apart, not their rates
             if rows["scale"].iloc[0] == runs["scale"].iloc[0]:
-                other = dict(rows.groupby("method"))
+                other = {str(name): part for name, part in rows.groupby("method")}
         except EmptySelectionError:
             pass
     found = {}
