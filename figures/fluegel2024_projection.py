@@ -82,7 +82,8 @@ def select(results: Results) -> pd.DataFrame:
     names = list(dict.fromkeys(runs["function"]))
     if not names:
         return not_run(FAMILY, note="no function was run")
-    found = {arm: _differences(results, runs, arm) for arm, _, _ in ROWS.values()}
+    arms = dict.fromkeys(arm for arm, _, _ in ROWS.values())
+    found = {arm: _differences(results, runs, arm) for arm in arms}
     return stack(
         _panel(found[arm], name, f"{row} {name}", part)
         for row, (arm, part, _) in ROWS.items()

@@ -58,7 +58,7 @@ def functions(results: Results) -> pd.DataFrame:
         Rows of the runs table with a column `function`, by function in the paper's order and dimension.
     """
     runs = results.runs
-    found = runs.assign(function=runs["problem"].str.rpartition(" ")[0])
+    found = runs.assign(function=runs["problem"].str.rsplit(" ", n=1).str[0])
     names = [*FUNCTIONS, *sorted(set(found["function"]) - set(FUNCTIONS))]
     place = found["function"].map({name: index for index, name in enumerate(names)})
     order = found.assign(place=place).sort_values(["place", "num_parameters"], kind="stable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -39,8 +40,9 @@ NOTES = (
 
 def table(results: Results) -> Table:
     """Return a row for every published final value; its notes count those met."""
-    found = _found(results)
-    rows = _published(results).join(found, on=["setting", "method"])
+    stated = _published(results)
+    found = _found(results if len(stated) else dataclasses.replace(results, runs=results.runs[:0]))
+    rows = stated.join(found, on=["setting", "method"])
     cells = [_cells(row) for row in rows.itertuples(index=False)]
     names = [row[0] for row in cells]
     notes = [
@@ -58,9 +60,9 @@ def _published(results: Results) -> pd.DataFrame:
     if facts.empty:
         return pd.DataFrame(columns=columns)
     facts = facts[(facts["study"] == STUDY) & (facts["quantity"] == FINAL)]
-    parts = facts["setting"].str.rpartition("-")
-    # a fact of an angle is of no function's name
-    facts = facts.assign(function=parts[0], n=parts[2])[parts[0] != "angles"]
+    parts = facts["setting"].str.rsplit("-", n=1).str
+    facts = facts.assign(function=parts[0], n=parts[1])
+    facts = facts[facts["function"] != "angles"]  # those are of no function's name
     facts = facts.assign(n=facts["n"].astype("int64"))
     names = [*FUNCTIONS, *sorted(set(facts["function"]) - set(FUNCTIONS))]
     methods = ordered(facts["method"])
