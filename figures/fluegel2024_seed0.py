@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import math
 
 import numpy as np
@@ -41,7 +41,7 @@ NOTES = (
 def table(results: Results) -> Table:
     """Return a row for every published final value; its notes count those met."""
     stated = _published(results)
-    found = _found(results if len(stated) else dataclasses.replace(results, runs=results.runs[:0]))
+    found = _found(results)
     rows = stated.join(found, on=["setting", "method"])
     cells = [_cells(row) for row in rows.itertuples(index=False)]
     names = [row[0] for row in cells]
@@ -74,14 +74,14 @@ def _published(results: Results) -> pd.DataFrame:
 
 def _found(results: Results) -> pd.DataFrame:
     """Return our final values, their scale and the divergence, by setting and method."""
-    parts = []
-    try:
-        pairs = list(measures.published_pairs(narrowed(results, FAMILY), FAMILY, FINAL, STUDY))
-    except EmptySelectionError:
-        pairs = []
-    for runs, ours, _ in pairs:
+    parts, pairs = [], []
+    if len(results.facts):
+        with contextlib.suppress(EmptySelectionError):
+            ours = narrowed(results, FAMILY)
+            pairs = list(measures.published_pairs(ours, FAMILY, FINAL, STUDY))
+    for runs, values, _ in pairs:
         setting = runs["experiment"].str.removeprefix(f"{FAMILY}-")
-        parts.append(runs[["method", "scale", "status"]].assign(setting=setting, ours=ours))
+        parts.append(runs[["method", "scale", "status"]].assign(setting=setting, ours=values))
     columns = ["setting", "method", "ours", "scale", "status"]
     rows = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
     return rows[columns].set_index(["setting", "method"])
