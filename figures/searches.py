@@ -1,4 +1,8 @@
-"""What the figures of tuning share: the finished trials of every searched comparison, whatever its study."""
+"""What the figures of tuning share: the finished trials of every search that minimised a validation loss, whatever its study.
+
+Searches on closed-form functions minimise another quantity, of which there are dozens of tiny comparisons: they have
+figures of their own.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ class Searched:
 
 
 def searched(results: Results) -> Iterator[Searched]:
-    """Yield the searched comparisons that have trials, by study, problem and optimizer.
+    """Yield the searched classifications that have trials, by study, problem and optimizer.
 
     Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
 
@@ -50,7 +54,9 @@ def searched(results: Results) -> Iterator[Searched]:
     """
     runs = results.runs
     report, tune = (runs[runs["role"] == role] for role in ("report", "tune"))
-    comparisons = tune.groupby(["study", "experiment"])
+    # trials on a function end with its value, those on images with a validation loss
+    images = tune["value"].isna().groupby([tune["study"], tune["experiment"]]).transform("all")
+    comparisons = tune[images].groupby(["study", "experiment"])
     for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
         scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])

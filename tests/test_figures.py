@@ -24,6 +24,12 @@ from figures import (
     baydin2022_fig6,
     baydin2022_identification,
     baydin2022_run_time,
+    fluegel2024_fig3,
+    fluegel2024_fig4,
+    fluegel2024_fig5,
+    fluegel2024_projection,
+    fluegel2024_runs,
+    fluegel2024_seed0,
     landscapes,
     learning_rate_sensitivity,
     rike2022_fig1,
@@ -45,7 +51,7 @@ from repro.tables import Table
 
 CLIPPED = rike2022_runs.CLIPPED
 FIGURES = figures.names()
-TABLES = ("baydin2022_run_time", "rike2022_table1", "tuned_differences")
+TABLES = ("baydin2022_run_time", "fluegel2024_seed0", "rike2022_table1", "tuned_differences")
 ROUNDS = 12
 
 
@@ -122,6 +128,7 @@ def make(
         add("estimates", FORWARD_GRADIENT, repetition, "sampling", curves)
     add_rike(add)
     add_speed(add)
+    add_fluegel(add, diverged)
     facts = [
         {"quantity": "validation loss", "setting": "logistic", "x": x, "value": y, "method": ""}
         for x, y in ((0.0, 2.58), (2_500.0, 1.17), (25_000.0, 0.54))
@@ -141,6 +148,26 @@ def make(
             (f"{CLIPPED}, SGD", "Table I", 0.332),
             (f"{CLIPPED}, SGD", "notebook, last epoch", 0.332),
         )
+    ]
+    final = {"quantity": "final value", "study": "fluegel2024", "x": math.nan}
+    facts += [
+        {
+            **final,
+            "setting": f"{name}-{n}",
+            "method": method,
+            "value": lowest(name, n, method, 0) * off,
+        }
+        for name in ("sphere", "styblinski-tang")
+        for n in DIMENSIONS
+        for method, off in (
+            (BACKPROPAGATION, 1.0),
+            ("projection, k=2", 1 + 1e-6),
+            ("mean, k=2", 1.01),
+        )
+    ]
+    facts += [
+        {**final, "setting": "angles-16", "method": "mean, k=16", "x": 15.0, "value": -70.0},
+        {**final, "setting": "angles-16", "method": "projection, k=16", "value": -80.0},
     ]
     table = pd.DataFrame(
         [{"study": "baydin2022", "item": "Fig.", "source": "read", **f} for f in facts]
@@ -218,6 +245,103 @@ def add_speed(add: Callable[..., None]) -> None:
     timed("tangents-mlp", (0, 1, 2, 4))
 
 
+DIMENSIONS = (2, 4)
+APPROACHES = (
+    BACKPROPAGATION,
+    FORWARD_GRADIENT,
+    *(f"{name}, k={k}" for name in ("mean", "projection") for k in (2, 4)),
+)
+
+
+def lowest(function: str, dimension: int, method: str, repetition: int, gain: float = 0.0) -> float:
+    """Lowest value: backpropagation gets to 0 or -10 n from n or 0, the others miss a share of that."""
+    share = (
+        0.0 if method == BACKPROPAGATION else 0.4 / max(1, fluegel2024_runs.num_tangents(method))
+    )
+    share += 0.01 * repetition * (method != BACKPROPAGATION) + gain
+    start, end = (dimension, 0.0) if function != "styblinski-tang" else (0.0, -10.0 * dimension)
+    return end + (start - end) * share
+
+
+def add_fluegel(
+    add: Callable[..., None],
+    diverged: frozenset[tuple[str, str, int]] = frozenset(),
+    functions: tuple[str, ...] = ("sphere", "styblinski-tang"),
+) -> None:
+    """Rows of Flügel et al.: the projection is 0.1 of the descent ahead of the mean, 0.03 of it by its rate."""
+    gains = {"published": {"projection": -0.1}, "tuned": {}, "exchanged": {"mean": -0.03}}
+    names = {
+        "published": "functions",
+        "tuned": "functions-tuned",
+        "exchanged": "functions-exchanged",
+    }
+
+    def ran(
+        experiment: str, method: str, repetition: int, start: float, best: float, **columns: object
+    ) -> None:
+        lost = (experiment, method, repetition) in diverged
+        values = {"best_value": math.nan if lost else best, "value": math.nan if lost else best}
+        curve = {("none", "value"): {0: start, 10: best}}
+        add(
+            experiment,
+            method,
+            repetition,
+            "training",
+            curve,
+            study="fluegel2024",
+            num_steps=10,
+            **values,
+            **columns,
+        )
+
+    for function in functions:
+        for n in DIMENSIONS:
+            for arm, gain in gains.items():
+                for method in APPROACHES[2 if arm == "exchanged" else 0 :]:
+                    for repetition in range(3):
+                        more = gain.get(method.partition(",")[0], 0.0)
+                        best = lowest(function, n, method, repetition, more)
+                        start = 0.0 if function == "styblinski-tang" else float(n)
+                        problem = {"problem": f"{function} {n}", "num_parameters": n, "arm": arm}
+                        ran(
+                            f"{names[arm]}-{function}-{n}",
+                            method,
+                            repetition,
+                            start,
+                            best,
+                            **problem,
+                        )
+    for k in (16, 64):
+        for arm, name in (("published", "angles"), ("tuned", "angles-tuned")):
+            for method, slope in (("mean", 0.5), ("projection", 0.0)):
+                for angle in (15, 90):
+                    for repetition in range(3):
+                        best = -80.0 + slope * (90 - angle) / 75 * (10 + repetition)
+                        turned = f"{method} at {angle} degrees"
+                        problem = {"problem": "styblinski-tang 2", "num_parameters": 2, "arm": arm}
+                        ran(f"{name}-{k}", turned, repetition, 0.0, best, **problem)
+    turned = [f"{m} at {angle} degrees" for m in ("mean", "projection") for angle in (15, 90)]
+    estimates = {
+        f"approximation-{n}": (n, ["mean", "projection", "mean, unit length"])
+        for n in (16, 64, 128)
+    }
+    for name, (n, methods) in {**estimates, "angles-quality": (64, turned)}.items():
+        for place, method in enumerate(methods):
+            curves = {
+                ("none", metric + suffix): {k: (1 + place) * value / k for k in (4, 16, 64)}
+                for metric, number in (
+                    ("cosine", 0.5),
+                    ("norm_ratio", 2.0),
+                    ("relative_error", 3.0),
+                )
+                for suffix, value in (("", number), ("_std", 0.1))
+            }
+            add(
+                name, method, 0, "approximation", curves, study="fluegel2024", num_steps=100, num_parameters=n,
+                problem=f"ones {n}",
+            )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def full() -> Results:
     return make()
@@ -247,7 +371,15 @@ def line(axes: Any, label: str) -> Any:
 def test_names_are_of_two_kinds() -> None:
     rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
-    assert (*baydin, "learning_rate_sensitivity", *rike, "speed", "tuning_budget") == FIGURES
+    fluegel = (*(f"fluegel2024_fig{i}" for i in (3, 4, 5)), "fluegel2024_projection")
+    assert (
+        *baydin,
+        *fluegel,
+        "learning_rate_sensitivity",
+        *rike,
+        "speed",
+        "tuning_budget",
+    ) == FIGURES
     assert figures.table_names() == TABLES
     assert set(figures.captions()) == set(FIGURES)
 
@@ -665,6 +797,217 @@ def test_speed_by_size_is_drawn_as_tabled(full: Results) -> None:
         rows = rows[rows["note"] == note].sort_values("x")
         assert rows["x"].tolist() == xs
         np.testing.assert_allclose(rows["y"], rate * np.array(factors), rtol=1e-3)
+
+
+def test_estimates_are_drawn_as_tabled(full: Results) -> None:
+    table = fluegel2024_fig3.select(full)
+    rows = table[(table["panel"] == "norm_ratio") & (table["kind"] == "mean")]
+    ours = rows[rows["series"] == "projection"]
+    assert ours["x"].tolist() == [4, 16, 64]
+    np.testing.assert_allclose(ours["y"], [1.0, 0.25, 0.0625])
+    np.testing.assert_allclose(ours["high"] - ours["y"], 1.96 * 0.2 / ours["x"] / 10)
+    assert set(ours["n"]) == {100}
+    cosine, length, *_ = figure = drawn(fluegel2024_fig3, table).axes
+    np.testing.assert_array_equal(line(length, "projection").get_ydata(), ours["y"])
+    assert cosine.get_title() == "Cosine, n = 64\n100 draws"
+    by_dimension = table[(table["panel"] == "cosine by dimension") & (table["series"] == "mean")]
+    assert by_dimension["x"].tolist() == [16, 64, 128]
+    assert len(line(figure[3], "mean, unit length").get_xdata()) == 3
+
+
+def test_theory_of_several_tangents() -> None:
+    # one coordinate of a unit vector in the plane: the mean of |cos| is 2/pi; two of three: pi/4
+    assert fluegel2024_fig3.expected_cosine(1, 2) == pytest.approx(2 / math.pi)
+    assert fluegel2024_fig3.expected_cosine(2, 3) == pytest.approx(math.pi / 4)
+    assert fluegel2024_fig3.expected_cosine(5, 5) == fluegel2024_fig3.expected_cosine(9, 5) == 1.0
+    generator = np.random.default_rng(0)
+    k, n, draws = 3, 8, 20_000
+    tangents = generator.normal(size=(draws, k, n))
+    mean = tangents.sum(-1)[:, None] @ tangents / k / math.sqrt(n)
+    basis = np.linalg.qr(tangents.swapaxes(1, 2))[0]
+    projection = (basis @ (basis.swapaxes(1, 2).sum(-1))[..., None])[..., 0] / math.sqrt(n)
+    unit = np.full(n, 1 / math.sqrt(n))
+    for method, found in (
+        ("mean", mean[:, 0]),
+        ("sum", k * mean[:, 0]),
+        ("projection", projection),
+    ):
+        squares = {"norm_ratio": found, "relative_error": found - unit}
+        for metric, values in squares.items():
+            sample = np.square(values).sum(-1)
+            expected = fluegel2024_fig3.THEORY[metric, method](k, n) ** 2
+            assert abs(sample.mean() - expected) < 4.5 * sample.std() / math.sqrt(draws)
+
+
+def test_lowest_values_by_dimension(full: Results) -> None:
+    table = fluegel2024_fig4.select(full)
+    layout = figures.layout_of(fluegel2024_fig4, table)
+    assert (layout.rows, layout.cols) == (2, 2)
+    for function, divided in (("sphere", False), ("styblinski-tang", True)):
+        rows = table[(table["panel"] == f"published {function}") & (table["series"] == "mean, k=2")]
+        means, stated = rows[rows["kind"] == "mean"], rows[rows["kind"] == "published"]
+        assert means["x"].tolist() == list(DIMENSIONS)
+        found = np.array(
+            [lowest(function, n, "mean, k=2", 1) / (n if divided else 1) for n in DIMENSIONS]
+        )
+        np.testing.assert_allclose(means["y"], found)  # the mean of three is the second
+        assert len(stated) == 2
+    assert set(table["n"][table["kind"] == "mean"]) == {3}
+    sphere, styblinski, *_ = drawn(fluegel2024_fig4, table).axes
+    assert (sphere.get_yscale(), styblinski.get_yscale()) == ("log", "linear")
+    assert styblinski.get_ylabel() == "lowest value f/n"
+    # backpropagation gets to zero exactly, which stands at a tick of its own
+    floor = line(sphere, BACKPROPAGATION).get_ydata()
+    assert set(floor) == {
+        fluegel2024_runs.floor_of(table["y"][table["panel"].str.endswith("sphere")])
+    }
+    sphere.figure.draw_without_rendering()
+    assert sphere.get_yticklabels()[0].get_text() == "0"
+
+
+def test_what_is_zero_everywhere_is_said_in_words(full: Results) -> None:
+    flat = full.runs["experiment"].str.endswith("-sphere-2")
+    runs = full.runs.assign(best_value=full.runs["best_value"].mask(flat, 0.0))
+    start = full.curves["key"].isin(full.runs["key"][flat]) & (full.curves["step"] == 0)
+    curves = full.curves.assign(value=full.curves["value"].mask(start, 0.0))
+    zero = dataclasses.replace(full, runs=runs, curves=curves)
+    for module, said in (
+        (fluegel2024_fig4, "f = 0 from the start"),
+        (fluegel2024_projection, "nothing to descend"),
+    ):
+        table = module.select(zero)
+        shown = table[table["panel"] == "tuned sphere"]
+        assert shown["x"][shown["kind"] == "mean"].unique().tolist() == [4]
+        assert shown["note"][shown["kind"] == "guide"].tolist() == [said]
+        assert said in text(drawn(module, table))
+
+
+def test_new_functions_dimensions_and_aggregations_appear(full: Results) -> None:
+    ours = full.runs["study"] == "fluegel2024"
+    names = ("experiment", "problem", "method")
+    new = full.runs[ours].assign(
+        key="n" + full.runs["key"][ours],
+        **{
+            name: full.runs[name][ours]
+            .str.replace("styblinski-tang-2", "ackley-path-32")
+            .str.replace("styblinski-tang 2", "ackley-path 32")
+            .str.replace("mean", "median")
+            .str.replace("at 15", "at 37.5")
+            for name in names
+        },
+    )
+    dimension = new["num_parameters"].mask(new["problem"] == "ackley-path 32", 32)
+    curves = full.curves[full.curves["key"].isin(full.runs["key"][ours])]
+    more = dataclasses.replace(
+        full,
+        runs=pd.concat([full.runs, new.assign(num_parameters=dimension)], ignore_index=True),
+        curves=pd.concat([full.curves, curves.assign(key="n" + curves["key"])], ignore_index=True),
+    )
+    more = dataclasses.replace(
+        more,
+        runs=more.runs.drop_duplicates(
+            ["experiment", "method", "role", "trial", "repetition", "study"]
+        ),
+    )
+    table = fluegel2024_fig4.select(more)
+    assert figures.layout_of(fluegel2024_fig4, table).cols == 3
+    panel = table[table["panel"] == "tuned ackley-path"]
+    assert panel["x"].unique().tolist() == [32]
+    assert {"median, k=2", "projection, k=4"} <= set(panel["series"])
+    shown = text(drawn(fluegel2024_fig4, table))
+    assert "Ackley-Path, tuned rates" in shown
+    estimates = fluegel2024_fig3.select(more)
+    assert {"median", "median, unit length", "mean"} <= set(estimates["series"])
+    angles = fluegel2024_fig5.select(more)
+    median = angles[(angles["panel"] == "quality") & (angles["series"] == "median, k=16")]
+    assert median["x"].tolist() == [37.5, 90]
+    for module, rows in ((fluegel2024_fig3, estimates), (fluegel2024_fig5, angles)):
+        assert "not run" not in text(drawn(module, rows))
+    assert "Ackley-Path, part of the rate" in text(
+        drawn(fluegel2024_projection, fluegel2024_projection.select(more))
+    )
+
+
+def test_lowest_values_by_angle(full: Results) -> None:
+    table = fluegel2024_fig5.select(full)
+    rows = table[(table["panel"] == "published") & (table["series"] == "mean, k=16")]
+    means = rows[rows["kind"] == "mean"].set_index("x")["y"]
+    assert means[15.0] == pytest.approx((-80 + 0.5 * 11) / 2)
+    assert means[90.0] == pytest.approx(-40)
+    assert rows[rows["kind"] == "published"][["x", "y"]].to_numpy().tolist() == [[15.0, -35.0]]
+    # one search for all angles: its value at each
+    same = table[(table["kind"] == "published") & (table["series"] == "projection, k=16")]
+    assert same["x"].tolist() == [15.0, 90.0]
+    quality = table[(table["panel"] == "quality") & (table["series"] == "projection, k=4")]
+    assert quality["x"].tolist() == [15.0, 90.0]
+    assert "100 draws" in text(drawn(fluegel2024_fig5, table))
+
+
+def test_projection_less_mean_is_split_in_two(full: Results) -> None:
+    table = fluegel2024_projection.select(full)
+    for function in ("sphere", "styblinski-tang"):
+        expected = {"tuned": 0.0, "published": -10.0, "rate": -3.0, "direction": -7.0}
+        for row, value in expected.items():
+            rows = table[(table["panel"] == f"{row} {function}") & (table["series"] == "k=4")]
+            assert rows["x"].tolist() == list(DIMENSIONS)
+            np.testing.assert_allclose(rows["y"], value, atol=1e-9)
+    assert figures.layout_of(fluegel2024_projection, table).rows == 4
+    alone = full.runs["arm"] != "exchanged"
+    without = fluegel2024_projection.select(dataclasses.replace(full, runs=full.runs[alone]))
+    assert text(drawn(fluegel2024_projection, without)).count("not run") == 4
+
+
+def test_a_diverged_descent_leaves_no_mean_and_is_counted() -> None:
+    lost = {("functions-sphere-4", "projection, k=2", 1)}
+    hurt = make(diverged=frozenset(lost))
+    table = fluegel2024_fig4.select(hurt)
+    (row,) = style.each(table[table["kind"] == "diverged"])
+    assert (row.series, row.x, row.n, row.diverged) == ("projection, k=2", 4, 3, 1)
+    figure = drawn(fluegel2024_fig4, table)
+    assert "n=3 each, 1 diverged" in figure.axes[0].get_title()
+    assert any(
+        entry.get_marker() == "x" and len(entry.get_xdata()) for entry in figure.axes[0].lines
+    )
+    split = fluegel2024_projection.select(hurt)
+    assert set(split["panel"][split["kind"] == "diverged"]) == {
+        "published sphere",
+        "direction sphere",
+    }
+
+
+def test_final_values_of_seed_0(full: Results, empty: Results) -> None:
+    table = fluegel2024_seed0.table(full)
+    assert len(table.rows) == 12
+    assert [row[0] for row in table.rows[::6]] == ["sphere", "styblinski-tang"]
+    by_method = {row[2]: cells(table, index) for index, row in enumerate(table.rows[:3])}
+    back, mean, projection = (
+        by_method[m] for m in (BACKPROPAGATION, "mean, k=2", "projection, k=2")
+    )
+    assert (back["ours"], back["met"]) == (0.0, "yes")
+    assert math.isnan(back["relative_difference"])
+    assert mean["relative_difference"] == pytest.approx(0.01 / 1.01)
+    assert (mean["met"], mean["scale"]) == ("no", "full")
+    assert projection["met"] == "no"  # at its own rate it gets further here than was published
+    assert any(note.startswith("sphere: 2 of 6 met, 0 not run") for note in table.notes)
+    facts = fluegel2024_seed0.table(dataclasses.replace(empty, facts=full.facts))
+    assert len(facts.rows) == 12
+    assert all(cell is None for cell in facts.rows[0][4:])
+    assert fluegel2024_seed0.table(empty).rows == ()
+
+
+def test_searches_on_functions_have_figures_of_their_own(full: Results) -> None:
+    searched = full.runs[full.runs["experiment"] == "tuned-nn-sgd"]
+    searched = searched[searched["role"] == "tune"]
+    functions = searched.assign(
+        study="fluegel2024",
+        experiment="functions-tuned-sphere-2",
+        key="f" + searched["key"],
+        value=1.0,
+    )
+    functions["value"] = functions["value"].mask(functions["status"] == "diverged")
+    both = dataclasses.replace(full, runs=pd.concat([full.runs, functions], ignore_index=True))
+    for module in (learning_rate_sensitivity, tuning_budget):
+        pd.testing.assert_frame_equal(module.select(both), module.select(full))
 
 
 def test_methods_without_a_look_get_one_each() -> None:

@@ -356,3 +356,69 @@ def test_curve_spread_ratio_is_unknown_without_scatter_or_after_divergence(
     measured = measures.curve_spread_ratio(table, "e", "loss", "a", "b")
     assert math.isnan(measured.interval.estimate)
     assert (measured.interval.low, measured.interval.high) == (0.0, math.inf)
+
+
+def descent(experiment: str, method: str, *best: float, start: float = 10.0) -> list[Record]:
+    curve = {("none", "value"): [(0, start), (100, best[0])]}
+    return [record(experiment, method, r, best_value=v, curves=curve) for r, v in enumerate(best)]
+
+
+A, B = "projection", "mean"
+
+
+def test_a_difference_of_descents_is_of_rate_and_direction() -> None:
+    rows = results(
+        *descent("own", BP, 0.0, 0.0, 0.0),
+        *descent("own", A, 1.0, 2.0, 3.0),
+        *descent("own", B, 2.0, 4.0, 3.0),
+        *descent("other", B, 1.5, 2.0, 4.0),
+    )
+    found = measures.descent_differences(rows, "own", [(A, B), (A, "x")], BP, exchanged="other")
+    shares = {
+        measures.TOTAL: [-0.1, -0.2, 0.0],
+        measures.RATE: [-0.05, -0.2, 0.1],
+        measures.DIRECTION: [-0.05, 0.0, -0.1],
+    }
+    assert set(found) == {(part, A, B) for part in shares}
+    for part, values in shares.items():
+        interval, expected = found[part, A, B].interval, stats.mean_interval(values)
+        assert interval.estimate == pytest.approx(expected.estimate)
+        assert (interval.low, interval.num) == (pytest.approx(expected.low), 3)
+    # rate and direction make the total, repetition by repetition
+    parts = (found[part, A, B].interval.estimate for part in (measures.RATE, measures.DIRECTION))
+    assert sum(parts) == pytest.approx(found[measures.TOTAL, A, B].interval.estimate)
+    alone = measures.descent_differences(rows, "own", [(A, B)], BP, exchanged="never run")
+    assert set(alone) == {(measures.TOTAL, A, B)}
+
+
+def test_differences_of_descents_share_repetitions_and_lose_what_diverged() -> None:
+    rows = results(
+        *descent("e", BP, 0.0, 0.0),
+        *descent("e", A, 1.0, 2.0, 9.0),  # the third has no partner
+        *descent("e", B, 1.0, 4.0),
+    )
+    (total,) = measures.descent_differences(rows, "e", [(A, B)], BP).values()
+    assert (total.interval.estimate, total.interval.num) == (pytest.approx(-0.1), 2)
+    lost = results(
+        *descent("e", BP, 0.0, 0.0),
+        *descent("e", A, 1.0, 2.0),
+        *descent("e", B, 1.0),
+        record("e", B, 1, status="diverged", score=9.0),
+    )
+    (total,) = measures.descent_differences(lost, "e", [(A, B)], BP).values()
+    assert math.isnan(total.interval.estimate)
+    assert total.diverged == 1
+
+
+def test_differences_of_descents_need_a_descent() -> None:
+    flat = results(*descent("e", BP, 0.0, start=0.0), *descent("e", A, 0.0, start=0.0))
+    with pytest.raises(EmptySelectionError, match="'backpropagation' descends nowhere"):
+        measures.descent_differences(flat, "e", [(A, BP)], BP)
+    with pytest.raises(EmptySelectionError, match="has no run of 'x'"):
+        measures.descent_differences(flat, "e", [(A, BP)], "x")
+
+
+def test_final_metrics_are_those_of_every_method() -> None:
+    rows = results(record("e", BP, 0, value=1.0), record("e", FG, 0, value=2.0))
+    found = measures.final_metrics(rows, "e", "value")
+    assert found == {m: measures.final_metric(rows, "e", m, "value") for m in (BP, FG)}

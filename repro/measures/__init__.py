@@ -20,12 +20,18 @@ from repro.measures.cost import (
     steps_to_loss_ratio,
     time_to_loss_ratio,
 )
+from repro.measures.descent import (
+    DIRECTION,
+    RATE,
+    TOTAL,
+    descent_differences,
+    missed_descent,
+    missed_descent_change,
+)
 from repro.measures.equal import paired_difference_at_equal
 from repro.measures.families import (
     curve_extreme,
     members,
-    missed_descent,
-    missed_descent_change,
     paired_p,
     published_pairs,
     published_share,
@@ -39,6 +45,7 @@ from repro.measures.final import (
     curve_spread_ratio,
     diverged_share,
     final_metric,
+    final_metrics,
     paired_difference,
     paired_ratio,
 )
@@ -56,18 +63,23 @@ from repro.measures.trials import diverged_trials_difference
 
 __all__ = [
     "BACKPROPAGATION",
+    "DIRECTION",
     "FORWARD_GRADIENT",
+    "RATE",
     "SCALES",
+    "TOTAL",
     "Measurement",
     "best_scale",
     "curve_at",
     "curve_extreme",
     "curve_rows",
     "curve_spread_ratio",
+    "descent_differences",
     "diverged_share",
     "diverged_trials_difference",
     "estimate_ratio",
     "final_metric",
+    "final_metrics",
     "mean_square_error",
     "members",
     "missed_descent",

@@ -14,16 +14,14 @@ import pandas as pd
 
 from repro import stats
 from repro.measures.rows import (
-    SCALES,
     Measurement,
     Vector,
     column,
     curve_rows,
     mean,
-    measurement,
     pairs,
     report_runs,
-    unknown,
+    summary,
 )
 from repro.protocol import spread
 from repro.results import EmptySelectionError, Results
@@ -124,7 +122,7 @@ def curve_extreme(
         raise EmptySelectionError(f"The family {family!r} recorded no such {metric!r}.")
     every = np.concatenate(found)
     value = float(reductions[extreme](every))
-    return _summary(parts, Interval(value, value, value, every.size, 1.0), f"{extreme} over steps")
+    return summary(parts, Interval(value, value, value, every.size, 1.0), f"{extreme} over steps")
 
 
 def share_not_higher(
@@ -153,7 +151,7 @@ def share_not_higher(
         held.append(bool(np.isfinite(first).all() and not low > second.mean()))
         parts.append(rows)
     share = float(np.mean(held))
-    return _summary(parts, Interval(share, share, share, len(held), 1.0), "share of experiments")
+    return summary(parts, Interval(share, share, share, len(held), 1.0), "share of experiments")
 
 
 def share_lower(
@@ -186,7 +184,7 @@ def share_lower(
         lower.append(sign < 0)
     settled = (stats.holm(p_values) < 0.05) & np.array(lower)
     share = float(settled.mean())
-    return _summary(
+    return summary(
         parts,
         Interval(share, share, share, len(p_values), 1.0),
         "share of experiments, paired t tests at 0.05 under Holm's rule",
@@ -213,72 +211,6 @@ def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
         return 1.0, 0
     sign = int(np.sign(difference.mean()))
     return stats.paired_p_value(first, second), sign
-
-
-def missed_descent(
-    results: Results, experiment: str, method: str, base: str, *, study: str | None = None
-) -> Measurement:
-    """Return the share of the descent of `base` that a method does not make.
-
-    `(best of the method - best of the base) / (start - best of the base)`: 0 for the base, 1 for a method that
-    never descends.
-
-    Args:
-        results: The tables.
-        experiment: Name of an experiment on a function.
-        method: Name of the method.
-        base: Name of the method to compare with, backpropagation as a rule.
-        study: See `best_scale`.
-
-    Returns:
-        Mean and 95 % t interval over repetitions.
-
-    Raises:
-        EmptySelectionError: If nothing was run.
-    """
-    rows, first, second = pairs(results, experiment, "best_value", method, base, study)
-    return measurement(
-        rows,
-        mean(_missed(results, rows, first, second)),
-        "mean share of the descent, 95 % t interval",
-    )
-
-
-def missed_descent_change(
-    results: Results, first: str, last: str, method: str, base: str, *, study: str | None = None
-) -> Measurement:
-    """Return how much more of the descent of `base` a method misses in one experiment than in another.
-
-    Args:
-        results: The tables.
-        first: Name of the experiment to subtract.
-        last: Name of the other.
-        method: Name of the method.
-        base: See `missed_descent`.
-        study: See `best_scale`.
-
-    Returns:
-        Difference of the means and its 95 % Welch interval.
-
-    Raises:
-        EmptySelectionError: If nothing was run.
-    """
-    parts, shares = [], []
-    for experiment in (last, first):
-        rows, ours, theirs = pairs(results, experiment, "best_value", method, base, study)
-        parts.append(rows)
-        shares.append(_missed(results, rows, ours, theirs))
-    known = all(np.isfinite(values).all() for values in shares)
-    interval = (
-        stats.welch_interval(shares[0], shares[1]) if known else unknown(min(map(len, shares)))
-    )
-    return _summary(parts, interval, "difference of means, 95 % Welch interval")
-
-
-def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) -> Vector:
-    start = float(curve_rows(results, rows, "value", "none")["value"].iloc[0])
-    # nothing to descend, as on a function that is zero everywhere
-    return (ours - theirs) / (start - theirs) if (start > theirs).all() else np.zeros_like(ours)
 
 
 def published_share(
@@ -316,7 +248,7 @@ def published_share(
         parts.append(rows)
     every = np.concatenate(met)
     share = float(every.mean())
-    return _summary(
+    return summary(
         parts, Interval(share, share, share, every.size, 1.0), "share of published values"
     )
 
@@ -393,7 +325,7 @@ def rate_ratio(
     if not logarithms:
         raise EmptySelectionError(f"The family {family!r} has no dimension of {smallest} or more.")
     interval = mean(np.array(logarithms))
-    return _summary(
+    return summary(
         parts,
         Interval(
             math.exp(interval.estimate),
@@ -438,7 +370,7 @@ def tuning_seed_share(
     if not count:
         raise EmptySelectionError(f"No repetitions of the family {family!r} differ.")
     interval = stats.binomial_interval(below, count)
-    return _summary(parts, interval, "share of comparisons, 95 % Clopper-Pearson interval")
+    return summary(parts, interval, "share of comparisons, 95 % Clopper-Pearson interval")
 
 
 def _pairs(
@@ -446,11 +378,3 @@ def _pairs(
 ) -> Iterator[tuple[pd.DataFrame, Vector, Vector]]:
     for experiment in members(results, family, study):
         yield pairs(results, experiment, metric, a, b, study)
-
-
-def _summary(parts: list[pd.DataFrame], interval: Interval, procedure: str) -> Measurement:
-    rows = pd.concat(parts, ignore_index=True)
-    scales = set(rows["scale"])
-    smallest = next(scale for scale in reversed(SCALES) if scale in scales)
-    # one number from several experiments is of the smallest scale among them
-    return measurement(rows.assign(scale=smallest), interval, procedure)

@@ -41,6 +41,30 @@ def final_metric(
     return measurement(rows, mean(column(rows, metric)), "mean, 95 % t interval")
 
 
+def final_metrics(
+    results: Results, experiment: str, metric: str, *, study: str | None = None
+) -> dict[str, Measurement]:
+    """Return `final_metric` of every method of an experiment, sorted by name.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        metric: See `final_metric`.
+        study: See `best_scale`.
+
+    Returns:
+        Measurement by method.
+
+    Raises:
+        EmptySelectionError: If the experiment was not run.
+    """
+    rows = report_runs(results, experiment, study=study)
+    return {
+        str(method): measurement(part, mean(column(part, metric)), "mean, 95 % t interval")
+        for method, part in rows.groupby("method")
+    }
+
+
 def paired_difference(
     results: Results, experiment: str, metric: str, a: str, b: str, *, study: str | None = None
 ) -> Measurement:

@@ -241,6 +241,14 @@ def measurement(
     )
 
 
+def summary(parts: list[pd.DataFrame], interval: Interval, procedure: str) -> Measurement:
+    """Return one number from several experiments as a measurement, of the smallest scale among them."""
+    rows = pd.concat(parts, ignore_index=True)
+    scales = set(rows["scale"])
+    smallest = next(scale for scale in reversed(SCALES) if scale in scales)
+    return measurement(rows.assign(scale=smallest), interval, procedure)
+
+
 def _machine(row: pd.Series) -> str:
     # the threads matter where they do the arithmetic
     if '"device":"cpu"' not in row["spec"]:

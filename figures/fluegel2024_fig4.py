@@ -1,0 +1,129 @@
+"""Flügel et al. 2024, Fig. 4: the lowest value that each approach finds on closed-form functions, by dimension."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from figures import style
+from figures.fluegel2024_runs import (
+    FINAL,
+    STUDY,
+    bars,
+    doubling,
+    entries,
+    floor_of,
+    function_title,
+    functions,
+    heading,
+    logarithmic_with_zero,
+    looks,
+    mean_row,
+    narrowed,
+    per_dimension,
+    published_row,
+    words,
+    write_words,
+)
+from figures.selection import frame, not_run, stack
+from repro import measures
+from repro.results import Results
+
+FAMILY = "functions"
+ARMS = {"published": "authors' rates", "tuned": "tuned rates"}
+TITLE = (
+    "Lowest value that each approach finds, over the dimension n: at the authors' learning rates (top) and with every rate tuned "
+    "under one budget (bottom). Mean over repetitions with its 95 % t interval; points stand side by side for legibility. Functions "
+    "that get below zero are shown per dimension, the others on a logarithmic scale, beneath which exact zeros stand. Grey: the value "
+    "at which the authors' search ended, seed 0, final rather than lowest. Crosses at the upper edge: a run diverged, so that there is "
+    "no mean."
+)
+HEIGHT = 2.3
+
+
+def layout(table: pd.DataFrame) -> style.Layout:
+    """Return a column of panels a function, a row an arm."""
+    cols = max(1, table["panel"].nunique() // len(ARMS))
+    rows = len(ARMS) if table["panel"].nunique() > 1 else 1
+    width = max(style.SINGLE, style.DOUBLE * cols / max(cols, 3))
+    return style.Layout(rows, cols, width, rows * HEIGHT + 0.9)
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return the lowest values of every function, dimension and approach, and what was published."""
+    results = narrowed(results, FAMILY, ["value"])
+    runs = functions(results)
+    runs = runs[runs["arm"].isin(list(ARMS))]
+    if runs.empty:
+        return not_run(FAMILY, note="no function was run")
+    return stack(
+        _panel(results, runs[(runs["arm"] == arm) & (runs["function"] == name)], f"{arm} {name}",
+               per_dimension(runs["best_value"][runs["function"] == name]))
+        for arm in ARMS
+        for name in dict.fromkeys(runs["function"])
+    )  # fmt: skip
+
+
+def _panel(results: Results, runs: pd.DataFrame, panel: str, divided: bool) -> pd.DataFrame:
+    parts = []
+    for experiment in dict.fromkeys(runs["experiment"]):
+        rows = measures.report_runs(results, experiment, study=STUDY)
+        dimension = int(rows["num_parameters"].iloc[0])
+        divisor = dimension if divided else 1
+        if _nothing_to_descend(results, rows):
+            parts.append(words(panel, dimension, "f = 0 from the start"))
+            continue
+        stated = _published(results, experiment.removeprefix(f"{FAMILY}-"))
+        found = []
+        lowest = measures.final_metrics(results, experiment, "best_value", study=STUDY)
+        for method, measured in lowest.items():
+            common = {"panel": panel, "series": method, "x": dimension}
+            found.append({**common, **mean_row(measured, 1 / divisor)})
+            if method in stated.index:
+                found.append({**common, **published_row(stated[method], divisor)})
+        parts.append(frame(found))
+    return stack(parts) if parts else not_run(panel)
+
+
+def _nothing_to_descend(results: Results, runs: pd.DataFrame) -> bool:
+    """Whether the function is zero at the start and wherever the runs went: what is logarithmic has nothing to show."""
+    points = measures.curve_rows(results, runs, "value", "none")
+    start = points["value"][points["step"] == 0]
+    return bool((start == 0).all() and (runs["best_value"] == 0).all())
+
+
+def _published(results: Results, setting: str) -> pd.Series:
+    """Return the final values of the authors' searches by approach; none for what they did not run."""
+    facts = results.facts
+    if facts.empty:
+        return pd.Series(dtype="float64")
+    wanted = (facts["study"] == STUDY) & (facts["quantity"] == FINAL)
+    stated = facts[wanted & (facts["setting"] == setting)]
+    return stated.set_index("method")["value"]
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a column for each function."""
+    found = looks(table["series"])
+    for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
+        rows = table[table["panel"] == name]
+        arm, _, function = name.partition(" ")
+        # both arms of a function have one ordinate
+        both = table[table["panel"].isin([f"{other} {function}" for other in ARMS])]
+        divided = per_dimension(both["y"])
+        heading(panel, f"{function_title(function)}, {ARMS.get(arm, '')}".rstrip(", "), rows)
+        panel.set(xlabel="dimension n", ylabel="lowest value f/n" if divided else "lowest value f")
+        if style.missing(panel, rows):
+            continue
+        doubling(panel, both["x"].dropna())
+        shown = both[["y", "high"]].stack()
+        if divided:
+            low, high = both["y"].min(), both["y"].max()
+            panel.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
+            bars(panel, rows, found)
+        else:
+            floor = floor_of(both["y"])
+            logarithmic_with_zero(panel, floor, float(shown.max()))
+            bars(panel, rows, found, floor)
+        write_words(panel, rows)
+    if found:
+        style.key(axes, entries(table, found), 5)

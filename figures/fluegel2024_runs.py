@@ -1,0 +1,301 @@
+"""What the figures and tables of Flügel et al. share: approaches, their looks, functions by dimension, exact zeros.
+
+Nothing here lists functions, dimensions, aggregations or angles: they are what the rows have.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from figures import style
+from figures.selection import BOTH, frame
+from repro.measures import Measurement
+from repro.results import Results
+
+STUDY = "fluegel2024"
+FINAL = "final value"
+"""Quantity of the facts that hold where the authors' searches ended, seed 0."""
+FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
+"""Order of the paper; others follow."""
+DASHES = ((0, (1, 1)), (0, (4, 1.2)), "-")
+MARKERS = "^sovD"
+
+
+def narrowed(results: Results, family: str, metrics: Iterable[str] = ()) -> Results:
+    """Return the results without what is not of a family: what is left is searched many times.
+
+    Args:
+        results: The tables; unchanged.
+        family: First word of the experiments.
+        metrics: Metrics of the curves that are needed.
+
+    Returns:
+        Reported runs of the study, their curves, and the facts.
+    """
+    runs = results.runs
+    ours = (runs["study"] == STUDY) & (runs["role"] == "report")
+    runs = runs[ours & runs["experiment"].str.startswith(f"{family}-")]
+    curves = results.curves[results.curves["metric"].isin(list(metrics))]
+    return dataclasses.replace(results, runs=runs, curves=curves[curves["key"].isin(runs["key"])])
+
+
+def functions(results: Results) -> pd.DataFrame:
+    """Return the runs on functions, with the function's name.
+
+    Args:
+        results: The tables.
+
+    Returns:
+        Rows of the runs table with a column `function`, by function in the paper's order and dimension.
+    """
+    runs = results.runs
+    found = runs.assign(function=runs["problem"].str.rsplit(" ", n=1).str[0])
+    names = [*FUNCTIONS, *sorted(set(found["function"]) - set(FUNCTIONS))]
+    place = found["function"].map({name: index for index, name in enumerate(names)})
+    order = found.assign(place=place).sort_values(["place", "num_parameters"], kind="stable")
+    return order.drop(columns="place").reset_index(drop=True)
+
+
+def function_title(function: str) -> str:
+    """Return a function's name as a heading, e.g. `Styblinski-Tang`."""
+    return "-".join(word.capitalize() for word in function.split("-"))
+
+
+def num_tangents(series: str) -> int:
+    """Return the last whole number of a name: the `k` of `mean, k=16`; 0 without one."""
+    found = re.findall(r"\d+", series)
+    return int(found[-1]) if found else 0
+
+
+def ordered(series: Iterable[str]) -> list[str]:
+    """Return approaches in the order of legends: the two that stand alone, then by aggregation and number."""
+    alone = {name: place for place, name in enumerate(BOTH)}
+
+    def key(name: str) -> tuple[int, str, int, str]:
+        base, _, variant = name.partition(", ")
+        return alone.get(name, len(alone)), base, num_tangents(variant), variant
+
+    return sorted(set(series) - {""}, key=key)
+
+
+def looks(series: Iterable[str]) -> dict[str, style.Look]:
+    """Return the look of every approach: an aggregation has one colour, darker and fuller with more tangents.
+
+    Args:
+        series: Names such as `mean, k=16`: the aggregation, and after a comma what varies.
+
+    Returns:
+        Look by name, in the order of legends.
+    """
+    names = ordered(series)
+    bases = style.looks(dict.fromkeys(name.partition(", ")[0] for name in names))
+    found = {}
+    for name in names:
+        base, _, variant = name.partition(", ")
+        look = bases[base]
+        if variant.startswith("k="):
+            numbers = [num_tangents(other) for other in names if other.startswith(f"{base}, k=")]
+            place = sorted(set(numbers)).index(num_tangents(variant)) - len(set(numbers))
+            # counted from the end: the most tangents are always solid, in the full colour
+            shades = sns.light_palette(look.color, 3 + len(set(numbers))).as_hex()
+            dashes, marker = DASHES[max(place, -len(DASHES))], MARKERS[place % len(MARKERS)]
+            look = style.Look(shades[place], dashes, marker)
+        elif variant:
+            look = dataclasses.replace(look, dashes=DASHES[0], marker="x")
+        found[name] = look
+    return found
+
+
+def mean_row(measured: Measurement, factor: float = 1.0) -> dict[str, object]:
+    """Return the columns of a mean; of one that does not exist, since runs diverged, those of its divergence.
+
+    Args:
+        measured: The number.
+        factor: What the ordinate is multiplied with.
+
+    Returns:
+        Columns for `frame`.
+    """
+    interval = measured.interval
+    known = math.isfinite(interval.estimate)
+    return {
+        "kind": "mean" if known else "diverged",
+        "y": factor * interval.estimate,
+        "low": factor * interval.low if math.isfinite(interval.low) else math.nan,
+        "high": factor * interval.high if math.isfinite(interval.high) else math.nan,
+        "n": interval.num,
+        "diverged": measured.diverged,
+        "scale": measured.scale,
+        "note": measured.procedure,
+    }
+
+
+def published_row(value: float, divisor: float = 1.0) -> dict[str, object]:
+    """Return the columns of a published final value."""
+    note = f"{FINAL} of the search, seed 0"
+    return {"kind": "published", "y": value / divisor, "published": True, "note": note}
+
+
+def per_dimension(values: pd.Series) -> bool:
+    """Whether a function's values are shown per dimension, f/n: those of a function that gets below zero."""
+    return bool((values < 0).any())
+
+
+def heading(axes: Axes, name: str, rows: pd.DataFrame, unit: str = "") -> None:
+    """Write a panel's title: its name, n of every point, divergences of all points, any scale below full.
+
+    Args:
+        axes: The panel.
+        name: What it shows.
+        rows: Rows of the panel.
+        unit: What is counted instead of runs: draws, which cannot diverge.
+    """
+    points = rows[rows["kind"].isin(["mean", "diverged"]) & (rows["n"] > 0)]
+    lines = [name]
+    if len(points):
+        few, most = points["n"].min(), points["n"].max()
+        number = f"{most:,}" if few == most else f"{few:,} to {most:,}"
+        lost = f"{points['diverged'].sum()} diverged"
+        lines.append(f"{number} {unit}" if unit else f"n={number} each, {lost}")
+        smaller = sorted(set(points["scale"]) - {"", "full"})
+        lines += [f"{s} scale" + (", no result" if s == "smoke" else "") for s in smaller]
+    axes.set_title("\n".join(lines))
+
+
+def doubling(axes: Axes, values: pd.Series) -> None:
+    """Make the abscissa logarithmic to base 2, every second power of the range labelled."""
+    low, high = (round(math.log2(v)) for v in (values.min(), values.max()))
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(2.0 ** (low - 0.5), 2.0 ** (high + 0.5))
+    axes.xaxis.set_major_locator(FixedLocator([2.0**p for p in range(low, high + 1, 2)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+
+
+def dodged(axes: Axes, x: pd.Series, place: int, count: int) -> pd.Series:
+    """Return abscissae moved a little, so that the bars of several series stand side by side.
+
+    Args:
+        axes: The panel; its abscissa is logarithmic to base 2, or has a tick at every value.
+        x: The abscissae.
+        place: Of the series among all.
+        count: How many series there are.
+
+    Returns:
+        As many; all series together take half the room between neighbours.
+    """
+    shift = (place - (count - 1) / 2) / max(count, 4) / 2
+    if axes.get_xscale() == "log":
+        return x * 2.0**shift
+    ticks = np.diff(axes.get_xticks())
+    return x + shift * (ticks.min() if len(ticks) else 1.0)
+
+
+def floor_of(values: pd.Series) -> float:
+    """Return where exact zeros stand on a logarithmic ordinate: a tenth of its range below all that is positive."""
+    positive = np.log10(values[values > 0].to_numpy(np.float64))
+    if not len(positive):
+        return 1e-1
+    low, high = math.floor(positive.min()), math.ceil(positive.max())
+    return float(10.0 ** (low - max(1, math.ceil((high - low) / 8))))
+
+
+def logarithmic_with_zero(axes: Axes, floor: float, high: float) -> None:
+    """Make the ordinate logarithmic above a floor that is labelled 0.
+
+    Args:
+        axes: The panel.
+        floor: Where zeros stand.
+        high: The largest value.
+    """
+    first, last = round(math.log10(floor)), math.ceil(math.log10(max(high, 10 * floor)))
+    step = max(1, math.ceil((last - first) / 5))
+    powers = [10.0**p for p in range(first + 1, last + 1) if p % step == 0]
+    axes.set_yscale("log")
+    axes.set_ylim(floor / 10 ** ((last - first) / 25), 10.0**last * 10 ** ((last - first) / 25))
+    axes.yaxis.set_major_locator(FixedLocator([floor, *powers]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    exponents = {power: f"$10^{{{round(math.log10(power))}}}$" for power in powers}
+    axes.yaxis.set_major_formatter(lambda y, _: "0" if y == floor else exponents.get(y, ""))
+    axes.axhline(floor * 10 ** ((last - first) / 30), color=style.GREY, lw=0.4, zorder=0.5)
+
+
+def bars(
+    axes: Axes, rows: pd.DataFrame, found: Mapping[str, style.Look], floor: float | None = None
+) -> None:
+    """Draw means as lines with markers, their intervals as bars, divergences as crosses at the upper edge.
+
+    Args:
+        axes: The panel; its scales are set.
+        rows: Rows of the panel.
+        found: Look of every series, in order.
+        floor: Where zeros stand on a logarithmic ordinate.
+    """
+    bottom = axes.get_ylim()[0] if floor is not None else -math.inf
+    for place, (series, look) in enumerate(found.items()):
+        part = rows[rows["series"] == series]
+        part = part.assign(x=dodged(axes, part["x"], place, len(found)))
+        means, stated, lost = (
+            part[part["kind"] == kind] for kind in ("mean", "published", "diverged")
+        )
+        y = means["y"].where(means["y"] > 0, floor) if floor is not None else means["y"]
+        axes.vlines(
+            means["x"], means["low"].clip(lower=bottom), means["high"], color=look.color, lw=0.6, alpha=0.7, zorder=1.8
+        )  # fmt: skip
+        axes.plot(
+            means["x"], y, color=look.color, ls=look.dashes, lw=0.9, marker=look.marker, ms=2.6, mew=0.6,
+            label=series, zorder=2.5,
+        )  # fmt: skip
+        y = stated["y"].where(stated["y"] > 0, floor) if floor is not None else stated["y"]
+        axes.plot(
+            stated["x"], y, ls="", marker=look.marker, ms=4.6, mfc="none", mec=style.GREY, mew=0.5, zorder=3
+        )  # fmt: skip
+        across = axes.get_xaxis_transform()
+        axes.plot(
+            lost["x"], np.full(len(lost), 0.97), "x", color=look.color, ms=4, mew=1, transform=across, zorder=3
+        )  # fmt: skip
+
+
+def entries(
+    table: pd.DataFrame, found: Mapping[str, style.Look]
+) -> list[tuple[str, dict[str, object]]]:
+    """Return legend entries of approaches, published values and divergences, as far as shown.
+
+    Args:
+        table: The figure's table.
+        found: Look of every series, in order.
+
+    Returns:
+        Entries for `style.key`.
+    """
+    rows: list[tuple[str, dict[str, object]]] = [
+        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "lw": 0.9, "ms": 3})
+        for name, look in found.items()
+    ]
+    if (table["kind"] == "published").any():
+        ring = {"color": style.GREY, "marker": "o", "ms": 4.6, "mfc": "none", "mew": 0.5, "ls": ""}
+        rows.append(("published, seed 0, final", ring))
+    return rows + [(label, dict(options)) for label, options in style.diverged_entry(table)]
+
+
+def words(panel: str, x: float, note: str) -> pd.DataFrame:
+    """Return the row that says in words what cannot be drawn at an abscissa."""
+    return frame([{"panel": panel, "kind": "guide", "x": x, "note": note}])
+
+
+def write_words(axes: Axes, rows: pd.DataFrame) -> None:
+    """Write what `words` says, upright at its abscissa."""
+    for row in style.each(rows[(rows["kind"] == "guide") & (rows["note"] != "")]):
+        axes.text(
+            row.x, 0.5, row.note, rotation=90, transform=axes.get_xaxis_transform(),
+            ha="center", va="center", color=style.GREY, size=6,
+        )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Measures of how far down a method gets on a function, in shares of the descent of another, backpropagation as a rule.
+
+Where two aggregations of the same tangents are nearly one vector but for its length, a difference between them is of
+rate or of direction. `descent_differences` tells the two apart with runs at exchanged rates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+from repro import stats
+from repro.measures.rows import (
+    Measurement,
+    Vector,
+    column,
+    curve_rows,
+    mean,
+    measurement,
+    pairs,
+    report_runs,
+    summary,
+    unknown,
+)
+from repro.results import EmptySelectionError, Results
+
+TOTAL, RATE, DIRECTION = "total", "rate", "direction"
+"""The difference of two methods, what of it their rates explain, and the rest."""
+
+
+def missed_descent(
+    results: Results, experiment: str, method: str, base: str, *, study: str | None = None
+) -> Measurement:
+    """Return the share of the descent of `base` that a method does not make.
+
+    `(best of the method - best of the base) / (start - best of the base)`: 0 for the base, 1 for a method that
+    never descends.
+
+    Args:
+        results: The tables.
+        experiment: Name of an experiment on a function.
+        method: Name of the method.
+        base: Name of the method to compare with, backpropagation as a rule.
+        study: See `best_scale`.
+
+    Returns:
+        Mean and 95 % t interval over repetitions.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    rows, first, second = pairs(results, experiment, "best_value", method, base, study)
+    return measurement(
+        rows,
+        mean(_missed(results, rows, first, second)),
+        "mean share of the descent, 95 % t interval",
+    )
+
+
+def missed_descent_change(
+    results: Results, first: str, last: str, method: str, base: str, *, study: str | None = None
+) -> Measurement:
+    """Return how much more of the descent of `base` a method misses in one experiment than in another.
+
+    Args:
+        results: The tables.
+        first: Name of the experiment to subtract.
+        last: Name of the other.
+        method: Name of the method.
+        base: See `missed_descent`.
+        study: See `best_scale`.
+
+    Returns:
+        Difference of the means and its 95 % Welch interval.
+
+    Raises:
+        EmptySelectionError: If nothing was run.
+    """
+    parts, shares = [], []
+    for experiment in (last, first):
+        rows, ours, theirs = pairs(results, experiment, "best_value", method, base, study)
+        parts.append(rows)
+        shares.append(_missed(results, rows, ours, theirs))
+    known = all(np.isfinite(values).all() for values in shares)
+    interval = (
+        stats.welch_interval(shares[0], shares[1]) if known else unknown(min(map(len, shares)))
+    )
+    return summary(parts, interval, "difference of means, 95 % Welch interval")
+
+
+def descent_differences(
+    results: Results,
+    experiment: str,
+    compared: Iterable[tuple[str, str]],
+    base: str,
+    *,
+    exchanged: str = "",
+    study: str | None = None,
+) -> dict[tuple[str, str, str], Measurement]:
+    """Return how much more of the descent of `base` one method misses than another, and how much of that is the rate.
+
+    With `m` the share of the descent that is missed (`missed_descent`), `a` and `b` at their own rates and `b'` at that
+    rate at which its steps are as long as those of `a`:
+
+        total `m(a) - m(b)` = rate `m(b') - m(b)` + direction `m(a) - m(b')`
+
+    Args:
+        results: The tables.
+        experiment: Name of an experiment on a function.
+        compared: Names `(a, b)` of methods; pairs of which one was not run are left out.
+        base: Name of the method whose descent is the unit.
+        exchanged: Name of the experiment that has `b'` under the name of `b`; without it there are only totals.
+        study: See `best_scale`.
+
+    Returns:
+        By part (`TOTAL`, `RATE`, `DIRECTION`), `a` and `b`: mean and 95 % paired-t interval over the repetitions that
+        all runs have; NaN as soon as one of them diverged.
+
+    Raises:
+        EmptySelectionError: If the experiment or its base was not run, or its base descends nowhere.
+    """
+    runs = report_runs(results, experiment, study=study)
+    lowest = {str(name): rows for name, rows in runs.groupby("method")}
+    if base not in lowest:
+        raise EmptySelectionError(f"Experiment {experiment!r} has no run of {base!r}.")
+    unit = lowest[base].set_index("repetition")["best_value"]
+    start = _start(results, lowest[base])
+    if not (start > unit).all():
+        raise EmptySelectionError(f"Experiment {experiment!r}: {base!r} descends nowhere.")
+    other: dict[str, pd.DataFrame] = {}
+    if exchanged:
+        try:
+            rows = report_runs(results, exchanged, study=study)
+            # a smoke run beside a full one would tell their steps apart, not their rates
+            if rows["scale"].iloc[0] == runs["scale"].iloc[0]:
+                other = {str(name): part for name, part in rows.groupby("method")}
+        except EmptySelectionError:
+            pass
+    found = {}
+    for a, b in compared:
+        if a in lowest and b in lowest:
+            parts = {TOTAL: (lowest[a], lowest[b])}
+            if b in other:
+                parts |= {RATE: (other[b], lowest[b]), DIRECTION: (lowest[a], other[b])}
+            for part, (first, second) in parts.items():
+                shares = _shares(first, second, start - unit)
+                rows = pd.concat([first, second], ignore_index=True)
+                procedure = f"share of the descent, {part}, 95 % paired-t interval"
+                if len(shares):
+                    found[part, a, b] = measurement(rows, mean(shares), procedure)
+    return found
+
+
+def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) -> Vector:
+    start = _start(results, rows)
+    # nothing to descend, as on a function that is zero everywhere
+    return (ours - theirs) / (start - theirs) if (start > theirs).all() else np.zeros_like(ours)
+
+
+def _shares(first: pd.DataFrame, second: pd.DataFrame, descent: pd.Series) -> Vector:
+    """Return the differences of lowest values over the descent, by the repetitions that all three have."""
+    values = [rows.assign(y=column(rows, "best_value")) for rows in (first, second)]
+    a, b = (rows.set_index("repetition")["y"] for rows in values)
+    shared = sorted(set(a.index) & set(b.index) & set(descent.index))
+    return ((a - b) / descent)[shared].to_numpy(np.float64)
+
+
+def _start(results: Results, rows: pd.DataFrame) -> float:
+    # the start is fixed, the same for every method and repetition
+    return float(curve_rows(results, rows, "value", "none")["value"].iloc[0])
