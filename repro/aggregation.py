@@ -30,6 +30,10 @@ ten thousand, and only close to it.
 DOUBLE_LIMIT = 1e8
 """The same for tangents in float32 whose Gram matrix is taken in float64: 1e8 * 1e-16."""
 
+REFINEMENTS = 2
+"""Times that a solution in float64 is corrected by its residual: the pivots underestimate the condition of large
+matrices, and each correction takes as many digits off the error as the factor has left."""
+
 Aggregation = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -84,10 +88,16 @@ def _project(tangents: Tensor, slopes: Tensor) -> Tensor:
         limit = DOUBLE_LIMIT if tangents.dtype == torch.float32 else CONDITION_LIMIT
         if num_tangents <= dimension:
             factor, failed = _factorise(wide @ wide.mT, limit)
-            solution = torch.cholesky_solve(right, factor).mT @ wide
+            weights = torch.cholesky_solve(right, factor)
+            for _ in range(REFINEMENTS):
+                weights += torch.cholesky_solve(right - wide @ (wide.mT @ weights), factor)
+            solution = weights.mT @ wide
         else:
             factor, failed = _factorise(wide.mT @ wide, limit)
-            solution = torch.cholesky_solve(wide.mT @ right, factor).mT
+            point = torch.cholesky_solve(wide.mT @ right, factor)
+            for _ in range(REFINEMENTS):
+                point += torch.cholesky_solve(wide.mT @ (right - wide @ point), factor)
+            solution = point.mT
         estimate = solution.to(tangents.dtype)
     if failed.any():
         estimate[failed] = _project_exactly(tangents[failed], slopes[failed])

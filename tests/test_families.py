@@ -166,24 +166,30 @@ def test_published_values_are_met_or_not() -> None:
             {"study": "s", "quantity": "final value", "setting": setting, "method": method,
              "value": stated}
             for setting, method, stated in (
-                ("1", "a", 100.0), ("1", "b", 1e-40), ("2", "a", 3.0), ("2", "b", 4.0), ("3", "a", 1.0),
+                ("x-1", "a", 100.0), ("x-1", "b", 1e-40), ("x-2", "a", 3.0), ("x-2", "b", 4.0), ("x-3", "a", 1.0),
+                ("y-1", "a", 5.0),
             )
         ]
     )  # fmt: skip
     rows = results(
-        record("f-1", "a", best=100.001),
-        record("f-1", "a", 1, best=7.0),
-        record("f-1", "b", best=0.0),
-        record("f-2", "a", best=3.1),
-        record("f-2", "b", status="diverged"),
-        record("f-2", "c", best=9.0),
+        record("f-y-1", "a", best=6.0),
+        record("f-x-1", "a", best=100.001),
+        record("f-x-1", "a", 1, best=7.0),
+        record("f-x-1", "b", best=0.0),
+        record("f-x-2", "a", best=3.1),
+        record("f-x-2", "b", status="diverged"),
+        record("f-x-2", "c", best=9.0),
         facts=facts,
     )
     found = measures.published_share(
-        rows, "f", quantity="final value", rtol=1e-4, smallest=1e-30, study="s"
+        rows, "f", setting="x", quantity="final value", rtol=1e-4, smallest=1e-30, study="s"
     )
     assert value(found) == 0.5
     assert found.interval.num == 4
+    with pytest.raises(EmptySelectionError, match=r"No experiment named f-z-\.\.\. was run"):
+        measures.published_share(
+            rows, "f", setting="z", quantity="final value", rtol=1e-4, smallest=0.0, study="s"
+        )
 
 
 def test_rates_and_their_theory() -> None:

@@ -217,6 +217,7 @@ def published_share(
     results: Results,
     family: str,
     *,
+    setting: str,
     quantity: str,
     rtol: float,
     smallest: float,
@@ -229,6 +230,7 @@ def published_share(
     Args:
         results: The tables.
         family: The experiments.
+        setting: First words of the facts' settings.
         quantity: Column `quantity` of the facts.
         rtol: Relative difference that counts as met.
         smallest: Values whose magnitudes are both below it count as met.
@@ -241,11 +243,16 @@ def published_share(
         EmptySelectionError: If nothing was run.
     """
     parts, met = [], []
+    begin = f"{family}-{setting}-"
     for rows, found, stated in published_pairs(results, family, quantity, study):
+        if not str(rows["experiment"].iloc[0]).startswith(begin):
+            continue
         close = np.abs(found - stated) <= rtol * np.abs(stated)
         tiny = (np.abs(found) < smallest) & (np.abs(stated) < smallest)
         met.append(close | tiny)
         parts.append(rows)
+    if not met:
+        raise EmptySelectionError(f"No experiment named {begin}... was run.")
     every = np.concatenate(met)
     share = float(every.mean())
     return summary(
