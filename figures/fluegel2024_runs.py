@@ -219,7 +219,8 @@ def logarithmic_with_zero(axes: Axes, floor: float, high: float) -> None:
     """
     first, last = round(math.log10(floor)), math.ceil(math.log10(max(high, 10 * floor)))
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100) if s >= (last - first) / 6)
-    powers = [10.0**p for p in range(first + 1, last + 1) if p % step == 0]
+    lowest = first + math.ceil((last - first) / 10)  # a label further down would lie on that of 0
+    powers = [10.0**p for p in range(lowest, last + 1) if p % step == 0]
     axes.set_yscale("log")
     axes.set_ylim(floor / 10 ** ((last - first) / 25), 10.0**last * 10 ** ((last - first) / 25))
     axes.yaxis.set_major_locator(FixedLocator([floor, *powers]))
