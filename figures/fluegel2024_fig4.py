@@ -115,14 +115,14 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         if style.missing(panel, rows):
             continue
         doubling(panel, both["x"].dropna())
-        shown = both[["y", "high"]].stack()
+        highest = max(both["y"].max(), both["high"].max())
         if divided:
             low, high = both["y"].min(), both["y"].max()
             panel.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
             bars(panel, rows, found)
         else:
             floor = floor_of(both["y"])
-            logarithmic_with_zero(panel, floor, float(shown.max()))
+            logarithmic_with_zero(panel, floor, highest)
             bars(panel, rows, found, floor)
         write_words(panel, rows)
     if found:

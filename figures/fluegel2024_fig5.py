@@ -62,7 +62,7 @@ def _quality(results: Results) -> pd.DataFrame:
     except EmptySelectionError as error:
         return not_run(QUALITY, note=str(error))
     draws = points["key"].map(runs.set_index("key")["num_steps"])
-    error = 1.96 * deviation / draws**0.5
+    bound = 1.96 * deviation / draws**0.5
     turned = [_turned(method) or (method, float("nan")) for method in points["method"]]
     return frame(
         {
@@ -73,8 +73,8 @@ def _quality(results: Results) -> pd.DataFrame:
             ),
             "x": pd.Series([angle for _, angle in turned]),
             "y": points["value"],
-            "low": points["value"] - error,
-            "high": points["value"] + error,
+            "low": points["value"] - bound,
+            "high": points["value"] + bound,
             "n": draws,
             "scale": runs["scale"].iloc[0],
             "note": "mean over draws, 1.96 standard errors",
@@ -145,4 +145,4 @@ def _draw(
         low, high = shared.min(), shared.max()
         margin = 0.08 * (high - low or 1.0)
         axes.set_ylim(low - margin, high + 1.5 * margin)
-    bars(axes, rows, found)
+    bars(axes, rows, found, apart=shared is not None)

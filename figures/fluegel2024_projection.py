@@ -36,8 +36,8 @@ PROJECTION, MEAN = "projection", "mean"
 ROWS = {  # row of panels: arm of both methods, part of their difference, words
     "tuned": ("tuned", TOTAL, "tuned rates"),
     "published": ("published", TOTAL, "authors' rates"),
-    RATE: ("published", RATE, "part of the rate"),
-    DIRECTION: ("published", DIRECTION, "part of the direction"),
+    RATE: ("published", RATE, "due to the rate"),
+    DIRECTION: ("published", DIRECTION, "due to the direction"),
 }
 TITLE = (
     "Projection less mean at equal k: difference of the lowest values, in per cent of the descent of backpropagation; below zero the "

@@ -194,10 +194,10 @@ def dodged(axes: Axes, x: pd.Series, place: int, count: int) -> pd.Series:
         As many; all series together take half the room between neighbours.
     """
     shift = (place - (count - 1) / 2) / max(count, 4) / 2
-    if axes.get_xscale() == "log":
-        return x * 2.0**shift
     ticks = np.diff(axes.get_xticks())
-    return x + shift * (ticks.min() if len(ticks) else 1.0)
+    room = ticks.min() if len(ticks) else 1.0
+    moved: pd.Series = x * 2.0**shift if axes.get_xscale() == "log" else x + shift * room
+    return moved
 
 
 def floor_of(values: pd.Series) -> float:
@@ -218,8 +218,9 @@ def logarithmic_with_zero(axes: Axes, floor: float, high: float) -> None:
         high: The largest value.
     """
     first, last = round(math.log10(floor)), math.ceil(math.log10(max(high, 10 * floor)))
-    step = max(1, math.ceil((last - first) / 5))
-    powers = [10.0**p for p in range(first + 1, last + 1) if p % step == 0]
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100) if s >= (last - first) / 6)
+    lowest = first + math.ceil((last - first) / 10)  # a label further down would lie on that of 0
+    powers = [10.0**p for p in range(lowest, last + 1) if p % step == 0]
     axes.set_yscale("log")
     axes.set_ylim(floor / 10 ** ((last - first) / 25), 10.0**last * 10 ** ((last - first) / 25))
     axes.yaxis.set_major_locator(FixedLocator([floor, *powers]))
@@ -230,7 +231,12 @@ def logarithmic_with_zero(axes: Axes, floor: float, high: float) -> None:
 
 
 def bars(
-    axes: Axes, rows: pd.DataFrame, found: Mapping[str, style.Look], floor: float | None = None
+    axes: Axes,
+    rows: pd.DataFrame,
+    found: Mapping[str, style.Look],
+    floor: float | None = None,
+    *,
+    apart: bool = True,
 ) -> None:
     """Draw means as lines with markers, their intervals as bars, divergences as crosses at the upper edge.
 
@@ -239,11 +245,13 @@ def bars(
         rows: Rows of the panel.
         found: Look of every series, in order.
         floor: Where zeros stand on a logarithmic ordinate.
+        apart: Whether series stand side by side, for the sake of their bars.
     """
     bottom = axes.get_ylim()[0] if floor is not None else -math.inf
     for place, (series, look) in enumerate(found.items()):
         part = rows[rows["series"] == series]
-        part = part.assign(x=dodged(axes, part["x"], place, len(found)))
+        if apart:
+            part = part.assign(x=dodged(axes, part["x"], place, len(found)))
         means, stated, lost = (
             part[part["kind"] == kind] for kind in ("mean", "published", "diverged")
         )
@@ -257,7 +265,7 @@ def bars(
         )  # fmt: skip
         y = stated["y"].where(stated["y"] > 0, floor) if floor is not None else stated["y"]
         axes.plot(
-            stated["x"], y, ls="", marker=look.marker, ms=4.6, mfc="none", mec=style.GREY, mew=0.5, zorder=3
+            stated["x"], y, ls="", marker=look.marker, ms=4.2, mfc="none", mec=style.GREY, mew=0.4, zorder=3
         )  # fmt: skip
         across = axes.get_xaxis_transform()
         axes.plot(
@@ -282,7 +290,7 @@ def entries(
         for name, look in found.items()
     ]
     if (table["kind"] == "published").any():
-        ring = {"color": style.GREY, "marker": "o", "ms": 4.6, "mfc": "none", "mew": 0.5, "ls": ""}
+        ring = {"color": style.GREY, "marker": "o", "ms": 4.2, "mfc": "none", "mew": 0.4, "ls": ""}
         rows.append(("published, seed 0, final", ring))
     return rows + [(label, dict(options)) for label, options in style.diverged_entry(table)]
 

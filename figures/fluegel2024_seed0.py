@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ def table(results: Results) -> Table:
     found = _found(results)
     rows = stated.join(found, on=["setting", "method"])
     cells = [_cells(row) for row in rows.itertuples(index=False)]
-    names = [row[0] for row in cells]
+    names = [str(row[0]) for row in cells]
     notes = [
         _count(name, [row for row in cells if row[0] == name]) for name in dict.fromkeys(names)
     ]
@@ -73,7 +74,7 @@ def _published(results: Results) -> pd.DataFrame:
 
 
 def _found(results: Results) -> pd.DataFrame:
-    """Return our final values, their scale and the divergence, by setting and method."""
+    """Return our final values, NaN of a diverged run, and their scale by setting and method."""
     parts, pairs = [], []
     if len(results.facts):
         with contextlib.suppress(EmptySelectionError):
@@ -81,14 +82,14 @@ def _found(results: Results) -> pd.DataFrame:
             pairs = list(measures.published_pairs(ours, FAMILY, FINAL, STUDY))
     for runs, values, _ in pairs:
         setting = runs["experiment"].str.removeprefix(f"{FAMILY}-")
-        parts.append(runs[["method", "scale", "status"]].assign(setting=setting, ours=values))
-    columns = ["setting", "method", "ours", "scale", "status"]
+        parts.append(runs[["method", "scale"]].assign(setting=setting, ours=values))
+    columns = ["setting", "method", "ours", "scale"]
     rows = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
     return rows[columns].set_index(["setting", "method"])
 
 
-def _cells(row: object) -> tuple[Cell, ...]:
-    function, n, method, _, published, ours, scale, _ = row  # type: ignore[misc]
+def _cells(row: tuple[Any, ...]) -> tuple[Cell, ...]:
+    function, n, method, _, published, ours, scale = row
     label = (str(function), int(n), str(method), float(published))
     if not isinstance(scale, str):
         return (*label, None, None, None, None)
