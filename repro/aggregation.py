@@ -120,8 +120,9 @@ def _project_exactly(tangents: Tensor, slopes: Tensor) -> Tensor:
     # least-norm solution of V g = D from the singular vectors of V, in float64
     wide = tangents.double()
     left, singular, right = torch.linalg.svd(wide, full_matrices=False)
-    # what rounding leaves of a dependent tangent: that of its entries, or that of the factorisation
-    rounding = 8 * torch.finfo(tangents.dtype).eps
+    # what rounding leaves of a dependent tangent is nothing to divide by: the rounding of the derivatives, which
+    # tell apart what they resolve, or that of the factorisation
+    rounding = 8 * torch.finfo(slopes.dtype).eps
     precision = max(rounding, max(wide.shape[-2:]) * torch.finfo(wide.dtype).eps)
     kept = singular > precision * singular[..., :1]
     inverse = torch.where(kept, 1.0 / torch.where(kept, singular, 1.0), 0.0)

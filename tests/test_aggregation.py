@@ -251,3 +251,15 @@ def test_float64_slopes_give_the_gradient_for_as_many_tangents(d: int) -> None:
     tangents, gradient, _ = case(24, d, d, dtype=torch.float32)
     slopes = (tangents.double() @ gradient.double()[..., None]).squeeze(-1)
     assert_close(orthogonal_projection(tangents, slopes), gradient, rtol=1e-5)
+
+
+def test_float64_slopes_tell_nearly_dependent_tangents_apart() -> None:
+    tangents = draw(1, 4, 4, dtype=torch.float32)
+    tangents[0, 3] = tangents[0, 2]
+    tangents[0, 3, 0] += 2e-7 * tangents[0, 2].norm()
+    gradient = draw(1, 4, seed=1, dtype=torch.float32)
+    slopes = (tangents.double() @ gradient.double()[..., None]).squeeze(-1)
+    assert_close(orthogonal_projection(tangents, slopes), gradient, rtol=1e-5)
+    # in float32 the difference of the two is rounding: the projection is on what is left
+    few = orthogonal_projection(tangents, slopes.float())
+    assert_in_span(few.double(), tangents[:, :3].double(), rtol=1e-5)
