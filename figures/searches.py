@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import textwrap
 from collections.abc import Iterator, Mapping
 
 import pandas as pd
@@ -128,6 +129,10 @@ def layout(table: pd.DataFrame) -> style.Layout:
     )
 
 
+TITLE_WIDTH = 31
+"""Letters that fit above a panel."""
+
+
 def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
     """Yield the panels that have something to show; empty places of the grid are switched off.
 
@@ -162,7 +167,7 @@ def title(axes: Axes, heading: str, rows: pd.DataFrame, *more: str) -> None:
     counts = rows[rows["n"] > 0].drop_duplicates("series")
     few, most = counts["n"].min(), counts["n"].max()
     trials = f"{most} trials each" if few == most else f"{few} to {most} trials"
-    lines = [heading, ", ".join([trials, *more])]
+    lines = [*textwrap.wrap(heading, TITLE_WIDTH), ", ".join([trials, *more])]
     if (scale := counts["scale"].iloc[0]) != "full":
         lines.append(f"{scale} scale" + (", no result" if scale == "smoke" else ""))
     axes.set_title("\n".join(lines))
