@@ -183,7 +183,7 @@ SEARCHES = tuple(
         f"search-{name}-{dimension}",
         "search",
         ClosedForm(f"speed {name} {dimension}", name.replace("-", "_"), start, dimension),
-        replace(turns(10, 30), replicas=32),
+        replace(turns(10, 5), replicas=32),
     )
     for name, start in (
         ("sphere", (-1.0,)),
