@@ -239,7 +239,7 @@ def test_the_settings_that_name_an_experiment_are_those_of_the_measures() -> Non
         parameter
         for measure in claims.MEASURES.values()
         for parameter in inspect.signature(measure).parameters
-        if "experiment" in parameter or parameter in ("first", "last")
+        if "experiment" in parameter or parameter in ("first", "last", "family")
     }
     assert named == set(claims.EXPERIMENT_SETTINGS)
 
