@@ -23,7 +23,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         (
             ["run", "nobody1999"],
-            "Unknown study 'nobody1999'. Choose from: baydin2022, rike2022, speed.",
+            "Unknown study 'nobody1999'. Choose from: baydin2022, fluegel2024, rike2022, speed.",
         ),
         (["run", "baydin2022", "--scale", "huge"], "Choose from: smoke, reduced, full."),
         (["run", "baydin2022", "--only", "fig9"], "Unknown experiment of baydin2022 'fig9'."),

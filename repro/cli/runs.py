@@ -224,7 +224,7 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
         console.print(f"[bold]{study.name}[/] {study.citation}")
         grid = Grid()
         for header in ("Experiment", "Arm", "Methods", *(f"Runs, {scale}" for scale in SCALES)):
-            grid.add_column(header, overflow="fold")
+            grid.add_column(header, overflow="fold", no_wrap=header == "Experiment")
         for e in study.experiments:
             counts = [str(len(e.methods) * e.runs_of_a_method(scale)) for scale in SCALES]
             grid.add_row(e.name, e.arm, ", ".join(m.name for m in e.methods), *counts)
