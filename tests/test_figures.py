@@ -552,7 +552,7 @@ def test_run_time_table(full: Results, tmp_path: Path) -> None:
     assert dict(zip(header, rows["Beale"], strict=True))["R_f_over_R_b_published"] == 0.87
     assert any("Test" in note for note in table.notes)
     written = figures.build_tables(full, tmp_path, ["baydin2022_run_time"])
-    assert [path.suffix for path in written] == [".csv", ".md", ".tex", ".typ"]
+    assert [path.suffix for path in written] == [".csv", ".md", ".tex", ".typ", ".html"]
 
 
 def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:

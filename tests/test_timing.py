@@ -179,8 +179,24 @@ def test_bad_input() -> None:
         measure([unknown], CPU)
 
 
+FORMULAS = ("search", "approximation_grid")
+STEPS = {"backpropagation", "forward_gradient"}
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_what_is_done_on_functions_can_be_timed(kind: str) -> None:
+    task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=2, replicas=2)
+    compared = tuple(Method(name, use(name), use("sgd")) for name in (kind, f"plain_{kind}"))
+    problem = ClosedForm("a sum", "coordinate_sum", (0.0,), 2)
+    records = measure(runs(problem, task, compared), CPU)
+    assert all(value(record, "step_seconds") > 0 for record in records)
+    with pytest.raises(ValueError, match="is timed for functions only"):
+        measure(runs(MLP, task, compared[:1]), CPU)
+
+
 def test_every_part_can_be_timed() -> None:
-    assert {method.estimator.name for method in ALL} >= set(PARTS)
+    of_formulas = {kind for kind in PARTS if kind.removeprefix("plain_") in FORMULAS}
+    assert {method.estimator.name for method in ALL} == {*PARTS} - of_formulas | STEPS
     for loop_steps in (0, 2):
         task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=loop_steps)
         records = measure(runs(MLP, task, ALL), CPU)
