@@ -75,9 +75,21 @@ def repetitions(evidence: Evidence) -> Iterator[Part]:
         if rows.empty:
             continue
         scores = rows["score"].dropna()
-        settled = len(scores) and scores.abs().min() < 1e-12  # all may have reached the minimum
-        if rows["seed"].nunique() > 1 and scores.duplicated().any() and not settled:
-            text = f"{int(scores.duplicated().sum())} repetitions equal another to the last digit"
+        copies = scores[scores.duplicated()].to_numpy(np.float64)
+        # what another method reaches too is a minimum, not a copy
+        reached = np.concatenate(
+            [
+                evidence.rows("report", other)["score"].to_numpy(np.float64)
+                for other in evidence.methods
+                if other != method
+            ]
+            or [np.empty(0)]
+        )
+        minima = np.isclose(copies[:, None], reached, rtol=1e-6, atol=1e-12).any(axis=1)
+        # nor is what is negative, a value of a function and no loss: descents from one start may end in one place
+        num_copies = int((~minima & (copies >= 1e-12)).sum())
+        if rows["seed"].nunique() > 1 and num_copies:
+            text = f"{num_copies} repetitions equal another to the last digit"
             yield Part("fail", text, ("rows",), method=method)
 
 
