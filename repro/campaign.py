@@ -17,6 +17,10 @@ from repro.pricing import Cost
 from repro.protocol import Comparison, RunSpec, Study, Timing
 
 
+CELL = ["study", "experiment", "scale", "method"]
+"""Columns of the runs table that name a cell of a comparison."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Work:
     """An experiment at one scale, as far as it was chosen.
@@ -82,9 +86,10 @@ def survey(
     for spec in specs:
         given.setdefault((spec.study, spec.experiment), []).append(spec)
     finished = set(runs["key"])
+    counted = runs.groupby([*CELL, "role"]).size().to_dict()
     return (
         *(_given(tuple(members), finished) for members in given.values()),
-        *(_searched(comparison, runs) for comparison in comparisons),
+        *(_searched(comparison, counted) for comparison in comparisons),
     )
 
 
@@ -102,15 +107,13 @@ def _given(specs: tuple[RunSpec, ...], finished: set[str]) -> Work:
     return Work(first.study, first.experiment, first.scale, specs, None, done, missing)
 
 
-def _searched(comparison: Comparison, runs: pd.DataFrame) -> Work:
+def _searched(comparison: Comparison, counted: Mapping[tuple[str, ...], int]) -> Work:
     experiment, search = comparison.experiment, comparison.search
     scale = experiment.label(comparison.scale)
-    wanted = {"study": comparison.study, "experiment": experiment.name, "scale": scale}
-    own = runs[(runs[list(wanted)] == list(wanted.values())).all(axis=1)]
     done, missing = {}, {}
     for method in experiment.methods:
-        roles = own[own["method"] == method.name]["role"]
-        trials, reports = int((roles == "tune").sum()), int((roles == "report").sum())
+        cell = (comparison.study, experiment.name, scale, method.name)
+        trials, reports = (counted.get((*cell, role), 0) for role in ("tune", "report"))
         done[method.name] = trials + reports
         reports_left = max(0, comparison.plan.repetitions - reports)
         # reported runs come after the search has ended, however many trials the edge rule gave it

@@ -189,7 +189,7 @@ def test_moments_are_taken_over_theory_at_the_largest_number_of_draws() -> None:
 
 def test_nothing_run_is_said_as_such() -> None:
     rows = results(record("e", BP, value=1.0))
-    with pytest.raises(EmptySelectionError, match="experiment='elsewhere'"):
+    with pytest.raises(EmptySelectionError, match="'elsewhere' was not run"):
         measures.final_metric(rows, "elsewhere", BP, "value")
     with pytest.raises(EmptySelectionError, match="no run of 'forward gradient'"):
         measures.paired_difference(rows, "e", "value", FG, BP)
@@ -260,7 +260,7 @@ def test_differences_at_equal_seconds_take_the_timed_steps() -> None:
     assert len(measured.keys) == 8
     assert measured.device == "a cpu, 1 thread"
     assert measured.procedure.startswith("mean difference at equal seconds")
-    with pytest.raises(EmptySelectionError, match="experiment='elsewhere'"):
+    with pytest.raises(EmptySelectionError, match="'elsewhere' was not run"):
         measures.paired_difference_at_equal(
             rows, "e", "loss", FG, BP, equal="seconds", run_time_experiment="elsewhere"
         )

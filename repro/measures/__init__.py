@@ -55,7 +55,6 @@ from repro.measures.rows import (
     FORWARD_GRADIENT,
     SCALES,
     Measurement,
-    best_scale,
     curve_rows,
     report_runs,
 )
@@ -69,7 +68,6 @@ __all__ = [
     "SCALES",
     "TOTAL",
     "Measurement",
-    "best_scale",
     "curve_at",
     "curve_extreme",
     "curve_rows",

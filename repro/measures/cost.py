@@ -38,7 +38,7 @@ def paired_step_times(
         experiment: Name of the timing experiment.
         a: Method in the numerator.
         b: Method in the denominator.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The runs behind it, and the ratios in order of repetition and round.
@@ -76,7 +76,7 @@ def step_time_ratio(
         numerator: Name of a method.
         denominator: Name of a method.
         confidence: Within (0, 1).
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Median of the paired per-round ratios and its distribution-free interval, `(0, inf)` below six
@@ -108,7 +108,7 @@ def step_time_ratio_change(
         last: Name of the timing experiment in question.
         numerator: Name of a method.
         denominator: Name of a method.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Ratio of the geometric means over rounds and its 95 % Welch interval on logarithms.
@@ -132,7 +132,7 @@ def step_seconds(
         results: The tables.
         experiment: Name of the timing experiment.
         method: Name of the method.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Median over rounds and its distribution-free 95 % interval.
@@ -160,7 +160,7 @@ def peak_memory_ratio(
         experiment: Name of the timing experiment.
         a: Name of a method.
         b: Name of a method.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Median, smallest and largest ratio over repetitions.
@@ -208,7 +208,7 @@ def steps_to_loss_ratio(
         metric: Name of a metric in the curves table for which less is better.
         split: See `curve_rows`.
         confidence: Within (0, 1).
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The ratio; `num` counts repetitions, `missed` those that never reached the level.
@@ -288,7 +288,7 @@ def time_to_loss_ratio(
         baseline: The method that sets the level.
         metric: See `steps_to_loss_ratio`.
         split: See `curve_rows`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The ratio, infinite or NaN where that of the iterations is; its keys are those of both experiments,

@@ -43,7 +43,7 @@ def missed_descent(
         experiment: Name of an experiment on a function.
         method: Name of the method.
         base: Name of the method to compare with, backpropagation as a rule.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean and 95 % t interval over repetitions.
@@ -70,7 +70,7 @@ def missed_descent_change(
         last: Name of the other.
         method: Name of the method.
         base: See `missed_descent`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Difference of the means and its 95 % Welch interval.
@@ -112,7 +112,7 @@ def descent_differences(
         compared: Names `(a, b)` of methods; pairs of which one was not run are left out.
         base: Name of the method whose descent is the unit.
         exchanged: Name of the experiment that has `b'` under the name of `b`; without it there are only totals.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         By part (`TOTAL`, `RATE`, `DIRECTION`), `a` and `b`: mean and 95 % paired-t interval over the repetitions that

@@ -54,7 +54,7 @@ def paired_difference_at_equal(
         run_time_experiment: Name of the timing experiment; needed for `seconds`. Rows of another problem
             (a wider network at a larger scale) do not count.
         split: See `curve_rows`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean and 95 % paired-t interval over the repetitions that both have; NaN as soon as one of the runs

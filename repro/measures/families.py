@@ -17,7 +17,7 @@ from repro.measures.rows import (
     Measurement,
     Vector,
     column,
-    curve_rows,
+    curve_table,
     mean,
     pairs,
     report_runs,
@@ -45,10 +45,9 @@ def members(results: Results, family: str, study: str | None) -> list[str]:
     Raises:
         EmptySelectionError: If none was run.
     """
-    runs = results.runs[results.runs["role"] == "report"]
-    if study is not None:
-        runs = runs[runs["study"] == study]
-    known = sorted(set(runs["experiment"]))
+    known = sorted(
+        name for name, studies in results.reported.items() if study is None or study in studies
+    )
     found = [name for name in spread(known, family) if name in known]
     if not found:
         raise EmptySelectionError(f"No experiment of the family {family!r} was run.")
@@ -78,7 +77,7 @@ def curve_extreme(
         extreme: `min`, `max`, or `max_abs` for the largest absolute value.
         minus: Another method whose curve is subtracted, or `previous` for the rise from step to step.
         steps: `all`, `few` for 1 < k <= d, or `many` for k >= d.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The value, without an interval: it is one of the curves as they were recorded.
@@ -101,8 +100,11 @@ def curve_extreme(
     for experiment in members(results, family, study):
         names = [method, *([minus] if minus not in ("", "previous") else [])]
         rows = report_runs(results, experiment, names, study=study)
-        points = curve_rows(results, rows, metric, "none")
-        table = points.pivot_table(index="step", columns="method", values="value")
+        table = curve_table(results, experiment, metric, study)
+        if absent := set(names) - set(table.columns):
+            raise EmptySelectionError(
+                f"{experiment}: {', '.join(sorted(absent))} recorded no {metric!r}."
+            )
         values = table[method]
         if minus == "previous":
             values = values.diff().iloc[1:]
@@ -136,7 +138,7 @@ def share_not_higher(
         metric: A numeric column of the runs table, the lower the better.
         a: Name of the first method.
         b: Name of the second.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The share, without an interval: the experiments are all that the paper names, not a sample. A method
@@ -168,7 +170,7 @@ def share_lower(
         metric: A numeric column of the runs table, the lower the better.
         a: Name of the first method.
         b: Name of the second.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The share, without an interval of its own.
@@ -234,7 +236,7 @@ def published_share(
         quantity: Column `quantity` of the facts.
         rtol: Relative difference that counts as met.
         smallest: Values whose magnitudes are both below it count as met.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The share, without an interval: these are all published values. A diverged run meets none.
@@ -243,16 +245,13 @@ def published_share(
         EmptySelectionError: If nothing was run.
     """
     parts, met = [], []
-    begin = f"{family}-{setting}-"
-    for rows, found, stated in published_pairs(results, family, quantity, study):
-        if not str(rows["experiment"].iloc[0]).startswith(begin):
-            continue
+    for rows, found, stated in published_pairs(results, family, quantity, study, setting):
         close = np.abs(found - stated) <= rtol * np.abs(stated)
         tiny = (np.abs(found) < smallest) & (np.abs(stated) < smallest)
         met.append(close | tiny)
         parts.append(rows)
     if not met:
-        raise EmptySelectionError(f"No experiment named {begin}... was run.")
+        raise EmptySelectionError(f"No experiment named {family}-{setting}-... was run.")
     every = np.concatenate(met)
     share = float(every.mean())
     return summary(
@@ -261,7 +260,7 @@ def published_share(
 
 
 def published_pairs(
-    results: Results, family: str, quantity: str, study: str | None
+    results: Results, family: str, quantity: str, study: str | None, setting: str = ""
 ) -> Iterator[tuple[pd.DataFrame, Vector, Vector]]:
     """Yield, by experiment, the runs of repetition 0, their final values and the published ones.
 
@@ -269,7 +268,8 @@ def published_pairs(
         results: The tables.
         family: The experiments.
         quantity: Column `quantity` of the facts.
-        study: See `best_scale`.
+        study: See `report_runs`.
+        setting: First words of the facts' settings; all of them by default.
 
     Yields:
         Rows of the runs table, values and published values, row by row; methods without a fact left out.
@@ -280,7 +280,10 @@ def published_pairs(
     facts = results.facts[results.facts["quantity"] == quantity]
     if study is not None:
         facts = facts[facts["study"] == study]
+    begin = f"{family}-{setting}-" if setting else family
     for experiment in members(results, family, study):
+        if not experiment.startswith(begin):
+            continue
         stated = facts[facts["setting"] == experiment.removeprefix(f"{family}-")]
         values = stated.drop_duplicates("method").set_index("method")["value"]
         rows = report_runs(results, experiment, study=study)
@@ -313,7 +316,7 @@ def rate_ratio(
         b: Name of the method whose rate is multiplied and divided by.
         num_tangents: `k` of both methods.
         smallest: Smallest dimension `n` that counts.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Geometric mean and the 95 % t interval of the mean logarithm.
@@ -356,7 +359,7 @@ def tuning_seed_share(
         results: The tables.
         family: The experiments; in theirs, repetition 0 is the one that was tuned on.
         metric: A numeric column of the runs table, the lower the better.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         The share over experiments and methods whose repetitions differ, and its 95 % Clopper-Pearson interval.

@@ -29,7 +29,7 @@ def final_metric(
         experiment: Name of the experiment.
         method: Name of the method.
         metric: A numeric column of the runs table, e.g. `validation_loss`, `peak_bytes`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean and 95 % t interval; NaN as soon as one run diverged (`score` is finite even then).
@@ -50,7 +50,7 @@ def final_metrics(
         results: The tables.
         experiment: Name of the experiment.
         metric: See `final_metric`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Measurement by method.
@@ -76,7 +76,7 @@ def paired_difference(
         metric: A numeric column of the runs table.
         a: Name of the first method.
         b: Name of the method to subtract.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean and 95 % paired-t interval; NaN as soon as one of the runs diverged.
@@ -99,7 +99,7 @@ def paired_ratio(
         metric: A numeric column of the runs table.
         a: Name of the first method.
         b: Name of the method to divide by.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Ratio of geometric means and its 95 % paired-t interval on logarithms; NaN within (0, inf) as
@@ -133,7 +133,7 @@ def curve_at(
         metric: Name of the metric in the curves table, e.g. `loss`.
         step: A step at which the metric was recorded; nothing is interpolated.
         split: See `curve_rows`.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean and 95 % t interval; NaN as soon as one run has no finite value there (it diverged before).
@@ -162,7 +162,7 @@ def diverged_share(
         results: The tables.
         experiment: Name of the experiment.
         method: Name of the method.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Fraction and its 95 % Clopper-Pearson interval.
@@ -196,7 +196,7 @@ def curve_spread_ratio(
         b: Name of the method to divide by.
         split: See `curve_rows`.
         share: Share of the recorded points, from the last, whose standard deviation is taken.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Geometric mean over repetitions of the ratio of standard deviations, and its 95 % paired-t interval

@@ -21,7 +21,7 @@ def mean_square_error(
         experiment: Name of a sampling experiment.
         method: Name of the method.
         dimension: `d`, the number of parameters.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean over repetitions and 95 % t interval.
@@ -54,7 +54,7 @@ def estimate_ratio(
         moment: `mean`, whose theory is the gradient's component, or `variance`, whose theory for normal
             tangents is `|nabla f|^2 + (d_i f)^2`.
         component: `i`, 0 or 1.
-        study: See `best_scale`.
+        study: See `report_runs`.
 
     Returns:
         Mean over repetitions and 95 % t interval, at the largest number of draws.

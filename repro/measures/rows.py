@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from repro import stats
-from repro.results import EmptySelectionError, Results, select
+from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
 SCALES = ("full", "reduced", "smoke")
@@ -46,22 +46,8 @@ class Measurement:
     device: str = ""
 
 
-def best_scale(runs: pd.DataFrame, experiment: str, study: str | None = None) -> str:
-    """Return the scale at which an experiment is shown: the largest that has reported rows.
-
-    Args:
-        runs: A runs table.
-        experiment: Name of the experiment.
-        study: Name of the study; needed where two studies have an experiment of that name.
-
-    Returns:
-        `full`, `reduced` or `smoke`.
-
-    Raises:
-        EmptySelectionError: If the experiment was not run.
-        ValueError: If the name is that of experiments of several studies.
-    """
-    scales = set(of_experiment(runs, experiment, study)["scale"])
+def _largest(rows: pd.DataFrame) -> str:
+    scales = set(rows["scale"])
     return next(scale for scale in SCALES if scale in scales)
 
 
@@ -78,7 +64,7 @@ def report_runs(
         results: The tables.
         experiment: Name of the experiment.
         methods: Methods to keep; none means all. Each must have rows.
-        study: See `best_scale`.
+        study: Name of the study; needed where two studies have an experiment of that name.
 
     Returns:
         Rows of the runs table, diverged ones among them.
@@ -86,14 +72,33 @@ def report_runs(
     Raises:
         EmptySelectionError: If the experiment, or one of the methods, was not run.
     """
-    rows = of_experiment(results.runs, experiment, study)
-    rows = rows[rows["scale"] == best_scale(rows, experiment)]
+    wanted = tuple(methods)
+    return _remembered(
+        results,
+        ("report runs", experiment, wanted, study),
+        lambda: _report_runs(results, experiment, wanted, study),
+    )
+
+
+def _remembered(
+    results: Results, asked: Hashable, select: Callable[[], pd.DataFrame]
+) -> pd.DataFrame:
+    # claims, figures and tables ask for the same few rows thousands of times
+    if asked not in results.memory:
+        results.memory[asked] = select()
+    return results.memory[asked].copy(deep=False)
+
+
+def _report_runs(
+    results: Results, experiment: str, wanted: tuple[str, ...], study: str | None
+) -> pd.DataFrame:
+    rows = of_experiment(results, experiment, study)
+    rows = rows[rows["scale"] == _largest(rows)]
     timing = rows["task"] == "timing"
     if timing.any():
         machines = rows[timing].groupby(["device", "num_threads"]).size()
         device, threads = machines.sort_values(ascending=False, kind="stable").index[0]
         rows = rows[~timing | ((rows["device"] == device) & (rows["num_threads"] == threads))]
-    wanted = tuple(methods)
     for method in wanted:
         if method not in set(rows["method"]):
             raise EmptySelectionError(
@@ -138,11 +143,36 @@ def curve_rows(
     return merged[columns].sort_values(["method", "repetition", "key", "step"], ignore_index=True)
 
 
-def of_experiment(runs: pd.DataFrame, experiment: str, study: str | None) -> pd.DataFrame:
+def curve_table(
+    results: Results, experiment: str, metric: str, study: str | None = None
+) -> pd.DataFrame:
+    """Return the means over repetitions of a metric recorded outside every split, a column a method.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        metric: Name of the metric.
+        study: See `report_runs`.
+
+    Returns:
+        Means, with the steps as index.
+
+    Raises:
+        EmptySelectionError: If the experiment was not run, or none of its runs recorded the metric.
+    """
+
+    def select() -> pd.DataFrame:
+        points = curve_rows(results, report_runs(results, experiment, study=study), metric, "none")
+        return points.pivot_table(index="step", columns="method", values="value")
+
+    return _remembered(results, ("curve table", experiment, metric, study), select)
+
+
+def of_experiment(results: Results, experiment: str, study: str | None) -> pd.DataFrame:
     """Return the reported rows of an experiment, at every scale.
 
     Args:
-        runs: A runs table.
+        results: The tables.
         experiment: Name of the experiment.
         study: Name of the study, or `None` where only one has an experiment of that name.
 
@@ -150,15 +180,19 @@ def of_experiment(runs: pd.DataFrame, experiment: str, study: str | None) -> pd.
         Rows of the runs table.
 
     Raises:
+        EmptySelectionError: If it was not run.
         ValueError: If several studies have an experiment of that name.
     """
-    conditions = {"experiment": experiment, "role": "report"}
-    rows = select(runs, **conditions, **({} if study is None else {"study": study}))
-    if len(studies := sorted(set(rows["study"]))) > 1:
+    studies = results.reported.get(experiment, {})
+    if not studies or (study is not None and study not in studies):
+        raise EmptySelectionError(f"Experiment {experiment!r} was not run. Run what is missing.")
+    if study is None and len(studies) > 1:
         raise ValueError(
-            f"Experiment {experiment!r} exists in several studies: {', '.join(studies)}. Name one."
+            f"Experiment {experiment!r} exists in several studies: {', '.join(sorted(studies))}. "
+            "Name one."
         )
-    return rows
+    places = studies[study or next(iter(studies))]
+    return results.runs.take(places).reset_index(drop=True)
 
 
 def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
@@ -174,8 +208,10 @@ def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
     Raises:
         EmptySelectionError: If the methods share no repetition.
     """
-    counts = rows.groupby("repetition")["method"].nunique()
-    shared = set(counts.index[counts == rows["method"].nunique()])
+    by_method: dict[str, set[int]] = {}
+    for method, repetition in zip(rows["method"], rows["repetition"], strict=True):
+        by_method.setdefault(str(method), set()).add(int(repetition))
+    shared = set.intersection(*by_method.values())
     if not shared:
         raise EmptySelectionError(
             f"Experiment {experiment!r}: the methods share no repetition yet."

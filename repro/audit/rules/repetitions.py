@@ -278,12 +278,13 @@ def multiplicity(evidence: Evidence) -> Iterator[Part]:
 def _p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
     if min(len(a), len(b)) < 2:
         return None
-    both = a.merge(b, on="seed", suffixes=("_a", "_b"))
-    if (a["seed"] != "").all() and len(both) == len(a) == len(b):
-        difference = both["score_a"] - both["score_b"]
+    first, second = (dict(zip(rows["seed"], rows["score"], strict=True)) for rows in (a, b))
+    if "" not in first and first.keys() == second.keys():
+        scores = np.array([(first[seed], second[seed]) for seed in first])
+        difference = scores[:, 0] - scores[:, 1]
         if np.ptp(difference) == 0:
-            return 1.0 if difference.iloc[0] == 0 else 0.0
-        return float(scipy_stats.ttest_rel(both["score_a"], both["score_b"]).pvalue)
+            return 1.0 if difference[0] == 0 else 0.0
+        return float(scipy_stats.ttest_rel(scores[:, 0], scores[:, 1]).pvalue)
     if min(np.ptp(a["score"]), np.ptp(b["score"])) == 0:
         return None
     return float(scipy_stats.ttest_ind(a["score"], b["score"], equal_var=False).pvalue)
