@@ -16,7 +16,6 @@ from repro.claims import experiments_of
 from repro.pricing import Cost
 from repro.protocol import Comparison, RunSpec, Study, Timing
 
-
 CELL = ["study", "experiment", "scale", "method"]
 """Columns of the runs table that name a cell of a comparison."""
 
