@@ -8,9 +8,10 @@ the snapshot that is committed, two Parquet files a study:
 * **curves**, long: key, step, epoch, split, metric, value (`CURVE_COLUMNS`), at most 500 points a metric.
 
 Reading never trusts a file: one that is truncated, foreign or of another schema is reported by name and
-skipped, and nothing here overwrites or deletes it.
+skipped, and nothing here overwrites or deletes it. An index beside the files spares reading all of them again.
 """
 
+from repro.results.index import Indexed, read_indexed
 from repro.results.records import Curve, Record, RejectedFileError, read_record
 from repro.results.schema import (
     COST,
@@ -26,7 +27,16 @@ from repro.results.schema import (
     SCHEMA,
     SEARCH,
 )
-from repro.results.snapshot import load, read_published, write_parquet
+from repro.results.snapshot import (
+    check_curves,
+    load,
+    load_runs,
+    published_curves,
+    read_published,
+    read_published_runs,
+    write_curves,
+    write_parquet,
+)
 from repro.results.store import Store, read_store, remove_leftovers, write_whole
 from repro.results.table import (
     EmptySelectionError,
@@ -53,12 +63,18 @@ __all__ = [
     "SEARCH",
     "Curve",
     "EmptySelectionError",
+    "Indexed",
     "Record",
     "RejectedFileError",
     "Results",
     "Store",
+    "check_curves",
     "load",
+    "load_runs",
+    "published_curves",
+    "read_indexed",
     "read_published",
+    "read_published_runs",
     "read_record",
     "read_store",
     "remove_leftovers",
@@ -67,6 +83,7 @@ __all__ = [
     "sort_runs",
     "tabulate",
     "tabulate_facts",
+    "write_curves",
     "write_parquet",
     "write_whole",
 ]

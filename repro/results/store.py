@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from repro.results.records import Record, RejectedFileError, encode, read_record
+
+GONE = "gone while the store was read, or a link to nothing."
+"""What is said of a file that was there a moment ago."""
+_FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
 class Store:
@@ -49,7 +56,24 @@ class Store:
 
     def files(self) -> list[Path]:
         """Return the files of finished runs, sorted by key."""
-        return sorted(self.directory.glob("[0-9a-f][0-9a-f]/*.json"))
+        return [self.directory / folder / entry.name for folder, entry in self._entries()]
+
+    def look(self) -> Iterator[tuple[str, str, os.stat_result | None]]:
+        """Yield folder, name and what the system knows of every file, sorted by key; `None` for a link to nothing."""
+        for folder, entry in self._entries():
+            try:
+                yield folder, entry.name, entry.stat()
+            except OSError:
+                yield folder, entry.name, None
+
+    def _entries(self) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        # by names, not paths: a store may have very many
+        for folder in _FOLDERS:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                with os.scandir(self.directory / folder) as found:
+                    entries = [entry for entry in found if entry.name.endswith(".json")]
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    yield folder, entry
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -59,11 +83,25 @@ def write_whole(path: Path, content: bytes) -> None:
         path: The file; its folder must exist.
         content: The bytes.
     """
+    with writing_whole(path) as stream:
+        stream.write(content)
+
+
+@contextlib.contextmanager
+def writing_whole(path: Path) -> Iterator[BinaryIO]:
+    """Replace a file's content atomically by what is written meanwhile, or leave it as it is after an exception.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Yields:
+        Where to write.
+    """
     # not `tempfile`, whose files nobody else on a shared store could read
     temporary = path.parent / f"{_temporary(path)}{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -99,7 +137,7 @@ def read_store(directory: Path) -> tuple[list[Record], tuple[str, ...]]:
         except RejectedFileError as error:
             problems.append(str(error))
         except FileNotFoundError:
-            problems.append(f"{path}: gone while the store was read, or a link to nothing.")
+            problems.append(f"{path}: {GONE}")
         else:
             records[record.spec.key] = record  # a copy in another folder is the same run
     return list(records.values()), tuple(problems)

@@ -125,8 +125,10 @@ _TASKS = {
 def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
     """Return columns in their order and kinds; missing words become empty, missing integers 0."""
     defaults = {"str": "", "int64": 0}
-    filled = frame.copy()
+    filled = frame.copy(deep=False)
     for name, kind in columns.items():
+        if str(filled[name].dtype) == kind and not (kind == "str" and filled[name].isna().any()):
+            continue
         if kind in defaults:
             filled[name] = filled[name].astype(object).where(filled[name].notna(), defaults[kind])
         filled[name] = filled[name].astype("object" if kind == "str" else kind)  # type: ignore[call-overload]
