@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -82,9 +83,11 @@ def survey(
     for spec in specs:
         given.setdefault((spec.study, spec.experiment), []).append(spec)
     finished = set(runs["key"])
+    named = ["study", "experiment", "scale", "method", "role"]
+    counts: dict[Any, int] = runs.groupby(named).size().to_dict()
     return (
         *(_given(tuple(members), finished) for members in given.values()),
-        *(_searched(comparison, runs) for comparison in comparisons),
+        *(_searched(comparison, counts) for comparison in comparisons),
     )
 
 
@@ -102,15 +105,13 @@ def _given(specs: tuple[RunSpec, ...], finished: set[str]) -> Work:
     return Work(first.study, first.experiment, first.scale, specs, None, done, missing)
 
 
-def _searched(comparison: Comparison, runs: pd.DataFrame) -> Work:
+def _searched(comparison: Comparison, counts: Mapping[Any, int]) -> Work:
     experiment, search = comparison.experiment, comparison.search
     scale = experiment.label(comparison.scale)
-    wanted = {"study": comparison.study, "experiment": experiment.name, "scale": scale}
-    own = runs[(runs[list(wanted)] == list(wanted.values())).all(axis=1)]
     done, missing = {}, {}
     for method in experiment.methods:
-        roles = own[own["method"] == method.name]["role"]
-        trials, reports = int((roles == "tune").sum()), int((roles == "report").sum())
+        place = (comparison.study, experiment.name, scale, method.name)
+        trials, reports = counts.get((*place, "tune"), 0), counts.get((*place, "report"), 0)
         done[method.name] = trials + reports
         reports_left = max(0, comparison.plan.repetitions - reports)
         # reported runs come after the search has ended, however many trials the edge rule gave it
