@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from repro.claims import experiments_of
 from repro.pricing import Cost
 from repro.protocol import Comparison, RunSpec, Study, Timing
-
-CELL = ["study", "experiment", "scale", "method"]
-"""Columns of the runs table that name a cell of a comparison."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +83,11 @@ def survey(
     for spec in specs:
         given.setdefault((spec.study, spec.experiment), []).append(spec)
     finished = set(runs["key"])
-    counted = runs.groupby([*CELL, "role"]).size().to_dict()
+    named = ["study", "experiment", "scale", "method", "role"]
+    counts: dict[Any, int] = runs.groupby(named).size().to_dict()
     return (
         *(_given(tuple(members), finished) for members in given.values()),
-        *(_searched(comparison, counted) for comparison in comparisons),
+        *(_searched(comparison, counts) for comparison in comparisons),
     )
 
 
@@ -106,13 +105,13 @@ def _given(specs: tuple[RunSpec, ...], finished: set[str]) -> Work:
     return Work(first.study, first.experiment, first.scale, specs, None, done, missing)
 
 
-def _searched(comparison: Comparison, counted: Mapping[tuple[str, ...], int]) -> Work:
+def _searched(comparison: Comparison, counts: Mapping[Any, int]) -> Work:
     experiment, search = comparison.experiment, comparison.search
     scale = experiment.label(comparison.scale)
     done, missing = {}, {}
     for method in experiment.methods:
-        cell = (comparison.study, experiment.name, scale, method.name)
-        trials, reports = (counted.get((*cell, role), 0) for role in ("tune", "report"))
+        place = (comparison.study, experiment.name, scale, method.name)
+        trials, reports = counts.get((*place, "tune"), 0), counts.get((*place, "report"), 0)
         done[method.name] = trials + reports
         reports_left = max(0, comparison.plan.repetitions - reports)
         # reported runs come after the search has ended, however many trials the edge rule gave it

@@ -11,9 +11,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.protocol import (
@@ -27,6 +29,8 @@ from repro.protocol import (
     Training,
     parse_run,
 )
+
+Numbers: TypeAlias = npt.NDArray[np.float64]
 
 LATEST = 5
 """How many of the latest rows alike a price is the median of."""
@@ -63,30 +67,56 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Row:
-    """A finished run: its specification and what it took, its share where a group trained together."""
+class _Rows:
+    """Finished runs that differ in repetition, hyperparameters and trial alone, the latest first.
+
+    Attributes:
+        spec: What they have in common.
+        place: Of each among the rows of all kinds, the latest first.
+        done: Whether each ended as it should.
+        steps: Steps of each.
+        seconds: Of its training, its share where a group trained together.
+        wall_seconds: From its start to its end.
+        step_seconds: Of a step, where steps were timed.
+    """
 
     spec: RunSpec
-    done: bool
-    steps: int
-    seconds: float
-    wall_seconds: float
-    step_seconds: float
+    place: npt.NDArray[np.intp]
+    done: npt.NDArray[np.bool_]
+    steps: Numbers
+    seconds: Numbers
+    wall_seconds: Numbers
+    step_seconds: Numbers
 
     @property
-    def took(self) -> float:
+    def took(self) -> Numbers:
         """Seconds from start to end, as far as they were measured."""
-        return self.seconds if math.isnan(self.wall_seconds) else self.wall_seconds
+        return np.where(np.isnan(self.wall_seconds), self.seconds, self.wall_seconds)
 
     @property
-    def look(self) -> float:
+    def step(self) -> Numbers:
+        """Seconds of a step."""
+        return self.seconds / self.steps
+
+    @property
+    def look(self) -> Numbers:
         """Seconds of a look at a held-out split; NaN where nothing tells."""
-        if not (self.done and isinstance(self.spec.task, Training)):
-            return math.nan
-        return (self.wall_seconds - self.seconds) / _looks(self.spec)
+        if not isinstance(self.spec.task, Training):
+            return np.full(len(self.place), math.nan)
+        looks = (self.wall_seconds - self.seconds) / _looks(self.spec)
+        return np.where(self.done, looks, math.nan)
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> _Rows:
+        """Return some of them."""
+        columns = {
+            field.name: getattr(self, field.name)[chosen]
+            for field in dataclasses.fields(self)
+            if field.name != "spec"
+        }
+        return _Rows(self.spec, **columns)
 
 
-Rows: TypeAlias = Sequence[_Row]
+Kinds: TypeAlias = Sequence[_Rows]
 
 
 class Prices:
@@ -105,13 +135,17 @@ class Prices:
             device: Name of the device whose rows count; that of the latest row by default. Where it has no
                 rows, those of all devices count.
         """
-        latest_first = runs.sort_values("finished", ascending=False, kind="stable")
+        columns = ["finished", "device", *_READ]
+        latest_first = runs[columns].sort_values("finished", ascending=False, kind="stable")
         self.device = device or next(iter(latest_first["device"]), "")
         own = latest_first[latest_first["device"] == self.device]
         self.borrowed = own.empty
-        counted = latest_first if self.borrowed else own
-        self._rows = [_row(row) for _, row in counted.iterrows()]
+        self._rows = _kinds(latest_first if self.borrowed else own)
         self._known: dict[object, float | None] = {}
+        self._foreign_looks: dict[bool, float] = {}
+        self._sizes: dict[object, list[_Rows]] = {}
+        for rows in self._rows:
+            self._sizes.setdefault(_size(rows.spec.problem), []).append(rows)
         self._company = _company(self._rows)
 
     def __call__(self, spec: RunSpec) -> float | None:
@@ -147,87 +181,115 @@ class Prices:
         return total
 
     def _price(self, spec: RunSpec) -> float | None:
-        rows = [row for row in self._rows if _size(row.spec.problem) == _size(spec.problem)]
+        rows = self._sizes.get(_size(spec.problem), [])
         match spec.task:
             case Training():
                 return self._training(spec, spec.task, rows)
             case Timing():
                 return self._timing(spec, spec.task, rows)
             case Sampling(num_draws=num) | Approximation(num_draws=num):
-                sampled = [row for row in rows if isinstance(row.spec.task, type(spec.task))]
-                draw = _median(row.wall_seconds / row.steps for row in _alike(spec, sampled))
+                sampled = [r for r in rows if isinstance(r.spec.task, type(spec.task))]
+                draw = _median(_alike(spec, sampled), lambda r: r.wall_seconds / r.steps)
                 return None if draw is None else draw * num
 
-    def _training(self, spec: RunSpec, task: Training, rows: Rows) -> float | None:
-        trained = [row for row in rows if isinstance(row.spec.task, Training)]
+    def _training(self, spec: RunSpec, task: Training, rows: Kinds) -> float | None:
+        trained = [r for r in rows if isinstance(r.spec.task, Training)]
         step = self._step(spec, trained, rows)
         look = self._look(spec, trained, step)
         whole = None if step is None else step * task.num_steps + look * _looks(spec)
-        trials = [row for row in trained if row.spec.role == "tune"] if spec.role == "tune" else []
-        own = [row for row in trials if _searched(row.spec) == _searched(spec)]
-        of_estimator = [row for row in trials if row.spec.method.estimator == spec.method.estimator]
+        trials = [r for r in trained if r.spec.role == "tune"] if spec.role == "tune" else []
+        own = [r for r in trials if _searched(r.spec) == _searched(spec)]
+        of_estimator = [r for r in trials if r.spec.method.estimator == spec.method.estimator]
         found = own or of_estimator
         if not found:
             return whole
         # a trial that diverges does so after as many steps, whatever its budget
-        early = [row.took for row in found if not row.done]
-        share = len(early) / len(found)
-        lost = share * statistics.fmean(early) if early else 0.0
+        early = np.concatenate([r.took[~r.done] for r in found])
+        share = len(early) / sum(len(r.place) for r in found)
+        lost = share * statistics.fmean(early.tolist()) if len(early) else 0.0
         if share == 1.0:
             return lost
         return None if whole is None else lost + (1 - share) * whole
 
-    def _step(self, spec: RunSpec, trained: Rows, rows: Rows) -> float | None:
-        done = [row for row in trained if row.done]
-        step = _median(row.seconds / row.steps for row in _alike(spec, done))
+    def _step(self, spec: RunSpec, trained: Kinds, rows: Kinds) -> float | None:
+        step = _median(_alike(spec, _done(trained)), lambda r: r.step)
         if step is None:
-            alone = _median(
-                row.step_seconds
-                for row in _alike(spec, [row for row in rows if _is_plain(row.spec.task)])
-            )
+            timed = [r for r in rows if _is_plain(r.spec.task)]
+            alone = _median(_alike(spec, timed), lambda r: r.step_seconds)
             step = None if alone is None else alone * self._company
         return step
 
-    def _look(self, spec: RunSpec, trained: Rows, step: float | None) -> float:
-        look = _median(row.look for row in trained)
+    def _look(self, spec: RunSpec, trained: Kinds, step: float | None) -> float:
+        look = _median(trained, lambda r: r.look)
         if look is None and step is not None:
-            # of another network, in steps: both pass as many examples through it
-            like = [
-                row
-                for row in self._rows
-                if isinstance(row.spec.problem, Classification)
-                and (row.spec.scale == "smoke") == (spec.scale == "smoke")
-            ]
-            look = step * (_median(row.look / row.seconds * row.steps for row in like) or 0.0)
+            look = step * self._steps_of_a_look(spec.scale == "smoke")
         return look or 0.0
 
-    def _timing(self, spec: RunSpec, task: Timing, rows: Rows) -> float | None:
+    def _steps_of_a_look(self, smoke: bool) -> float:
+        """Return how many steps a look takes with other networks: both pass as many examples through one."""
+        if smoke not in self._foreign_looks:
+            like = [
+                r
+                for r in self._rows
+                if isinstance(r.spec.problem, Classification) and (r.spec.scale == "smoke") == smoke
+            ]
+            self._foreign_looks[smoke] = _median(like, lambda r: r.look / r.step) or 0.0
+        return self._foreign_looks[smoke]
+
+    def _timing(self, spec: RunSpec, task: Timing, rows: Kinds) -> float | None:
         turns = task.num_warmup + task.num_steps
-        timed = [row for row in rows if _turn(row.spec.task) == _turn(task)]
-        whole = _median(
-            row.wall_seconds / (row.spec.task.num_warmup + row.spec.task.num_steps)
-            for row in _alike(spec, timed)
-            if isinstance(row.spec.task, Timing)
-        )
-        turn = whole or _median(row.seconds / row.steps for row in _alike(spec, timed))
+        timed = _alike(spec, [r for r in rows if _turn(r.spec.task) == _turn(task)])
+        turn = _median(timed, lambda r: r.wall_seconds / _turns(r.spec.task))
+        turn = turn or _median(timed, lambda r: r.step)
         if turn is None and _is_plain(task):
-            done = [row for row in rows if isinstance(row.spec.task, Training) and row.done]
-            turn = _median(row.seconds / row.steps for row in _alike(spec, done))
+            trained = _done([r for r in rows if isinstance(r.spec.task, Training)])
+            turn = _median(_alike(spec, trained), lambda r: r.step)
         return None if turn is None else turn * turns
 
 
-def _row(row: pd.Series) -> _Row:
-    spec = parse_run(row["spec"])
-    # the runs of a training group share their seconds; timing runs have their own
-    shared = row["group_size"] if isinstance(spec.task, Training) else 1
-    return _Row(
-        spec,
-        row["status"] == "done",
-        int(row["num_steps"]),
-        float(row["seconds"]) / max(1, shared),
-        float(row["wall_seconds"]),
-        float(row["step_seconds"]),
-    )
+_READ = ("spec", "status", "num_steps", "seconds", "wall_seconds", "step_seconds", "group_size")
+"""Columns that a price depends on."""
+
+
+def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
+    """Return rows by kind: a specification is parsed once, however many runs have it."""
+    # in canonical JSON a key is followed by the next of its class, and no string holds a bare quote
+    texts = latest_first["spec"]
+    for pattern, blank in (
+        (r'"hyperparameters":\[.*?\],"method":', '"hyperparameters":[],"method":'),
+        (r'"repetition":\d+,"role":', '"repetition":0,"role":'),
+        (r',"trial":\{[^{}]*\}', ""),
+    ):
+        texts = texts.str.replace(pattern, blank, regex=True)
+    codes, kinds = pd.factorize(texts)
+    if not len(kinds):
+        return []
+    columns = {
+        "place": np.arange(len(codes)),
+        "done": (latest_first["status"] == "done").to_numpy(bool),
+        "steps": latest_first["num_steps"].to_numpy(np.float64),
+        **{
+            name: latest_first[name].to_numpy(np.float64)
+            for name in ("seconds", "wall_seconds", "step_seconds")
+        },
+    }
+    shared = np.maximum(1, latest_first["group_size"].to_numpy())
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(kinds))))
+    found = []
+    for text, part in zip(kinds, parts, strict=True):
+        spec = parse_run(text)
+        own = {name: values[part] for name, values in columns.items()}
+        if isinstance(spec.task, Training):
+            # the runs of a training group share their seconds; timing runs have their own
+            own["seconds"] = own["seconds"] / shared[part]
+        found.append(_Rows(spec, **own))
+    return found
+
+
+def _done(rows: Kinds) -> Kinds:
+    """Return those that ended as they should."""
+    return [r.only(r.done) for r in rows if r.done.any()]
 
 
 def _size(problem: Problem) -> tuple[object, ...]:
@@ -237,31 +299,41 @@ def _size(problem: Problem) -> tuple[object, ...]:
     return (problem.dataset, problem.network, problem.batch_size)
 
 
-def _alike(spec: RunSpec, rows: Rows) -> Rows:
+def _alike(spec: RunSpec, rows: Kinds) -> Kinds:
     """Return the rows of the same method, or else those of the same estimator."""
     method, estimator = spec.method, spec.method.estimator
-    same = [row for row in rows if row.spec.method.name == method.name]
-    return same or [row for row in rows if row.spec.method.estimator == estimator]
+    same = [r for r in rows if r.spec.method.name == method.name]
+    return same or [r for r in rows if r.spec.method.estimator == estimator]
 
 
-def _company(rows: Rows) -> float:
+def _company(rows: Kinds) -> float:
     """Return how much longer a step takes in training, beside other workers, than timed alone."""
-    trained: dict[object, list[float]] = {}
-    timed: dict[object, list[float]] = {}
-    for row in rows:
-        kind = (_size(row.spec.problem), row.spec.method.estimator, row.spec.method.optimizer)
-        if isinstance(row.spec.task, Training) and row.done:
-            trained.setdefault(kind, []).append(row.seconds / row.steps)
-        elif _is_plain(row.spec.task):
-            timed.setdefault(kind, []).append(row.step_seconds)
-    pairs = [(_median(trained[kind]), _median(timed[kind])) for kind in trained if kind in timed]
+    trained: dict[object, list[_Rows]] = {}
+    timed: dict[object, list[_Rows]] = {}
+    for r in rows:
+        kind = (_size(r.spec.problem), r.spec.method.estimator, r.spec.method.optimizer)
+        if isinstance(r.spec.task, Training) and r.done.any():
+            trained.setdefault(kind, []).append(r.only(r.done))
+        elif _is_plain(r.spec.task):
+            timed.setdefault(kind, []).append(r)
+    pairs = [
+        (_median(trained[kind], lambda r: r.step), _median(timed[kind], lambda r: r.step_seconds))
+        for kind in trained
+        if kind in timed
+    ]
     return statistics.median([long / short for long, short in pairs if long and short] or [1.0])
 
 
-def _median(values: Iterable[float]) -> float | None:
+def _median(rows: Kinds, value: Callable[[_Rows], Numbers]) -> float | None:
     """Return the median of the latest positive values, or `None` without any."""
-    latest = [value for value in values if math.isfinite(value) and value > 0][:LATEST]
-    return statistics.median(latest) if latest else None
+    latest: list[tuple[int, float]] = []
+    for r in rows:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = value(r)
+        known = np.flatnonzero(np.isfinite(values) & (values > 0))[:LATEST]
+        latest += zip(r.place[known].tolist(), values[known].tolist(), strict=True)
+    counted = [number for _, number in sorted(latest)[:LATEST]]
+    return statistics.median(counted) if counted else None
 
 
 def _looks(spec: RunSpec) -> int:
@@ -283,6 +355,11 @@ def _turn(task: object) -> Timing | None:
     return (
         dataclasses.replace(task, num_steps=1, num_warmup=0) if isinstance(task, Timing) else None
     )
+
+
+def _turns(task: object) -> int:
+    assert isinstance(task, Timing)
+    return task.num_warmup + task.num_steps
 
 
 def _is_plain(task: object) -> bool:

@@ -7,11 +7,13 @@ there already stay as they are. Rows that contradict them are refused, all or no
 
 from __future__ import annotations
 
-import math
+import dataclasses
+import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from repro.protocol import parse_run
@@ -21,11 +23,14 @@ from repro.results import (
     SEARCH,
     Record,
     RejectedFileError,
-    read_published,
-    read_store,
+    check_curves,
+    published_curves,
+    read_indexed,
+    read_published_runs,
     sort_curves,
     sort_runs,
     tabulate,
+    write_curves,
     write_parquet,
 )
 
@@ -35,19 +40,35 @@ TOLERANCE = 0.1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """What a study may be called: files are named after it, and rows come from elsewhere."""
 
-Rows = tuple[pd.DataFrame, pd.DataFrame]
+CHUNK = 1_024
+"""Runs whose curves are held at once."""
+
+Points = Callable[[Sequence[str]], pd.DataFrame]
+"""Gives the points of runs by their keys."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrival:
+    """Rows that come in: where from, the runs table, and how their points are read."""
+
+    name: str
+    runs: pd.DataFrame
+    points: Points
 
 
 class ContradictionError(ValueError):
     """Rows that cannot both be true; the message names them and says how to mend it."""
 
 
-def publish(store: Path, published: Path) -> tuple[dict[str, int], tuple[str, ...]]:
+def publish(
+    store: Path, published: Path, say: Callable[[str], None] = lambda line: None
+) -> tuple[dict[str, int], tuple[str, ...]]:
     """Merge finished runs into a snapshot.
 
     Args:
         store: Folder of finished runs.
         published: Folder of the snapshot; it need not exist.
+        say: Told, in a line, how far it is.
 
     Returns:
         New rows by study, and a line for every file that was skipped.
@@ -56,8 +77,9 @@ def publish(store: Path, published: Path) -> tuple[dict[str, int], tuple[str, ..
         RejectedFileError: If a snapshot file that would grow cannot be read; nothing is written then.
         ContradictionError: If rows contradict those of the snapshot; nothing is written then.
     """
-    records, skipped = read_store(store)
-    return _merge([(str(store), tabulate(records))], published), skipped
+    indexed = read_indexed(store, say)
+    arrival = Arrival(str(store), indexed.runs, indexed.curves)
+    return _merge([arrival], published, say), indexed.problems
 
 
 def merge(folders: Sequence[Path], published: Path) -> dict[str, int]:
@@ -74,17 +96,17 @@ def merge(folders: Sequence[Path], published: Path) -> dict[str, int]:
         RejectedFileError: If a folder is no snapshot, or a file cannot be read; nothing is written then.
         ContradictionError: If rows contradict each other; nothing is written then.
     """
-    return _merge([(str(folder), read_snapshot(folder)) for folder in folders], published)
+    return _merge([read_snapshot(folder) for folder in folders], published, lambda line: None)
 
 
-def read_snapshot(folder: Path) -> Rows:
+def read_snapshot(folder: Path) -> Arrival:
     """Return the rows of a snapshot that was made elsewhere, every one checked against its specification.
 
     Args:
         folder: Its folder.
 
     Returns:
-        Runs and curves.
+        The rows.
 
     Raises:
         RejectedFileError: If the folder is no snapshot, or holds a row that is not what it says.
@@ -106,19 +128,31 @@ def read_snapshot(folder: Path) -> Rows:
             f"{folder}: {expected}. Found only one of {unpaired[0]}.runs.parquet and "
             f"{unpaired[0]}.curves.parquet. Copy both."
         )
-    runs, curves, problems = read_published(folder)
-    if problems:
-        raise RejectedFileError(problems[0])
+    runs = _read_whole(folder)
     if strange := _not_themselves(runs):
         raise RejectedFileError(
             f"{folder}: the row {strange[0][:12]} is not that of its specification (changed, or of another "
             "protocol). Have it written again with `repro publish --to`."
         )
-    return runs, curves
+    return Arrival(str(folder), runs, functools.partial(published_curves, folder))
+
+
+def _read_whole(folder: Path) -> pd.DataFrame:
+    """Return the runs of a snapshot of which every file can be read."""
+    runs, problems = read_published_runs(folder)
+    if problems:
+        raise RejectedFileError(problems[0])
+    check_curves(folder)
+    return runs
 
 
 def _not_themselves(runs: pd.DataFrame) -> list[str]:
     """Return the keys of rows whose identity is not that of the run which they specify."""
+    parts = (runs[begin : begin + CHUNK] for begin in range(0, len(runs), CHUNK))
+    return [key for part in parts for key in _not_themselves_of(part)]
+
+
+def _not_themselves_of(runs: pd.DataFrame) -> list[str]:
     specs = []
     for key, text in zip(runs["key"], runs["spec"], strict=True):
         try:
@@ -135,21 +169,23 @@ def _not_themselves(runs: pd.DataFrame) -> list[str]:
     return list(right["key"][~same.all(axis=1)])
 
 
-def _merge(arrivals: Sequence[tuple[str, Rows]], published: Path) -> dict[str, int]:
-    runs, curves, problems = read_published(published)
-    if problems:
-        raise RejectedFileError(problems[0])
-    before = set(runs["key"])
-    for name, (new_runs, new_curves) in arrivals:
-        for contradiction in _contradictions(runs, new_runs):
+def _merge(
+    arrivals: Sequence[Arrival], published: Path, say: Callable[[str], None]
+) -> dict[str, int]:
+    runs = _read_whole(published)
+    sources: list[tuple[pd.Index, Points]] = [
+        (pd.Index(runs["key"]), functools.partial(published_curves, published))
+    ]
+    before = sources[0][0]
+    for arrival in arrivals:
+        for contradiction in _contradictions(runs, arrival.runs):
             raise ContradictionError(
-                f"{name}: {contradiction} Find out which is right and take the other away."
+                f"{arrival.name}: {contradiction} Find out which is right and take the other away."
             )
-        fresh = ~new_runs["key"].isin(set(runs["key"]))
-        if fresh.any():
-            of_fresh = new_curves["key"].isin(set(new_runs["key"][fresh]))
-            runs = pd.concat([runs, new_runs[fresh]], ignore_index=True)
-            curves = pd.concat([curves, new_curves[of_fresh]], ignore_index=True)
+        fresh = arrival.runs[~arrival.runs["key"].isin(runs["key"])]
+        if len(fresh):
+            runs = pd.concat([runs, fresh], ignore_index=True)
+            sources.append((pd.Index(fresh["key"]), arrival.points))
     added = runs[~runs["key"].isin(before)].groupby("study").size()
     for study in added.index:
         if not NAME.fullmatch(str(study)):
@@ -160,32 +196,45 @@ def _merge(arrivals: Sequence[tuple[str, Rows]], published: Path) -> dict[str, i
     for study in added.index:
         own = runs[runs["study"] == study]
         # curves first: a crash in between leaves curves without a run, which nothing shows
-        write_parquet(
-            published / f"{study}.curves.parquet",
-            sort_curves(curves[curves["key"].isin(set(own["key"]))]),
-        )
+        points = _points(str(study), sorted(own["key"]), sources, say)
+        write_curves(published / f"{study}.curves.parquet", points)
         write_parquet(published / f"{study}.runs.parquet", sort_runs(own))
     return {str(study): int(count) for study, count in added.items()}
 
 
+def _points(
+    study: str,
+    keys: Sequence[str],
+    sources: Sequence[tuple[pd.Index, Points]],
+    say: Callable[[str], None],
+) -> Iterator[pd.DataFrame]:
+    """Yield the points of runs in their order, each from the source that has its row."""
+    for begin in range(0, len(keys), CHUNK):
+        say(f"{study}: curves of {begin} of {len(keys)} runs")
+        part = pd.Index(keys[begin : begin + CHUNK])
+        chosen = ((part[part.isin(own)], points) for own, points in sources)
+        frames = [points(list(found)) for found, points in chosen if len(found)]
+        yield sort_curves(pd.concat(frames, ignore_index=True))
+
+
 def _contradictions(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
     """Yield what two runs tables say differently of one run or one search."""
-    both = old.merge(new, on="key", suffixes=("_old", "_new"))
-    for row in both.to_dict("records"):
-        scores = float(row["score_old"]), float(row["score_new"])
-        told = math.isfinite(scores[0]) and math.isfinite(scores[1])
-        alike = not told or math.isclose(*scores, rel_tol=TOLERANCE)
-        if row["status_old"] != row["status_new"] or not alike:
-            ends = [
-                f"{row[f'status_{s}']} with score {row[f'score_{s}']:.4g}" for s in ("new", "old")
-            ]
-            yield (
-                f"{row['study_old']} {row['experiment_old']}, {row['method_old']}, repetition "
-                f"{row['repetition_old']} (run {row['key'][:12]}) is {ends[0]} here, and {ends[1]} in what is "
-                "published or was merged before."
-            )
-    searches = pd.concat([old, new])
-    searches = searches[searches["role"] == "tune"]
+    columns = ["key", "status", "score", "study", "experiment", "method", "repetition"]
+    both = old[columns].merge(new[columns[:3]], on="key", suffixes=("_old", "_new"))
+    scores = both["score_old"].to_numpy(), both["score_new"].to_numpy()
+    told = np.isfinite(scores[0]) & np.isfinite(scores[1])
+    with np.errstate(invalid="ignore"):  # of infinite scores, which are not compared
+        apart = abs(scores[0] - scores[1]) > TOLERANCE * np.maximum(*map(abs, scores))
+    differs = (both["status_old"] != both["status_new"]).to_numpy() | (told & apart)
+    for row in both[differs].to_dict("records"):
+        ends = [f"{row[f'status_{s}']} with score {row[f'score_{s}']:.4g}" for s in ("new", "old")]
+        yield (
+            f"{row['study']} {row['experiment']}, {row['method']}, repetition "
+            f"{row['repetition']} (run {row['key'][:12]}) is {ends[0]} here, and {ends[1]} in what is "
+            "published or was merged before."
+        )
+    named = ["study", "experiment", "scale", "search"]
+    searches = pd.concat([part.loc[part["role"] == "tune", named] for part in (old, new)])
     for (study, experiment, scale), found in searches.groupby(["study", "experiment", "scale"]):
         if len(digests := sorted(set(found["search"]))) > 1:
             yield (

@@ -47,6 +47,7 @@ from figures import (
 from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
 from repro.results import Results
+from repro.results.table import typed
 from repro.tables import Table
 
 CLIPPED = rike2022_runs.CLIPPED
@@ -172,7 +173,7 @@ def make(
     table = pd.DataFrame(
         [{"study": "baydin2022", "item": "Fig.", "source": "read", **f} for f in facts]
     )
-    frame = results._typed(
+    frame = typed(
         pd.DataFrame(runs).reindex(columns=list(results.RUN_COLUMNS)), results.RUN_COLUMNS
     )
     return Results(frame, pd.DataFrame(points)[list(results.CURVE_COLUMNS)], table)

@@ -17,7 +17,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from repro import results
 from repro.protocol import (
     ClosedForm,
     Method,
@@ -46,9 +45,12 @@ from repro.results import (
     read_record,
     read_store,
     select,
+    sort_curves,
     tabulate,
     write_whole,
 )
+from repro.results.records import digest, encode
+from repro.results.snapshot import read_parquet
 
 
 def spec(repetition: int = 0, study: str = "someone2022", rate: float = 0.1) -> RunSpec:
@@ -162,15 +164,14 @@ def test_missing_file_is_no_rejected_file(store: Store) -> None:
 
 
 def good() -> bytes:
-    return results._encode(record()).encode()
+    return encode(record()).encode()
 
 
 def changed(**parts: object) -> bytes:
     content = json.loads(good())
     body = {**content["body"], **{k: v for k, v in parts.items() if k in content["body"]}}
     head = {k: v for k, v in parts.items() if k not in content["body"]}
-    digest = results._digest(body)
-    return json.dumps({**content, "body": body, "sha256": digest, **head}).encode()
+    return json.dumps({**content, "body": body, "sha256": digest(body), **head}).encode()
 
 
 UNUSABLE = {
@@ -555,7 +556,7 @@ def test_publishing_keeps_every_row(store: Store, published: Path) -> None:
     assert problems == ()
     in_store = load(published / "nothing", store.directory)
     pd.testing.assert_frame_equal(runs, in_store.runs)
-    pd.testing.assert_frame_equal(results.sort_curves(curves), in_store.curves)
+    pd.testing.assert_frame_equal(sort_curves(curves), in_store.curves)
     assert (kinds(runs), kinds(curves)) == (RUN_COLUMNS, CURVE_COLUMNS)
 
 
@@ -666,13 +667,13 @@ def test_flipped_bits_of_a_snapshot_are_never_read_as_data(store: Store, publish
     publish(store.directory, published)
     path = published / "someone2022.curves.parquet"
     whole = path.read_bytes()
-    curves = results._read_parquet(path, CURVE_COLUMNS)
+    curves = read_parquet(path, CURVE_COLUMNS)
     for position in range(0, len(whole), 23):
         flipped = bytearray(whole)
         flipped[position] ^= 1 << position % 8
         path.write_bytes(flipped)
         try:
-            read = results._read_parquet(path, CURVE_COLUMNS)
+            read = read_parquet(path, CURVE_COLUMNS)
         except RejectedFileError as error:
             assert str(error).startswith(f"{path}: ")  # noqa: PT017 - either answer is right
             assert "\n" not in str(error)  # noqa: PT017

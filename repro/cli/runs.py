@@ -24,7 +24,8 @@ from repro.cli.shared import (
     commit_verdicts,
     complain,
     judge,
-    read_results,
+    name_skipped,
+    read_runs,
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
     from repro.progress import Display
 
     execution.check_device(options.device, here=slurm is None)
-    runs = read_results(options, console).runs
+    runs = read_runs(options, console)
     # the nodes of a cluster are priced as whatever made the latest row
     here = "" if slurm is not None else device_name(torch.device(options.device))
     prices = Prices(runs, here)
@@ -161,7 +162,7 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
     workers = num_workers(options)
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1. Found {workers}.")
-    runs = read_results(options, console).runs
+    runs = read_runs(options, console)
     work = survey(choice.specs, choice.comparisons, runs)
     prices = Prices(runs, options.device_name)
     grid = Grid(title=f"{options.study} at {options.scale} scale")
@@ -242,11 +243,11 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         if options.folders:
             added = merge(options.folders, target)
         else:
-            added, skipped = publish(options.store, target)
+            with console.status("reading finished runs") as line:
+                added, skipped = publish(options.store, target, line.update)
     except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
-    for problem in skipped:
-        console.print(f"[yellow]skipped[/] {problem}", soft_wrap=True, highlight=False)
+    name_skipped(skipped, console)
     for study, count in added.items():
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from rich.console import Console
 
 import studies
 from repro.protocol import Study
-from repro.results import Results, load, tabulate_facts, write_whole
+from repro.results import Results, load, load_runs, tabulate_facts, write_whole
 
 if TYPE_CHECKING:
     from repro.claims import Judgement
@@ -43,10 +44,24 @@ def all_studies() -> tuple[Study, ...]:
 
 def read_results(options: argparse.Namespace, console: Console) -> Results:
     """Return the published rows and those of the store; a file that is skipped is named."""
-    results = load(studies.RESULTS, options.store, tabulate_facts(all_studies()))
-    for problem in results.problems:
-        console.print(f"[yellow]skipped[/] {problem}", soft_wrap=True, highlight=False)
+    with console.status("reading rows") as line:
+        results = load(studies.RESULTS, options.store, tabulate_facts(all_studies()), line.update)
+    name_skipped(results.problems, console)
     return results
+
+
+def read_runs(options: argparse.Namespace, console: Console) -> pd.DataFrame:
+    """Return the runs table alone, for who looks at no curve; a file that is skipped is named."""
+    with console.status("reading rows") as line:
+        runs, problems = load_runs(studies.RESULTS, options.store, line.update)
+    name_skipped(problems, console)
+    return runs
+
+
+def name_skipped(problems: Iterable[str], console: Console) -> None:
+    """Print a line for every file that was skipped."""
+    for problem in problems:
+        console.print(f"[yellow]skipped[/] {problem}", soft_wrap=True, highlight=False)
 
 
 def judge(results: Results) -> tuple[Judgement, ...]:

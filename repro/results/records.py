@@ -1,0 +1,144 @@
+"""One finished run as a value and as a file: strict JSON with a checksum of its own content, named by the run's key.
+
+Reading never trusts a file: what is truncated, foreign or of another schema is refused with its name and a mend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from repro.protocol import RunSpec, parse_run
+from repro.results.schema import SCHEMA
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One metric of a run over its steps; equal lengths."""
+
+    split: str
+    metric: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a finished run leaves behind.
+
+    Attributes:
+        spec: The run.
+        status: `done` or `diverged`.
+        measured: Values of the metric, cost and environment columns; a column left out is missing.
+        curves: Metrics over steps.
+        steps_per_epoch: Optimizer steps in an epoch, for the epoch column; `nan` without data.
+    """
+
+    spec: RunSpec
+    status: str
+    measured: Mapping[str, float | int | str | None]
+    curves: tuple[Curve, ...]
+    steps_per_epoch: float = math.nan
+
+
+class RejectedFileError(ValueError):
+    """A results file that cannot be used; the message names it and says why."""
+
+
+def encode(record: Record) -> str:
+    """Return the text of a finished run's file."""
+    body = {
+        "key": record.spec.key,
+        "spec": record.spec.canonical_json(),
+        "status": record.status,
+        "measured": {k: _finite(v) for k, v in record.measured.items()},
+        "steps_per_epoch": _finite(record.steps_per_epoch),
+        "curves": [
+            {
+                "split": c.split,
+                "metric": c.metric,
+                "steps": c.steps,
+                "values": [_finite(v) for v in c.values],
+            }
+            for c in record.curves
+        ],
+    }
+    return json.dumps({"schema": SCHEMA, "sha256": digest(body), "body": body})
+
+
+def digest(body: Any) -> str:
+    """Return the checksum of what a file says."""
+    # the canonical JSON of `protocol`, which long curves take too long to pass through: this is plain already
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(value: Any) -> Any:
+    # strict JSON has no NaN; null reads back as missing
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_record(path: Path) -> Record:
+    """Read a finished run.
+
+    Args:
+        path: File of a `Store`.
+
+    Returns:
+        The record.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        RejectedFileError: If the file is truncated, corrupt, foreign or of another schema.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+        schema = content["schema"]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise RejectedFileError(f"{path}: cannot be read ({error.strerror}).") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RejectedFileError(
+            f"{path}: not a finished run (truncated or foreign). Move it away to run it again."
+        ) from error
+    if schema != SCHEMA:
+        raise RejectedFileError(
+            f"{path}: expected results schema {SCHEMA}, found {schema!r}. Read it with the version "
+            "that wrote it, or move it away."
+        )
+    try:
+        body = content["body"]
+        if content["sha256"] != digest(body):
+            raise RejectedFileError(
+                f"{path}: content does not match its checksum (corrupt). Move it away to run it again."
+            )
+        spec = parse_run(body["spec"])
+        if not body["key"] == spec.key == path.stem:
+            raise RejectedFileError(
+                f"{path}: holds run {spec.key[:12]} under another name. Move it away."
+            )
+        curves = tuple(
+            Curve(
+                c["split"],
+                c["metric"],
+                tuple(c["steps"]),
+                tuple(math.nan if v is None else v for v in c["values"]),
+            )
+            for c in body["curves"]
+        )
+        steps = body["steps_per_epoch"]
+        return Record(
+            spec, body["status"], body["measured"], curves, math.nan if steps is None else steps
+        )
+    except (KeyError, TypeError) as error:
+        raise RejectedFileError(f"{path}: not a finished run ({error}). Move it away.") from error
+    except RejectedFileError:
+        raise
+    except ValueError as error:
+        raise RejectedFileError(f"{path}: {error}") from error

@@ -1,0 +1,345 @@
+"""The index says what the files say, at every moment, whatever becomes of it, of them, and of others at work."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_results import contents, record, spec
+
+from repro.publishing import publish
+from repro.results import Store, load, load_runs, read_record, read_store, tabulate
+from repro.results import index as indexing
+from repro.results.index import FOLDER, read_indexed
+from repro.results.table import sort_curves, sort_runs
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen runs are many."""
+    for name, value in (("FEWEST", 1), ("CHUNK", 4), ("LARGEST", 8), ("MANY", 3)):
+        monkeypatch.setattr(indexing, name, value)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Twelve runs."""
+    return fill(Store(tmp_path / "store"), range(12))
+
+
+def fill(store: Store, repetitions: range) -> Store:
+    for number in repetitions:
+        store.write(record(number, 3 + number % 3))
+    return store
+
+
+def assert_truth(store: Store, problems: int = 0) -> None:
+    """Through the index as without."""
+    records, skipped = read_store(store.directory)
+    runs, curves = tabulate(records)
+    indexed = read_indexed(store.directory)
+    pd.testing.assert_frame_equal(sort_runs(indexed.runs), runs)
+    pd.testing.assert_frame_equal(sort_curves(indexed.curves(indexed.runs["key"])), curves)
+    assert sorted(indexed.problems) == sorted(skipped)
+    assert len(skipped) == problems
+
+
+@contextlib.contextmanager
+def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
+    """The files of runs that are opened meanwhile."""
+    opened: list[Path] = []
+    whole = read_record
+
+    def read(path: Path) -> Any:
+        opened.append(path)
+        return whole(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "read_record", read)
+        yield opened
+
+
+def segments(store: Store) -> list[Path]:
+    return sorted((store.directory / FOLDER).glob("*.runs.parquet"))
+
+
+def test_files_are_opened_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for expected in (12, 0):
+        with counted(monkeypatch) as opened:
+            assert_truth(store)
+        assert len(opened) == expected
+    assert len(segments(store)) == 2
+    fill(store, range(12, 15))
+    with counted(monkeypatch) as opened:
+        assert_truth(store)
+    assert len(opened) == 3
+
+
+def test_some_curves_are_read_without_the_others(store: Store) -> None:
+    indexed = read_indexed(store.directory)
+    keys = [spec(3).key, spec(7).key, "0" * 64]
+    _, expected = tabulate([record(3, 3), record(7, 4)])
+    pd.testing.assert_frame_equal(indexed.curves(keys), expected)
+    assert indexed.curves([]).empty
+
+
+def test_few_files_make_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexing, "FEWEST", 64)
+    store = fill(Store(tmp_path / "store"), range(12))
+    assert_truth(store)
+    assert not (store.directory / FOLDER).exists()
+
+
+def test_a_store_that_does_not_exist_has_no_rows(tmp_path: Path) -> None:
+    assert_truth(Store(tmp_path / "nothing"))
+    assert not (tmp_path / "nothing").exists()
+
+
+# Files that change
+
+
+def replaced(path: Path) -> None:
+    elsewhere = Store(path.parents[2] / "elsewhere")
+    new = record(0, 7)
+    elsewhere.write(new).replace(path)
+
+
+def changed_in_place(path: Path) -> None:
+    """As many bytes, and the time set back: what only the time of change tells."""
+    times = path.stat()
+    content = path.read_bytes().replace(b'"status": "done"', b'"status": "dona"')
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def into_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def into_dead_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], int]] = {
+    "removed": (Path.unlink, 0),
+    "replaced": (replaced, 0),
+    "cut": (lambda path: path.write_bytes(path.read_bytes()[:-9]), 1),
+    "changed in place": (changed_in_place, 1),
+    "a folder": (into_folder, 1),
+    "a link to nothing": (into_dead_link, 1),
+}
+
+
+@pytest.mark.parametrize("how", CHANGES)
+def test_what_became_of_a_file_is_noticed(store: Store, how: str) -> None:
+    assert_truth(store)
+    change, problems = CHANGES[how]
+    change(store.path(spec(0).key))
+    assert_truth(store, problems)
+    assert_truth(store, problems)
+
+
+def test_a_store_that_was_copied_is_read_anew(store: Store, tmp_path: Path) -> None:
+    assert_truth(store)
+    shutil.copytree(store.directory, tmp_path / "copy")
+    assert_truth(Store(tmp_path / "copy"))
+
+
+def test_runs_in_the_folder_of_others_are_read_every_time(store: Store) -> None:
+    assert_truth(store)
+    path = store.path(spec(0).key)
+    other = store.directory / ("00" if path.parent.name != "00" else "01") / path.name
+    other.parent.mkdir(exist_ok=True)
+    other.write_bytes(path.read_bytes())
+    assert_truth(store)
+    path.unlink()
+    assert_truth(store)
+
+
+# An index that is not what it was
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "flipped": flip,
+    "foreign": lambda path: path.write_text("key,study\n"),
+    "removed": Path.unlink,
+    "a folder": into_folder,
+}
+
+
+@pytest.mark.parametrize("kind", ["runs", "curves"])
+@pytest.mark.parametrize("how", DAMAGES)
+def test_a_damaged_index_is_noticed_and_made_anew(
+    store: Store, how: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_truth(store)
+    for path in (store.directory / FOLDER).glob(f"*.{kind}.parquet"):
+        DAMAGES[how](path)
+    assert_truth(store)
+    assert_truth(store)
+    if how != "a folder":
+        with counted(monkeypatch) as opened:
+            assert_truth(store)
+        assert opened == []
+
+
+def test_an_index_of_another_kind_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_truth(store)
+    before = contents(store.directory / FOLDER)
+    monkeypatch.setattr(indexing, "KIND", b"another")
+    assert_truth(store)
+    assert contents(store.directory / FOLDER).items() > before.items()
+
+
+def test_what_else_lies_there_is_left_alone(store: Store) -> None:
+    assert_truth(store)
+    folder = store.directory / FOLDER
+    for name in ("notes.txt", "x.runs.parquet", ".hidden"):
+        (folder / name).write_text("mine")
+    assert_truth(store)
+    assert all((folder / name).read_text() == "mine" for name in ("notes.txt", ".hidden"))
+
+
+def test_an_index_of_another_store_says_nothing(store: Store, tmp_path: Path) -> None:
+    assert_truth(store)
+    other = fill(Store(tmp_path / "other"), range(6, 9))
+    shutil.copytree(store.directory / FOLDER, other.directory / FOLDER)
+    assert_truth(other)
+
+
+# Where it cannot be written
+
+
+@pytest.mark.parametrize("when", ["mkdir", "writing", "renaming"])
+def test_without_room_for_an_index_there_is_none_and_nothing_else_is_missing(
+    store: Store, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        if when == "mkdir":
+            (store.directory / FOLDER).write_text("in the way")
+        elif when == "writing":
+            patch.setattr(indexing, "write_whole", refuse)
+        else:
+            patch.setattr(Path, "replace", refuse)
+        assert_truth(store)
+        assert segments(store) == []
+        assert when == "mkdir" or not list((store.directory / FOLDER).iterdir())
+    if when == "mkdir":
+        (store.directory / FOLDER).unlink()
+    assert_truth(store)
+    assert segments(store)
+
+
+def test_what_was_read_until_an_interruption_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def interrupt(path: Path) -> Any:
+        if len(read) == 10:
+            raise KeyboardInterrupt
+        read.append(path)
+        return read_record(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(indexing, "read_record", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            read_indexed(store.directory)
+    with counted(monkeypatch) as opened:
+        assert_truth(store)
+    assert len(opened) == 4  # the chunk that was cut off
+
+
+# Many segments
+
+
+def test_many_small_segments_become_few(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12, 20):
+        fill(store, range(number, number + 1))
+        assert_truth(store)
+        assert len(segments(store)) <= 12
+    kept = {path.name for path in (store.directory / FOLDER).iterdir()}
+    assert len(kept) == 2 * len(segments(store))  # no curves without their rows
+    with counted(monkeypatch) as opened:
+        assert_truth(store)
+    assert opened == []
+
+
+def test_a_reader_is_not_disturbed_by_the_merging_of_another(store: Store) -> None:
+    reader = read_indexed(store.directory)
+    for number in range(12, 20):
+        fill(store, range(number, number + 1))
+        read_indexed(store.directory)
+    for path in (store.directory / FOLDER).glob("*.curves.parquet"):
+        path.unlink()
+    _, expected = tabulate(record(number, 3 + number % 3) for number in range(12))
+    pd.testing.assert_frame_equal(sort_curves(reader.curves(reader.runs["key"])), expected)
+
+
+INDEXER = """
+import sys
+from pathlib import Path
+from repro.results import index as indexing
+from repro.results import Store
+from test_results import record
+indexing.FEWEST, indexing.CHUNK, indexing.LARGEST, indexing.MANY = 1, 4, 8, 3
+store, first = Store(Path(sys.argv[1])), int(sys.argv[2])
+for number in range(first, first + 8):
+    store.write(record(number))
+    indexed = indexing.read_indexed(store.directory)
+    assert not indexed.problems
+    curves = indexed.curves(indexed.runs["key"])
+    assert len(curves) == 5 * len(indexed.runs), (len(curves), len(indexed.runs))
+"""
+
+
+def test_several_processes_keep_one_index(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    here = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+    command = [sys.executable, "-c", INDEXER, str(store.directory)]
+    writers = [
+        subprocess.Popen([*command, str(first)], env={**os.environ, "PYTHONPATH": here})
+        for first in (100, 200, 300)
+    ]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert_truth(store)
+    assert len(read_indexed(store.directory).runs) == 24
+
+
+# What rests on it
+
+
+def test_loading_and_publishing_through_the_index(store: Store, tmp_path: Path) -> None:
+    published, again = tmp_path / "published", tmp_path / "again"
+    publish(store.directory, published)
+    fill(store, range(12, 20))
+    loaded = load(published, store.directory)
+    runs, curves = tabulate(read_store(store.directory)[0])
+    pd.testing.assert_frame_equal(loaded.runs, runs)
+    pd.testing.assert_frame_equal(loaded.curves, curves)
+    pd.testing.assert_frame_equal(load_runs(published, store.directory)[0], runs)
+    publish(store.directory, published)
+    shutil.rmtree(store.directory / FOLDER)
+    publish(store.directory, again)
+    assert contents(published) == contents(again)
