@@ -44,6 +44,7 @@ ARITHMETIC = (
     "optimizers.py",
     "problems/*.py",
     "protocol/*.py",
+    "stopping.py",
     "tangents.py",
     "training.py",
 )

@@ -44,6 +44,7 @@ ORDER = (
     "optimizers",
     "problems",
     "engine",
+    "stopping",
     "checkpoints",
     "training",
     "sampling",
