@@ -146,28 +146,14 @@ def train(
     log = _Log(len(specs), task)
     early = _early_stopping(task, problem, len(specs))
 
-    def evaluate(step: int, *, at_end: bool) -> None:
-        judged = start.optimizer.evaluated(params, start.state)
-        if step % task.evaluate_every == 0 or at_end:
-            metrics = problem.evaluate(judged, replicas, "validation")
-            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
-            if early is not None:
-                ended, lost = early.note(step, metrics["loss"], log.running(), leaves(judged))
-                log.end(step, ended, lost)
-                if ended and first.role == "report":
-                    log.note_test(ended, problem.evaluate(judged, replicas, "test"))
-        if task.test_every and (step % task.test_every == 0 or at_end):
-            assert isinstance(problem, ClassificationProblem)
-            seen = problem.look_at_test(judged, replicas, step)
-            log.note(step, {f"test_{name}": values for name, values in seen.items()})
-
+    look = _Looking(start, replicas, log, early)
     checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
     batches = problem.batches(replicas)
     step, seconds = _take_up(checkpoint, start, log, early, batches)
     if step:
         on_steps(step)
     else:
-        evaluate(0, at_end=False)
+        look(0, at_end=False)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
     ended = step == task.num_steps or log.all_ended()
@@ -184,7 +170,7 @@ def train(
         log.stop(start.patience)
         on_steps(steps)
         ended = step == task.num_steps or log.all_ended()
-        evaluate(step, at_end=ended)
+        look(step, at_end=ended)
         ended = ended or log.all_ended()
         stop = should_stop()
         _leave(checkpoint, stop, step, seconds, start, log, early)
@@ -258,6 +244,37 @@ def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Ge
     seeds = [tangent_seed(spec) for spec in specs]
     made = {seed: torch.Generator(device).manual_seed(seed) for seed in seeds}
     return [made[seed] for seed in seeds]
+
+
+class _Looking:
+    """Evaluates what is trained, where that is due, and lets early stopping end replicas."""
+
+    def __init__(
+        self,
+        start: engine.Step,
+        replicas: Sequence[Replica],
+        log: _Log,
+        early: EarlyStopping | None,
+    ) -> None:
+        self.start, self.replicas, self.log, self.early = start, replicas, log, early
+
+    def __call__(self, step: int, *, at_end: bool) -> None:
+        """Look after a step; at the end in any case."""
+        task, problem, log = self.log.task, self.start.problem, self.log
+        judged = self.start.optimizer.evaluated(self.start.params, self.start.state)
+        if step % task.evaluate_every == 0 or at_end:
+            metrics = problem.evaluate(judged, self.replicas, "validation")
+            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
+            if self.early is not None:
+                running = log.running()
+                ended, lost = self.early.note(step, metrics["loss"], running, leaves(judged))
+                log.end(step, ended, lost)
+                if ended and self.replicas[0].role == "report":
+                    log.note_test(ended, problem.evaluate(judged, self.replicas, "test"))
+        if task.test_every and (step % task.test_every == 0 or at_end):
+            assert isinstance(problem, ClassificationProblem)
+            seen = problem.look_at_test(judged, self.replicas, step)
+            log.note(step, {f"test_{name}": values for name, values in seen.items()})
 
 
 def _early_stopping(

@@ -186,9 +186,8 @@ def test_stopped_at_every_look_it_ends_as_if_undisturbed(tmp_path: Path) -> None
 
 def test_a_trial_ends_where_its_reported_run_would() -> None:
     search = Search(SearchSpace((("learning_rate", LogUniform(1e-2, 1.0)),)), 2)
-    experiment = Experiment(
-        "e", "tuned", (FORWARD,), (settings(),), *[Plan(MLP, EARLY, 1, search)] * 3
-    )
+    plan = Plan(MLP, EARLY, 1, search)
+    experiment = Experiment("e", "tuned", (FORWARD,), (settings(),), plan, plan, plan)
     comparison = Comparison("s", experiment, "full")
     values = settings(learning_rate=0.1)
     (trial,) = comparison.trial_runs(FORWARD, Trial(0, "x"), values)
