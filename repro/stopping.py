@@ -25,7 +25,7 @@ class EarlyStopping:
         """Start with nothing seen.
 
         Args:
-            patience: Evaluations in a row without a lower loss after which a replica ends.
+            patience: Evaluations in a row without a lower loss after which a replica ends; 0 for never.
             limit: Loss at or above which a replica counts as diverged; 0 for none but infinity.
             num_replicas: `R`.
         """
@@ -65,7 +65,7 @@ class EarlyStopping:
                 self._waited[replica] += 1
             if not loss < self.limit:
                 lost.append(replica)
-            elif self._waited[replica] >= self.patience:
+            elif 0 < self.patience <= self._waited[replica]:
                 ended.append(replica)
         return ended, lost
 

@@ -180,7 +180,7 @@ def train(
     log.close()
     judged = start.optimizer.evaluated(params, start.state)
     final = _final(problem, judged, replicas, log, first.role)
-    if early is not None:
+    if early is not None and task.early_stopping:
         _add_best(final, problem, judged, replicas, log, early, first.role)
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
@@ -280,10 +280,10 @@ class _Looking:
 def _early_stopping(
     task: Training, problem: problems.BuiltProblem, num_replicas: int
 ) -> EarlyStopping | None:
-    if not task.early_stopping:
+    if not (task.early_stopping or task.validation_limit):
         return None
     if not isinstance(problem, ClassificationProblem):
-        raise ValueError("`early_stopping` needs a validation split, which a function has not.")
+        raise ValueError("Early stopping needs a validation split, which a function has not.")
     return EarlyStopping(task.early_stopping, task.validation_limit, num_replicas)
 
 

@@ -145,6 +145,13 @@ def test_a_run_above_the_limit_is_a_diverged_row() -> None:
     assert not {"test_loss", "best_test_loss", "validation_loss"} & set(record.measured)
 
 
+def test_a_limit_alone_stops_nothing_else() -> None:
+    (record,) = train([run(0.01, dataclasses.replace(EARLY, early_stopping=0))], CPU)
+    (undisturbed,) = train([run(0.01, LONG)], CPU)
+    assert record.curves == undisturbed.curves
+    assert "best_step" not in record.measured
+
+
 def test_a_run_that_is_never_stopped_has_both_epochs_too() -> None:
     (record,) = train([run(0.05, dataclasses.replace(EARLY, num_steps=10))], CPU)
     (plain,) = train([run(0.05, dataclasses.replace(LONG, num_steps=10))], CPU)
@@ -212,10 +219,6 @@ def test_older_files_lack_the_columns_and_read_as_missing() -> None:
     [
         ({"early_stopping": -1}, r"`early_stopping` must be at least 0\. Found -1\."),
         ({"validation_limit": math.nan}, r"`validation_limit` must be at least 0"),
-        (
-            {"validation_limit": 10.0},
-            r"part of early stopping\. Found 10\.0 with `early_stopping=0`",
-        ),
         (
             {"early_stopping": 2, "patience": 3},
             r"neither `patience` nor `test_every`.*Found 3 and 0",

@@ -151,7 +151,7 @@ class Training:
         keep_losses: Whether the training loss of every step becomes a curve.
         early_stopping: Evaluations in a row without a lower validation loss after which a run ends, its score
             then the lowest; 0 for none.
-        validation_limit: A validation loss at or above it ends a run with early stopping as diverged; 0 for none.
+        validation_limit: A validation loss at or above it ends a run as diverged; 0 for none.
     """
 
     num_steps: int
@@ -175,11 +175,6 @@ class Training:
             raise ValueError(
                 "`early_stopping` goes with neither `patience` nor `test_every`: a run ends by one rule, and the "
                 f"test split is read where it ends. Found {self.patience} and {self.test_every}."
-            )
-        if self.validation_limit and not self.early_stopping:
-            raise ValueError(
-                "`validation_limit` is part of early stopping. "
-                f"Found {self.validation_limit} with `early_stopping=0`."
             )
 
 
