@@ -174,9 +174,9 @@ def _faults_of_study(module: str, statement: Import) -> Iterator[str]:
     for name in statement.names:
         top = name.split(".", maxsplit=1)[0]
         if top not in sys.stdlib_module_names and not within(
-            name, "repro.protocol", "studies.facts"
+            name, "repro.protocol", "studies.facts", "studies.parts"
         ):
-            yield f"a study imports repro.protocol and studies.facts only, not {name}"
+            yield f"a study imports repro.protocol, studies.facts and studies.parts only, not {name}"
 
 
 def _faults_of_figure(module: str, statement: Import) -> Iterator[str]:
