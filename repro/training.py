@@ -178,10 +178,10 @@ def train(
             raise Interrupted
 
     log.close()
-    judged = start.optimizer.evaluated(params, start.state)
-    final = _final(problem, judged, replicas, log, first.role)
+    final = _final(problem, start.judged(), replicas, log, first.role)
     if early is not None and task.early_stopping:
-        _add_best(final, problem, judged, replicas, log, early, first.role)
+        _add_best(final, problem, start.judged(), replicas, log, early, first.role)
+    cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
@@ -196,7 +196,7 @@ def train(
             measured={
                 **final[index],
                 # a run that ended early is charged for what it did, not for what its stack did after it
-                **_cost(start.estimator, log.diverged_at(index) or log.stopped_at(index) or step),
+                **_cost(cost, log.diverged_at(index) or log.stopped_at(index) or step),
                 **shared,
                 **environment,
             },
@@ -207,11 +207,11 @@ def train(
     ]
 
 
-def _cost(estimator: estimators.Estimator, steps: int) -> dict[str, float | int]:
+def _cost(cost: estimators.Cost, steps: int) -> dict[str, float | int]:
     return {
         "num_steps": steps,
-        "forward_passes": estimator.cost.forward_passes * steps,
-        "tangents": float(estimator.cost.tangents * steps),
+        "forward_passes": cost.forward_passes * steps,
+        "tangents": float(cost.tangents * steps),
     }
 
 
@@ -236,6 +236,7 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
         optimizer.init(params),
         _generators(specs, device),
         Patience(first.task.patience, schedule.rates) if first.task.patience else None,
+        problem.statistics(len(specs)),
     )
 
 
@@ -261,10 +262,10 @@ class _Looking:
     def __call__(self, step: int, *, at_end: bool) -> None:
         """Look after a step; at the end in any case."""
         task, problem, log = self.log.task, self.start.problem, self.log
-        judged = self.start.optimizer.evaluated(self.start.params, self.start.state)
+        judged = self.start.judged()
         if step % task.evaluate_every == 0 or at_end:
             metrics = problem.evaluate(judged, self.replicas, "validation")
-            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
+            log.note(step, {**metrics, "parameter_norm": _norm(self.start)})
             if self.early is not None:
                 running = log.running()
                 ended, lost = self.early.note(step, metrics["loss"], running, leaves(judged))
@@ -626,6 +627,7 @@ def _add_best(
         row["score"] = min(row["best_validation_loss"], log.task.loss_limit)
 
 
-def _norm(params: Params) -> Tensor:
+def _norm(start: engine.Step) -> Tensor:
+    params = start.optimizer.evaluated(start.params, start.state)
     squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
     return torch.stack(squares).sum(0).sqrt()
