@@ -34,7 +34,7 @@ TITLE = (
     "Cost of a step of the projection on k tangents, of the activations of the blocks or of the weights, in forward mode and simulated "
     "with backpropagation, which is what the paper's network runs do; MNIST, batch 64, one thread. Median over rounds in which all took "
     "their turn, with its distribution-free 95 % interval where there are six rounds or more (top), and the allocator's peak over one "
-    "step (bottom). Blue: a step of backpropagation. ResNet18 and ViT are an eighth as wide at reduced scale; where a mini-batch is "
+    "step (bottom). Blue: a step of backpropagation. ResNet18 and ViT are narrower at reduced scale; where a mini-batch is "
     "normalised, forward mode perturbs one example at a time."
 )
 LAYOUT = style.Layout(2, len(NETWORKS), style.DOUBLE, 3.9)

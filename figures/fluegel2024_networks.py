@@ -139,8 +139,8 @@ ACCURACY_NOTES = (
     "of the lowest validation loss, last is where early stopping, or the budget, ended the run. n/a: one of the runs diverged.",
     "Re-run: the authors' rates, for backpropagation on ResNet18 and ViT the 0.1 that no search gave. Tuned: the rate of every "
     "approach from one search. Published: the values are in none of the sources that were at hand.",
-    "At reduced scale runs are of tens to hundreds of steps, ResNet18 and ViT an eighth as wide, and 2,000 images judge a trial: they "
-    "say which approach is ahead early in training, not how well a trained network does.",
+    "At reduced scale runs are of a few to hundreds of steps, ResNet18 and ViT are an eighth or a sixteenth as wide, and 1,000 images "
+    "judge a trial: they say which approach is ahead early in training, not how well a trained network does.",
 )
 
 
