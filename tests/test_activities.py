@@ -21,12 +21,14 @@ from test_execution import comparable
 from torch import Tensor
 
 from repro.aggregation import AGGREGATIONS
-from repro.autodiff import Layer, Layered, Params, leaves, value_and_gradient
+from repro.autodiff import Layer, Layered, Noted, Objective, Params, leaves, value_and_gradient
 from repro.estimators import (
     Backpropagation,
     Cost,
+    Estimate,
     Estimator,
     ForwardGradient,
+    Generators,
     build,
     cost_on,
 )
@@ -43,7 +45,11 @@ MODES = ("forward", "simulated")
 
 def activations(k: int = 1, aggregation: str = "mean", **options: object) -> ForwardGradient:
     found = build(
-        "forward_gradient", num_tangents=k, aggregation=aggregation, perturb="activations", **options
+        "forward_gradient",
+        num_tangents=k,
+        aggregation=aggregation,
+        perturb="activations",
+        **options,
     )
     assert isinstance(found, ForwardGradient)
     return found
@@ -132,7 +138,7 @@ def naive(
 
     def total(moved: Tensor, example: int) -> Tensor:
         activity = inputs
-        for index, piece in enumerate(moved.split(sizes)):
+        for index, piece in enumerate(torch.split(moved, sizes)):
             outputs = call(index, activity)
             one_hot = torch.eye(examples, dtype=moved.dtype)[example]
             offset = piece.view(1, 1, *outputs.shape[2:])
@@ -144,16 +150,14 @@ def naive(
         forward_gradient(lambda moved, e=example: total(moved, e), rest, tangents, aggregation)  # type: ignore[misc]
         for example in range(examples)
     ]
-    gradient = {}
+    gradient: dict[str, Tensor] = {}
     for index, block in enumerate(network.blocks):
         own = {name: points[f"{index}.{name}"] for name in block.shapes}
         outputs = block(own, borders[index])
-        pieces = [estimate.split(sizes)[index] for estimate in estimates]
+        pieces = [torch.split(estimate, sizes)[index] for estimate in estimates]
         wanted = torch.stack(pieces).view_as(outputs) / examples
         found = torch.autograd.grad((outputs * wanted).sum(), list(own.values()))
-        gradient |= {
-            f"{index}.{name}": leaf for name, leaf in zip(own, found, strict=True)
-        }
+        gradient |= {f"{index}.{name}": leaf for name, leaf in zip(own, found, strict=True)}
     return gradient
 
 
@@ -200,24 +204,20 @@ def test_replicas_are_independent_of_each_other(name: str, mode: str) -> None:
     network, _, _ = case(name)
     image = NETWORKS[name][1]
 
-    class Any:
-        """An objective of as many replicas as it is given."""
-
     def of(params: Params) -> Layered:
         return on_images(network, image, len(leaves(params)[0]), 3)
 
-    class Estimates:
+    class OnAsMany:
+        """Takes the objective of as many replicas as it is given."""
+
         cost = Cost(0.0, 0)
 
-        def __call__(self, objective: object, params: Params, generator: object) -> object:
+        def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
             del objective
-            return activations(2, mode=mode)(of(params), params, generator)  # type: ignore[arg-type]
+            return activations(2, mode=mode)(of(params), params, generator)
 
-    del Any
-    estimator: Estimator = Estimates()  # type: ignore[assignment]
-    assert_replicas_independent(
-        estimator, of(scattered(network, 3)), scattered(network, 3), [5, 6, 7], rtol=1e-9
-    )
+    params = scattered(network, 3)
+    assert_replicas_independent(OnAsMany(), of(params), params, [5, 6, 7], rtol=1e-9)
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -235,11 +235,9 @@ def test_replicas_that_share_a_generator_share_its_tangents(aggregation: str, mo
 # Theorems, on blocks whose bias gradients are the activities' gradients: linear ones, of one example
 
 SIZES = (4, 3, CLASSES)
-STRAIGHT = Network(
-    tuple(Linear(a, b, relu=False) for a, b in itertools.pairwise((2, *SIZES)))
-)
+STRAIGHT = Network(tuple(Linear(a, b, relu=False) for a, b in itertools.pairwise((2, *SIZES))))
 D = sum(SIZES)
-DRAWS = 4_000
+DRAWS = 2_000
 FORWARD = [
     activations(k, aggregation, mode=mode)
     for aggregation, mode, k in itertools.product(AGGREGATIONS, MODES, (1, 3, D))
@@ -287,14 +285,14 @@ def test_the_projection_is_the_closest_point() -> None:
 
 def test_squared_cosine_of_the_projection_is_k_over_n() -> None:
     for k in (1, 4):
-        draws = activity_gradients(activations(k, "orthogonal_projection", mode="simulated"))
+        draws = activity_gradients(activations(k, "orthogonal_projection"))
         cosines = draws @ EXACT / (draws.norm(dim=1) * EXACT.norm())
         assert_unbiased(cosines.square()[:, None], torch.tensor([k / D]))
 
 
 @pytest.mark.parametrize(
     ("name", "mode", "count"),
-    [("mlp", "forward", 2_000), ("resnet18", "simulated", 400), ("vit", "forward", 1_000)],
+    [("mlp", "forward", 2_000), ("resnet18", "simulated", 200), ("vit", "forward", 1_000)],
 )
 def test_weight_gradients_are_unbiased(name: str, mode: str, count: int) -> None:
     component, image = NETWORKS[name]
@@ -304,10 +302,8 @@ def test_weight_gradients_are_unbiased(name: str, mode: str, count: int) -> None
     params = scattered(network, count, alike=True)
     (expected, *_) = flatten(value_and_gradient(objective, params)[1])
     draws = flatten(activations(2, mode=mode)(objective, params, generators(count)).gradient)
-    # 5 of the 4 standard errors: there are a thousand components
-    error = (draws.mean(0) - expected).abs() / (draws.std(0) / count**0.5 + 1e-12)
-    assert error.max() < 5.0
-    assert error.square().mean() < 1.5
+    along = draw(len(expected), 20, seed=9)  # its components vary together
+    assert_unbiased(draws @ along, expected @ along)
 
 
 # As many tangents as activities
@@ -315,9 +311,7 @@ def test_weight_gradients_are_unbiased(name: str, mode: str, count: int) -> None
 
 @every_network
 @pytest.mark.parametrize("more", [0, 3])
-def test_with_a_tangent_an_activity_the_projection_is_backpropagation(
-    name: str, more: int
-) -> None:
+def test_with_a_tangent_an_activity_the_projection_is_backpropagation(name: str, more: int) -> None:
     network, objective, params = case(name)
     expected = flatten(Backpropagation()(objective, params).gradient)
     k = network.num_activations(NETWORKS[name][1]) + more
@@ -328,11 +322,9 @@ def test_with_a_tangent_an_activity_the_projection_is_backpropagation(
 
 
 @pytest.mark.parametrize(
-    ("width", "mode"), [(8, "simulated"), (8, "forward"), (64, "simulated"), (256, "simulated")]
+    ("width", "mode"), [(8, "simulated"), (8, "forward"), (64, "forward"), (256, "simulated")]
 )
-def test_with_a_tangent_an_activity_it_is_backpropagation_in_float32(
-    width: int, mode: str
-) -> None:
+def test_with_a_tangent_an_activity_it_is_backpropagation_in_float32(width: int, mode: str) -> None:
     network = build_network("mlp", (1, 28, 28), 10, width=width)
     params: Params = network.start(generators(1), torch.float32, CPU)
     images, labels = draw(1, 64, 1, 28, 28, dtype=torch.float32), torch.arange(64).remainder(10)
@@ -342,7 +334,7 @@ def test_with_a_tangent_an_activity_it_is_backpropagation_in_float32(
     expected = Backpropagation()(objective, params).gradient
     for leaf, wanted in zip(leaves(found.gradient), leaves(expected), strict=True):
         assert leaf.dtype == torch.float32
-        assert_close(leaf.flatten(), wanted.flatten(), rtol=1e-4)
+        assert_close(leaf.flatten(), wanted.flatten(), rtol=1e-6)
 
 
 def test_tangents_beyond_the_activities_count_in_the_mean() -> None:
@@ -360,7 +352,8 @@ def test_an_examples_derivative_is_its_own() -> None:
     for example in range(4):
         labels = torch.tensor([[example % CLASSES]])
         alone = network.objective(
-            objective.inputs[:, example : example + 1], lambda logits, y=labels: losses(y, logits)  # type: ignore[misc]
+            objective.inputs[:, example : example + 1],
+            lambda logits, y=labels: losses(y, logits),  # type: ignore[misc]
         )
         found = activations(2)(alone, params, generators(1)).directional_derivatives
         assert found is not None
@@ -397,11 +390,9 @@ def test_clipping_cuts_the_derivative_of_an_example() -> None:
 def test_frozen_values() -> None:
     _, objective, params = case("mlp", replicas=1)
     found = flatten(activations(2)(objective, params, generators(1)).gradient)[0, -3:]
-    expected = FROZEN
-    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=0)
+    expected = torch.tensor([-0.01895104541, 0.00604236564, 0.01856116274], dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0)
 
-
-FROZEN = (0.0, 0.0, 0.0)
 
 # What it costs
 
@@ -423,15 +414,19 @@ def test_costs() -> None:
 
 def test_simulated_mode_does_what_backpropagation_does_and_no_more() -> None:
     network, objective, params = case("mlp", replicas=1)
-    calls = []
-    counted = [
-        dataclasses.replace(
-            layer, function=lambda *given, call=layer.function: (calls.append(1), call(*given))[1]
-        )
-        for layer in objective.layers
-    ]
+    calls: list[Layer] = []
+
+    def counting(layer: Layer) -> Layer:
+        def function(given: dict[str, Tensor], inputs: Tensor, noted: Noted) -> Tensor:
+            calls.append(layer)
+            return layer.function(given, inputs, noted)
+
+        return dataclasses.replace(layer, function=function)
+
+    counted = [counting(layer) for layer in objective.layers]
     once = Layered(counted, objective.inputs, objective.losses)
     activations(8, mode="simulated")(once, params, generators(1))
+    assert calls == list(objective.layers)
     assert len(calls) == len(network.blocks)
 
 
@@ -463,7 +458,7 @@ def test_chunks_bound_the_memory_of_forward_mode() -> None:
 # Training
 
 
-def specs(network: Component, estimator: Component, steps: int = 130) -> list[RunSpec]:
+def specs(network: Component, estimator: Component, steps: int = 30) -> list[RunSpec]:
     problem = Classification(
         f"digits {network.name}", "digits", network, 16, "standardised", validation_size=297
     )
@@ -503,9 +498,9 @@ def test_training_in_forward_mode_is_training_in_simulated_mode(network: str, pe
     runs = []
     for mode in MODES:
         estimator = use("forward_gradient", num_tangents=2, perturb=perturb, mode=mode)
-        (spec, _) = specs(SMALL[network], estimator, steps=4)
-        task = Training(4, 2, precision="float64")
-        (record,) = train([dataclasses.replace(spec, task=task)], CPU)
+        (spec, _) = specs(SMALL[network], estimator)
+        task, rate = Training(4, 2, precision="float64"), settings(learning_rate=1e-4)
+        (record,) = train([dataclasses.replace(spec, task=task, hyperparameters=rate)], CPU)
         runs.append(record)
     forward, simulated = runs
     for metric in ("validation_loss", "test_loss", "train_loss", "parameter_norm"):
@@ -521,7 +516,7 @@ def test_training_in_forward_mode_is_training_in_simulated_mode(network: str, pe
 # Bad input
 
 
-def identity(params: Params, inputs: Tensor, noted: dict[str, Tensor]) -> Tensor:
+def identity(params: Params, inputs: Tensor, noted: Noted) -> Tensor:
     del params, noted
     return inputs
 
@@ -543,7 +538,7 @@ PARAMS: Params = {"unused": torch.ones(1, 1, dtype=torch.float64)}
         (lambda p, x, n: None, r"must return one tensor, which can be perturbed. Found NoneType."),
         (
             lambda p, x, n: x.sum(1),
-            r"one entry a replica and example, \(1, 2, ...\). Found shape \(1, 3\).",
+            r"must return one entry a replica and example, \(1, 2, ...\). Found shape \(1, 3\).",
         ),
         (lambda p, x, n: x.relu_(), r"overwrites its inputs in place.*`inplace=False`"),
         (lambda p, x, n: x.mul_(2.0) + 1.0, r"overwrites its inputs in place"),
@@ -564,7 +559,7 @@ def test_in_place_operations_inside_a_block_are_its_own_business(mode: str) -> N
     params = scattered(network, 1)
     objective = on_images(network, (1, 1, 3), 1, 2)
 
-    def doubled(given: Params, inputs: Tensor, noted: dict[str, Tensor]) -> Tensor:
+    def doubled(given: Params, inputs: Tensor, noted: Noted) -> Tensor:
         return objective.layers[0].function(given, inputs, noted).mul(1.0).relu_()  # type: ignore[arg-type]
 
     first = dataclasses.replace(objective.layers[0], function=doubled)
@@ -587,11 +582,9 @@ def test_an_objective_without_blocks(single: bool) -> None:
         return leaves(params)[0].square().sum(-1)
 
     message = re.escape("`perturb='activations'` needs an objective made of blocks")
+    given = (torch.ones(3), generators(1)[0]) if single else (torch.ones(1, 3), generators(1))
     with pytest.raises(ValueError, match=f"{message}.*Found 'function'. Use `perturb='weights'`."):
-        if single:
-            activations()(sphere, torch.ones(3), generators(1)[0])
-        else:
-            activations()(sphere, torch.ones(1, 3), generators(1))
+        activations()(sphere, *given)
 
 
 def test_replicas_of_mini_batch_and_parameters_must_agree() -> None:
