@@ -262,12 +262,13 @@ class ForwardGradient:
         forward = BlockwisePass(objective, params)
         point = leaves(params)[0]
         flat = self._fill(point, forward.num_activities, generators)
+        exact = flat.double() if aggregations.nearly_dependent(flat) else flat
         if self.mode == "forward":
             slopes = autodiff.activity_derivatives(
-                objective, params, flat, forward.shapes, chunk_size=self.chunk_size
+                objective, params, exact, forward.shapes, chunk_size=self.chunk_size
             )
         else:
-            slopes = _products(flat, forward.gradients())
+            slopes = exact @ forward.gradients().to(exact.dtype).mT
         gradients = self._aggregate(flat, self._clipped(slopes))
         return Estimate(
             forward.value,
@@ -337,14 +338,6 @@ def _stack(objective: Objective, params: Params) -> Objective:
         return value[None]
 
     return stacked
-
-
-def _products(flat: Tensor, gradients: Tensor) -> Tensor:
-    """Return slopes `(R, k, n)` of gradients `(R, n, N)` along tangents `(R or 1, k, N)`."""
-    if 4 * flat.shape[1] > flat.shape[2]:
-        # so many tangents are nearly dependent, and a projection on them would magnify the rounding
-        flat, gradients = flat.double(), gradients.double()
-    return flat @ gradients.mT
 
 
 def _unflatten(flat: Tensor, params: Params) -> Params:

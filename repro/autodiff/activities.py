@@ -118,7 +118,8 @@ def activity_derivatives(
     Args:
         objective: The objective.
         params: Leaves `(R, ...)`.
-        tangents: Shape `(R, k, N)`, or `(1, k, N)` where the replicas share them.
+        tangents: Shape `(R, k, N)`, or `(1, k, N)` where the replicas share them; their type is that of the
+            arithmetic.
         shapes: Shapes of the blocks' outputs, of one example.
         chunk_size: Tangents carried at once; all by default. Beside the tangents and a pass without
             derivatives, memory is that of so many times the activities inside a block.
@@ -128,13 +129,15 @@ def activity_derivatives(
     """
     directions = tuple(piece.transpose(0, 1).unsqueeze(2) for piece in split(tangents, shapes))
     zeros = tuple(torch.zeros_like(direction[0]) for direction in directions)
+    points = like(params, [leaf.to(tangents.dtype) for leaf in leaves(params)])
+    inputs = objective.inputs.to(tangents.dtype)
 
     def along(chosen: Tensor | None, *tangent: Tensor) -> Tensor:
         def losses(*offsets: Tensor) -> Tensor:
             unused: Noted = {}
-            activity = objective.inputs
+            activity = inputs
             for layer, offset in zip(objective.layers, offsets, strict=True):
-                activity = apply(layer, params, activity, unused)
+                activity = apply(layer, points, activity, unused)
                 activity = activity + (offset if chosen is None else _of_one(offset, chosen))
             found = objective.losses(activity)
             return found if chosen is None else found.sum(1, keepdim=True)
