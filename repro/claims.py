@@ -41,6 +41,8 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.mean_square_error,
         measures.estimate_ratio,
         measures.curve_extreme,
+        measures.change_beyond,
+        measures.difference_between,
         measures.missed_descent,
         measures.missed_descent_change,
         measures.published_share,

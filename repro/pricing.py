@@ -343,7 +343,9 @@ def _looks(spec: RunSpec) -> int:
     validation = 1 + math.ceil(task.num_steps / task.evaluate_every)
     if task.test_every:
         return validation + 1 + math.ceil(task.num_steps / task.test_every)
-    return validation + (spec.role == "report")
+    # after early stopping the best epoch is tested beside the last
+    tested = 2 if task.early_stopping else 1
+    return validation + (tested if spec.role == "report" else 0)
 
 
 def _searched(spec: RunSpec) -> tuple[str, str, str]:

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from repro import engine, estimators, optimizers, problems
-from repro.autodiff import Params, leaves
+from repro.autodiff import Params, leaves, like
 from repro.checkpoints import Checkpoint, Checkpoints, State
 from repro.engine import Patience
 from repro.environment import describe, now, synchronize
 from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training, derive_seed
 from repro.results import Curve, Record
+from repro.stopping import EarlyStopping
 
 CHECK_EVERY = 100
 """Steps between two looks at the losses; a look waits for the device."""
@@ -143,24 +144,16 @@ def train(
     start = _start(specs, device, chunk_size)
     problem, params = start.problem, start.params
     log = _Log(len(specs), task)
+    early = _early_stopping(task, problem, len(specs))
 
-    def evaluate(step: int, *, at_end: bool) -> None:
-        judged = start.optimizer.evaluated(params, start.state)
-        if step % task.evaluate_every == 0 or at_end:
-            metrics = problem.evaluate(judged, replicas, "validation")
-            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
-        if task.test_every and (step % task.test_every == 0 or at_end):
-            assert isinstance(problem, ClassificationProblem)
-            seen = problem.look_at_test(judged, replicas, step)
-            log.note(step, {f"test_{name}": values for name, values in seen.items()})
-
+    look = _Looking(start, replicas, log, early)
     checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
     batches = problem.batches(replicas)
-    step, seconds = _take_up(checkpoint, start, log, batches)
+    step, seconds = _take_up(checkpoint, start, log, early, batches)
     if step:
         on_steps(step)
     else:
-        evaluate(0, at_end=False)
+        look(0, at_end=False)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
     ended = step == task.num_steps or log.all_ended()
@@ -177,15 +170,18 @@ def train(
         log.stop(start.patience)
         on_steps(steps)
         ended = step == task.num_steps or log.all_ended()
-        evaluate(step, at_end=ended)
+        look(step, at_end=ended)
+        ended = ended or log.all_ended()
         stop = should_stop()
-        _leave(checkpoint, stop, step, seconds, start, log)
+        _leave(checkpoint, stop, step, seconds, start, log, early)
         if stop:
             raise Interrupted
 
     log.close()
-    judged = start.optimizer.evaluated(params, start.state)
-    final = _final(problem, judged, replicas, log, first.role)
+    final = _final(problem, start.judged(), replicas, log, first.role)
+    if early is not None and task.early_stopping:
+        _add_best(final, problem, start.judged(), replicas, log, early, first.role)
+    cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
@@ -200,7 +196,7 @@ def train(
             measured={
                 **final[index],
                 # a run that ended early is charged for what it did, not for what its stack did after it
-                **_cost(start.estimator, log.diverged_at(index) or log.stopped_at(index) or step),
+                **_cost(cost, log.diverged_at(index) or log.stopped_at(index) or step),
                 **shared,
                 **environment,
             },
@@ -211,11 +207,11 @@ def train(
     ]
 
 
-def _cost(estimator: estimators.Estimator, steps: int) -> dict[str, float | int]:
+def _cost(cost: estimators.Cost, steps: int) -> dict[str, float | int]:
     return {
         "num_steps": steps,
-        "forward_passes": estimator.cost.forward_passes * steps,
-        "tangents": float(estimator.cost.tangents * steps),
+        "forward_passes": cost.forward_passes * steps,
+        "tangents": float(cost.tangents * steps),
     }
 
 
@@ -240,6 +236,7 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
         optimizer.init(params),
         _generators(specs, device),
         Patience(first.task.patience, schedule.rates) if first.task.patience else None,
+        problem.statistics(len(specs)),
     )
 
 
@@ -250,6 +247,47 @@ def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Ge
     return [made[seed] for seed in seeds]
 
 
+class _Looking:
+    """Evaluates what is trained, where that is due, and lets early stopping end replicas."""
+
+    def __init__(
+        self,
+        start: engine.Step,
+        replicas: Sequence[Replica],
+        log: _Log,
+        early: EarlyStopping | None,
+    ) -> None:
+        self.start, self.replicas, self.log, self.early = start, replicas, log, early
+
+    def __call__(self, step: int, *, at_end: bool) -> None:
+        """Look after a step; at the end in any case."""
+        task, problem, log = self.log.task, self.start.problem, self.log
+        judged = self.start.judged()
+        if step % task.evaluate_every == 0 or at_end:
+            metrics = problem.evaluate(judged, self.replicas, "validation")
+            log.note(step, {**metrics, "parameter_norm": _norm(self.start)})
+            if self.early is not None:
+                running = log.running()
+                ended, lost = self.early.note(step, metrics["loss"], running, leaves(judged))
+                log.end(step, ended, lost)
+                if ended and self.replicas[0].role == "report":
+                    log.note_test(ended, problem.evaluate(judged, self.replicas, "test"))
+        if task.test_every and (step % task.test_every == 0 or at_end):
+            assert isinstance(problem, ClassificationProblem)
+            seen = problem.look_at_test(judged, self.replicas, step)
+            log.note(step, {f"test_{name}": values for name, values in seen.items()})
+
+
+def _early_stopping(
+    task: Training, problem: problems.BuiltProblem, num_replicas: int
+) -> EarlyStopping | None:
+    if not (task.early_stopping or task.validation_limit):
+        return None
+    if not isinstance(problem, ClassificationProblem):
+        raise ValueError("Early stopping needs a validation split, which a function has not.")
+    return EarlyStopping(task.early_stopping, task.validation_limit, num_replicas)
+
+
 def _leave(
     checkpoint: Checkpoint | None,
     stop: bool,
@@ -257,15 +295,22 @@ def _leave(
     seconds: float,
     start: engine.Step,
     log: _Log,
+    early: EarlyStopping | None,
 ) -> None:
     """Keep what the rest of training depends on, and what it adds to, if it is time or this is the end."""
     if checkpoint is not None and (stop or checkpoint.is_due()):
         state = {"seconds": seconds, "start": start.state_dict(), "log": log.state_dict()}
+        if early is not None:
+            state["early"] = early.state_dict()
         checkpoint.save(step, state)
 
 
 def _take_up(
-    checkpoint: Checkpoint | None, start: engine.Step, log: _Log, batches: Iterator[Tensor]
+    checkpoint: Checkpoint | None,
+    start: engine.Step,
+    log: _Log,
+    early: EarlyStopping | None,
+    batches: Iterator[Tensor],
 ) -> tuple[int, float]:
     """Put everything where it was at a checkpoint; return its step and seconds, 0 without one."""
     saved = None if checkpoint is None else checkpoint.load()
@@ -274,6 +319,8 @@ def _take_up(
     step, kept = saved
     start.restore(kept["start"])
     log.restore(kept["log"])
+    if early is not None:
+        early.restore(kept["early"], leaves(start.params)[0])
     for _ in range(step):  # the order of the data follows from its seed alone
         next(batches)
     return step, kept["seconds"]
@@ -363,8 +410,10 @@ class _Log:
         self.metrics: dict[str, tuple[list[int], list[Tensor]]] = {}
         # step at which a replica's loss first left the permitted range, 0 for never
         self._diverged = [0] * num_replicas
-        # updates after which a replica stood still, 0 for never
+        # updates after which a replica stood still or was stopped, 0 for never
         self._stopped = [0] * num_replicas
+        # test metrics of replicas that were stopped, where they were
+        self._tests: dict[int, dict[str, float]] = {}
         self._steps = 0
 
     def extend(self, losses: Tensor) -> None:
@@ -372,7 +421,7 @@ class _Log:
         self.losses.append(losses)
         bad = ~(losses <= self.task.loss_limit)
         for replica in range(losses.shape[1]):
-            if not self._diverged[replica] and bool(bad[:, replica].any()):
+            if self.is_running(replica) and bool(bad[:, replica].any()):
                 self._diverged[replica] = self._steps + int(bad[:, replica].int().argmax()) + 1
         self._steps += losses.shape[0]
 
@@ -393,6 +442,7 @@ class _Log:
             },
             "diverged": self._diverged,
             "stopped": self._stopped,
+            "tests": self._tests,
             "steps": self._steps,
         }
 
@@ -403,14 +453,56 @@ class _Log:
             name: (list(steps), list(column)) for name, (steps, column) in state["metrics"].items()
         }
         self._diverged, self._stopped = list(state["diverged"]), list(state["stopped"])
+        self._tests = {replica: dict(tests) for replica, tests in state["tests"].items()}
         self._steps = state["steps"]
 
     def close(self) -> None:
         """Take a replica whose last update left it without a finite evaluation as diverged there."""
         for _, values in self.metrics.values():
             for replica in range(len(self._diverged)):
-                if not self._diverged[replica] and not math.isfinite(float(values[-1][replica])):
+                if self.is_running(replica) and not math.isfinite(float(values[-1][replica])):
                     self._diverged[replica] = self._steps
+
+    def is_running(self, replica: int) -> bool:
+        """Whether a replica is still worth training."""
+        return not (self._diverged[replica] or self._stopped[replica])
+
+    def running(self) -> list[bool]:
+        """Return `is_running` of every replica."""
+        return [self.is_running(replica) for replica in range(len(self._diverged))]
+
+    def end(self, step: int, stopped: Sequence[int], diverged: Sequence[int]) -> None:
+        """Take which replicas early stopping ends after a step."""
+        for replica in stopped:
+            self._stopped[replica] = step
+        for replica in diverged:
+            self._diverged[replica] = step
+
+    def note_test(self, replicas: Sequence[int], metrics: Mapping[str, Tensor]) -> None:
+        """Take test metrics `(R,)` of replicas that end here."""
+        for replica in replicas:
+            self._tests[replica] = {n: float(values[replica]) for n, values in metrics.items()}
+
+    def test_at_stop(self, replica: int) -> dict[str, float]:
+        """Return the test metrics of a replica that was stopped, or nothing."""
+        return self._tests.get(replica, {})
+
+    def value_at(self, metric: str, replica: int, step: int) -> float:
+        """Return a metric of a replica after a step at which it was taken."""
+        steps, values = self.metrics[metric]
+        return float(values[steps.index(step)][replica])
+
+    def last_value(self, metric: str, replica: int) -> float:
+        """Return a metric of a replica where it ended; one that stands still has it ever after."""
+        stopped = self._stopped[replica] if self.task.early_stopping else 0
+        if stopped:
+            return self.value_at(metric, replica, stopped)
+        return float(self.metrics[metric][1][-1][replica])
+
+    def last_loss(self, replica: int) -> float:
+        """Return the training loss before a replica's last update."""
+        end = self._stopped[replica] if self.task.early_stopping else 0
+        return float(torch.cat(self.losses)[(end or self._steps) - 1, replica])
 
     def diverged_at(self, replica: int) -> int:
         """Return the step, counted from 1, whose loss was out of range, or 0."""
@@ -452,7 +544,7 @@ class _Log:
                 for step, value in zip(taken, values, strict=True)
                 if step < end
             ]
-            if stopped and points[-1][0] < stopped:
+            if stopped and points[-1][0] < stopped:  # never where it was early stopping's
                 points.append((stopped, float(values[-1][replica])))  # it did not move since
             split, metric = _split_of(name)
             curves.append(
@@ -476,7 +568,6 @@ def _final(
 ) -> list[dict[str, float]]:
     # validation metrics were taken after the last step; the test split is read here, by reported runs
     # only, and where the task says that its paper looked
-    columns = {name: values[-1] for name, (_, values) in log.metrics.items()}
     named = {
         "loss": "validation_loss",
         "accuracy": "validation_accuracy",
@@ -486,28 +577,57 @@ def _final(
         "test_accuracy": "test_accuracy",
         "test_last_batch_loss": "test_last_batch_loss",
     }
-    finals = {named[name]: values for name, values in columns.items() if name in named}
-    if "validation_loss" in finals:
-        if role == "report" and "test_loss" not in finals:
-            test = problem.evaluate(params, replicas, "test")
-            finals |= {f"test_{name}": values.double().cpu() for name, values in test.items()}
-        finals["train_loss"] = log.losses[-1][-1]
-    score = finals.get("validation_loss", finals.get("value"))
-    assert score is not None
+    metrics = [name for name in log.metrics if name in named]
+    is_network = "loss" in metrics
+    untested = role == "report" and is_network and "test_loss" not in metrics
+    # those that stopped early were tested there
+    test = problem.evaluate(params, replicas, "test") if untested and any(log.running()) else {}
     limit = log.task.loss_limit
-    rows = []
+    rows: list[dict[str, float]] = []
     for index in range(len(replicas)):
         step = log.diverged_at(index)
         if step:
             rows.append({"score": limit, "diverged_step": float(step)})
+            continue
+        row = {named[name]: log.last_value(name, index) for name in metrics}
+        if is_network:
+            tested = {name: float(values[index]) for name, values in test.items()}
+            tested |= log.test_at_stop(index)
+            row |= {f"test_{name}": value for name, value in tested.items()}
+            row["train_loss"] = log.last_loss(index)
         else:
-            row = {name: float(values[index]) for name, values in finals.items()}
-            if "value" in row:
-                row["best_value"] = min(row["value"], log.lowest(index))
-            rows.append({**row, "score": min(float(score[index]), limit)})
+            row["best_value"] = min(row["value"], log.lowest(index))
+        score = row["validation_loss" if is_network else "value"]
+        rows.append({**row, "score": min(score, limit)})
     return rows
 
 
-def _norm(params: Params) -> Tensor:
+def _add_best(
+    rows: list[dict[str, float]],
+    problem: problems.BuiltProblem,
+    params: Params,
+    replicas: Sequence[Replica],
+    log: _Log,
+    early: EarlyStopping,
+    role: str,
+) -> None:
+    """Add the metrics at the lowest validation loss, which is the score of a run that may stop early."""
+    best = like(params, early.best())
+    test = problem.evaluate(best, replicas, "test") if role == "report" else {}
+    for index, row in enumerate(rows):
+        if log.diverged_at(index):
+            continue
+        step = early.best_step[index]
+        row |= {
+            "best_step": float(step),
+            "best_validation_loss": log.value_at("loss", index, step),
+            "best_validation_accuracy": log.value_at("accuracy", index, step),
+            **{f"best_test_{name}": float(values[index]) for name, values in test.items()},
+        }
+        row["score"] = min(row["best_validation_loss"], log.task.loss_limit)
+
+
+def _norm(start: engine.Step) -> Tensor:
+    params = start.optimizer.evaluated(start.params, start.state)
     squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
     return torch.stack(squares).sum(0).sqrt()

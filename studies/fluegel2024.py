@@ -3,7 +3,8 @@
 arXiv:2410.17764; code at github.com/Helmholtz-AI-Energy/frog, commit 7beb8cb. Claimed: several tangents a step make
 forward gradients better, and projecting the gradient on their span is better than averaging. The learning rates of
 every comparison are published; the plotted values are not, but the history of the repository holds the value at which
-each rate's search ended, with seed 0, and our runs of the arm `published` repeat those draws.
+each rate's search ended, with seed 0, and our runs of the arm `published` repeat those draws. Networks, Fig. 6 and
+Table 1 are in `studies.parts.fluegel2024_networks`.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from studies.facts.fluegel2024 import (
     projection,
 )
 from studies.facts.fluegel2024 import FUNCTIONS as RATES
+from studies.parts import fluegel2024_networks as networks
 
 # --- Problems --------------------------------------------------------------------------------------------------
 
@@ -402,16 +404,7 @@ CLAIMS = (
             for k in ANGLE_RATES for angle in (15, 30, 45)
         ),
     ),
-    *(
-        Claim(number, text, where, untested="its networks are not declared here yet")
-        for number, text, where in (
-            (15, "Fully connected networks get better with more tangents", "Fig. 6"),
-            (16, "ResNet18 and ViT get better with more tangents", "Table 1"),
-            (17, "A gap to backpropagation remains for large models", "TL;DR, Table 1"),
-            (18, "The baseline of backpropagation is properly tuned", "implied by Table 1"),
-            (19, "Multi-tangent forward gradients train without backpropagation, with improved parallelism", "TL;DR"),
-        )
-    ),
+    *(claim for claim in networks.CLAIMS if claim.number < 20),
     Claim(
         20, "The published learning rates give the published final values", "lrs/math.csv and its history",
         tuple(
@@ -434,10 +427,7 @@ CLAIMS = (
             for f in FAMILIES for k in TANGENTS
         ),
     ),
-    Claim(
-        22, "With rates above 1 allowed the projection's network results change", "Table 1",
-        untested="its networks are not declared here yet",
-    ),
+    *(claim for claim in networks.CLAIMS if claim.number > 20),
     Claim(
         23, "The reported seeds are independent of tuning", "implied",
         tuple(
@@ -456,6 +446,6 @@ STUDY = Study(
     citation="Flügel et al. (2024), Beyond Backpropagation: Optimization with Multi-Tangent Forward Gradients, "
     "arXiv:2410.17764",
     facts=FACTS,
-    experiments=(*APPROXIMATION, *FUNCTIONS, *ANGLED),
+    experiments=(*APPROXIMATION, *FUNCTIONS, *ANGLED, *networks.EXPERIMENTS),
     claims=CLAIMS,
 )

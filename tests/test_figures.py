@@ -24,12 +24,19 @@ from figures import (
     baydin2022_fig6,
     baydin2022_identification,
     baydin2022_run_time,
+    fluegel2024_cost,
     fluegel2024_fig3,
     fluegel2024_fig4,
     fluegel2024_fig5,
+    fluegel2024_fig6,
+    fluegel2024_losses,
+    fluegel2024_networks,
+    fluegel2024_paired,
     fluegel2024_projection,
     fluegel2024_runs,
     fluegel2024_seed0,
+    fluegel2024_size_gap,
+    fluegel2024_table1,
     landscapes,
     learning_rate_sensitivity,
     rike2022_fig1,
@@ -48,11 +55,21 @@ from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
 from repro.results import Results
 from repro.results.table import typed
+from repro.stats import Interval
 from repro.tables import Table
 
 CLIPPED = rike2022_runs.CLIPPED
 FIGURES = figures.names()
-TABLES = ("baydin2022_run_time", "fluegel2024_seed0", "rike2022_table1", "tuned_differences")
+TABLES = (
+    "baydin2022_run_time",
+    "fluegel2024_fig6_values",
+    "fluegel2024_losses",
+    "fluegel2024_paired",
+    "fluegel2024_seed0",
+    "fluegel2024_table1",
+    "rike2022_table1",
+    "tuned_differences",
+)
 ROUNDS = 12
 
 
@@ -130,6 +147,7 @@ def make(
     add_rike(add)
     add_speed(add)
     add_fluegel(add, diverged)
+    add_networks(add, diverged)
     facts = [
         {"quantity": "validation loss", "setting": "logistic", "x": x, "value": y, "method": ""}
         for x, y in ((0.0, 2.58), (2_500.0, 1.17), (25_000.0, 0.54))
@@ -169,6 +187,11 @@ def make(
     facts += [
         {**final, "setting": "angles-16", "method": "mean, k=16", "x": 15.0, "value": -70.0},
         {**final, "setting": "angles-16", "method": "projection, k=16", "value": -80.0},
+    ]
+    history = {"setting": "fc256-mnist", "study": "fluegel2024", "item": "lrs/", "x": math.nan}
+    facts += [
+        {**history, "quantity": "best search score", "method": method, "value": value}
+        for method, value in (("mean, k=2", 0.1327), ("projection, k=2", 0.1295))
     ]
     table = pd.DataFrame(
         [{"study": "baydin2022", "item": "Fig.", "source": "read", **f} for f in facts]
@@ -343,6 +366,46 @@ def add_fluegel(
             )  # fmt: skip
 
 
+def accuracy_of(method: str, place: int, repetition: int) -> float:
+    """Test accuracy at the best epoch: backpropagation 0.9, the others behind by less the more tangents they have."""
+    behind = (
+        0.0 if method == BACKPROPAGATION else 0.2 / max(1, fluegel2024_runs.num_tangents(method))
+    )
+    return 0.9 - 0.01 * place - behind * (1 + 0.1 * repetition)
+
+
+def add_networks(
+    add: Callable[..., None], diverged: frozenset[tuple[str, str, int]] = frozenset()
+) -> None:
+    """Rows of Flügel et al. on networks: the last epoch is 0.05 below the best, and costs grow with k."""
+    for place, of in enumerate(fluegel2024_networks.SETTINGS):
+        for arm in fluegel2024_networks.ARMS:
+            for method in fluegel2024_networks.APPROACHES:
+                for repetition in range(3):
+                    best = accuracy_of(method, place, repetition)
+                    ends = {
+                        "best_test_accuracy": best,
+                        "test_accuracy": best - 0.05,
+                        "best_validation_loss": 1 - best,
+                        "validation_loss": 1.1 - best,
+                    }
+                    if (of.experiment(arm), method, repetition) in diverged:
+                        ends = dict.fromkeys(ends, math.nan)
+                    add(
+                        of.experiment(arm), method, repetition, "training", {}, study="fluegel2024", arm=arm,
+                        num_parameters=1_000 * 10**place, learning_rate=0.1, **ends,
+                    )  # fmt: skip
+    modes = [f"{m}, {p}, k={k}" for m in ("forward", "simulated") for p in ("activations", "weights") for k in (1, 16)]  # fmt: skip
+    for network in fluegel2024_networks.NETWORKS:
+        for method in (BACKPROPAGATION, *modes):
+            cost = max(1, fluegel2024_runs.num_tangents(method))
+            curve = {("none", "step_seconds"): {s: cost * (1 + s / 100) for s in range(ROUNDS)}}
+            add(
+                f"networks-run-time-{network}-mnist", method, 0, "timing", curve, study="fluegel2024", arm="cost",
+                peak_bytes=cost * 2.0**20,
+            )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def full() -> Results:
     return make()
@@ -372,7 +435,12 @@ def line(axes: Any, label: str) -> Any:
 def test_names_are_of_two_kinds() -> None:
     rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
-    fluegel = (*(f"fluegel2024_fig{i}" for i in (3, 4, 5)), "fluegel2024_projection")
+    fluegel = (
+        "fluegel2024_cost",
+        *(f"fluegel2024_fig{i}" for i in (3, 4, 5, 6)),
+        "fluegel2024_projection",
+        "fluegel2024_size_gap",
+    )
     assert (
         *baydin,
         *fluegel,
@@ -1029,3 +1097,97 @@ def test_no_torch() -> None:
     code = "import sys, figures; figures.names(); figures.table_names(); sys.exit('torch' in sys.modules)"
     root = Path(figures.__file__).parent.parent
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+# Networks of Flügel et al.
+
+
+def test_fig6_shows_both_epochs_of_both_arms(full: Results) -> None:
+    table = fluegel2024_fig6.select(full)
+    means = table[table["kind"] == "mean"]
+    assert list(dict.fromkeys(table["panel"])) == [
+        "published best",
+        "tuned best",
+        "published last",
+        "tuned last",
+    ]
+    assert len(means) == 4 * 24
+    one = means[(means["series"] == "mean, k=2") & (means["x"] == 256)].set_index("panel")["y"]
+    expected = np.mean([accuracy_of("mean, k=2", 0, r) for r in range(3)])
+    assert one["tuned best"] == pytest.approx(expected)
+    assert one["tuned last"] == pytest.approx(expected - 0.05)
+
+
+def test_a_width_that_was_not_run_says_so(full: Results) -> None:
+    runs = full.runs[~full.runs["experiment"].str.contains("fc4096")]
+    some = dataclasses.replace(full, runs=runs)
+    shown = text(drawn(fluegel2024_fig6, fluegel2024_fig6.select(some)))
+    assert shown.count("FC 4,096, MNIST: not run") == 4
+
+
+@pytest.mark.parametrize(("name", "num"), [("table1", 32), ("fig6_values", 24)])
+def test_every_cell_has_a_value_and_its_scale_or_says_not_run(
+    name: str, num: int, full: Results, empty: Results
+) -> None:
+    module = figures.module_of(f"fluegel2024_{name}")
+    for source, run in ((full, True), (empty, False)):
+        table = module.table(source)
+        assert len(table.rows) == num
+        assert {row[2] for row in table.rows} == {"not found"}
+        for row in table.rows:
+            assert all((cell is not None) == run for cell in row[3:])
+            assert not run or (row[5], row[9]) == ("full", "full")
+
+
+def test_divergence_leaves_no_mean_and_is_counted() -> None:
+    lost = make(diverged=frozenset({("networks-tuned-vit-mnist", "mean, k=4", 1)}))
+    (row,) = [
+        r for r in fluegel2024_table1.table(lost).rows if r[:2] == ("ViT, MNIST", "mean, k=4")
+    ]
+    assert isinstance(row[7], Interval)
+    assert math.isnan(row[7].estimate)
+    assert row[10] == "1 of 3"
+    gap = fluegel2024_size_gap.select(lost)
+    (cross,) = gap[gap["kind"] == "diverged"].itertuples()
+    assert (cross.panel, cross.series, cross.note) == ("tuned mnist", "mean, k=4", "ViT, MNIST")
+
+
+def test_the_gap_is_paired_and_stands_at_the_size(full: Results) -> None:
+    table = fluegel2024_size_gap.select(full)
+    row = table[(table["panel"] == "tuned cifar10") & (table["series"] == "mean, k=16")].iloc[0]
+    assert row["x"] == 1_000 * 10**4
+    assert row["y"] == pytest.approx(0.2 / 16 * 1.1)
+    assert row["low"] < row["y"] < row["high"]
+
+
+def test_the_history_stands_beside_our_losses(full: Results, empty: Results) -> None:
+    table = fluegel2024_losses.table(full)
+    assert len(table.rows) == len(fluegel2024_losses.table(empty).rows) == 56
+    names = [column.name for column in table.columns]
+    (row,) = [r for r in table.rows if r[:2] == ("FC 256, MNIST", "mean, k=2")]
+    cells = dict(zip(names, row, strict=True))
+    assert cells["history"] == 0.1327
+    last, best = cells["rerun_last"], cells["rerun_best"]
+    assert isinstance(last, Interval)
+    assert isinstance(best, Interval)
+    assert last.estimate == pytest.approx(best.estimate + 0.1)
+    assert (cells["used_rate"], cells["tuned_rate"]) == (0.1, 0.1)
+
+
+def test_projection_less_mean_is_paired(full: Results) -> None:
+    table = fluegel2024_paired.table(full)
+    assert len(table.rows) == 21
+    first = table.rows[0]
+    assert first[:2] == ("FC 256, MNIST", 2)
+    assert first[2] == pytest.approx(0.1295 - 0.1327)
+    assert isinstance(first[3], Interval)
+    assert first[3].estimate == pytest.approx(0.0, abs=1e-12)
+
+
+def test_costs_are_medians_of_rounds_and_peaks(full: Results) -> None:
+    table = fluegel2024_cost.select(full)
+    rows = table[table["series"] == "forward, activations"].set_index(["panel", "x"])["y"]
+    middle = 1 + (ROUNDS - 1) / 200
+    assert rows["seconds fc256", 16.0] == pytest.approx(16 * middle)
+    assert rows["memory vit", 16.0] == 16.0
+    assert set(table["panel"].str.split(" ").str[1]) == set(fluegel2024_networks.NETWORKS)

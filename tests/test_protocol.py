@@ -241,6 +241,8 @@ OWN_LOSS = dataclasses.replace(run(), method=dataclasses.replace(FORWARD, loss="
 LATER: dict[tuple[str, str], RunSpec] = {
     ("Method", "loss"): OWN_LOSS,
     ("Training", "test_every"): run(Training(10, 5, test_every=5)),
+    ("Training", "early_stopping"): run(Training(10, 5, early_stopping=2)),
+    ("Training", "validation_limit"): run(Training(10, 5, validation_limit=10.0)),
     ("Timing", "loop_steps"): run(Timing(3, 1, "cpu", 1, loop_steps=1)),
     ("Timing", "replicas"): run(Timing(3, 1, "cpu", 1, replicas=2)),
     ("Timing", "processes"): run(Timing(3, 1, "cpu", 1, processes=2)),

@@ -64,6 +64,8 @@ def _evidence(
     search = experiment.plan(scale).search
     assert search is not None
     specs = {key: parse_run(text) for key, text in zip(rows["key"], rows["spec"], strict=True)}
+    # with early stopping the lowest validation loss is the score, and its epoch is reported
+    best = "best_" if _stops_early(experiment.plan(scale).task) else ""
     frame = runs_frame(
         pd.DataFrame(
             {
@@ -77,9 +79,9 @@ def _evidence(
                 "length": [_length(specs[key]) for key in rows["key"]],
                 "seconds": rows["seconds"],
                 # a run that diverged has the limit as its score, and no validation loss
-                "validation": rows["validation_loss"],
-                "test": rows["test_loss"],
-                "accuracy": rows["test_accuracy"],
+                "validation": rows[f"{best}validation_loss"],
+                "test": rows[f"{best}test_loss"],
+                "accuracy": rows[f"{best}test_accuracy"],
             }
         ).reset_index(drop=True)
     )
@@ -112,6 +114,10 @@ def _evidence(
     return Evidence(label, "ours", methods, facts, frame, curves[list(CURVE_COLUMNS)])
 
 
+def _stops_early(task: Task) -> bool:
+    return isinstance(task, Training) and task.early_stopping > 0
+
+
 def _length(spec: RunSpec) -> float:
     return float(spec.task.num_steps) if isinstance(spec.task, Training) else math.nan
 
@@ -131,6 +137,8 @@ def _settings(problem: Problem, method: Method, task: Task) -> dict[str, Scalar]
         }
     if isinstance(task, Training):
         values |= {"precision": task.precision, "loss limit": task.loss_limit}
+        if task.early_stopping:
+            values |= {"early stopping": task.early_stopping}
     return values
 
 
@@ -159,8 +167,11 @@ def _declared(
         return Fact(where, quantity, value, experiment.name, method)
 
     yield say("sampler", "scrambled Sobol sequence, one for all")
-    yield say("selection moment", "last")
-    yield say("reported moment", "last")
+    early = _stops_early(plan.task)
+    yield say("selection moment", "best" if early else "last")
+    yield say("reported moment", "best" if early else "last")
+    if isinstance(plan.task, Training) and early:
+        yield say("early stopping patience", plan.task.early_stopping)
     if isinstance(plan.problem, Classification):
         size = plan.problem.validation_size
         yield say("selection split", "validation")
@@ -174,7 +185,7 @@ def _declared(
     report = rows[rows["role"] == "report"]
     for method in experiment.methods:
         of_method = report[report["method"] == method.name]
-        losses = of_method["test_loss"]
+        losses = of_method["best_test_loss" if early else "test_loss"]
         if losses.notna().all():
             yield say("final loss", float(losses.mean()), method.name)
         if len(of_method) > 1:

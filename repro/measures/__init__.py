@@ -50,6 +50,7 @@ from repro.measures.final import (
     paired_ratio,
 )
 from repro.measures.moments import estimate_ratio, mean_square_error
+from repro.measures.rates import change_beyond, difference_between
 from repro.measures.rows import (
     BACKPROPAGATION,
     FORWARD_GRADIENT,
@@ -68,11 +69,13 @@ __all__ = [
     "SCALES",
     "TOTAL",
     "Measurement",
+    "change_beyond",
     "curve_at",
     "curve_extreme",
     "curve_rows",
     "curve_spread_ratio",
     "descent_differences",
+    "difference_between",
     "diverged_share",
     "diverged_trials_difference",
     "estimate_ratio",

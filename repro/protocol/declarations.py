@@ -96,7 +96,8 @@ class Plan:
 
     Attributes:
         problem: What is minimised.
-        task: What a reported run does; a trial of a search does the same, evaluated at its end only.
+        task: What a reported run does; a trial of a search does the same, evaluated at its end only unless it may
+            stop early.
         repetitions: Reported repetitions.
         search: How the methods find their settings; `None` where they are given.
     """
@@ -354,10 +355,14 @@ class Comparison:
         return search
 
     def trial_runs(self, method: Method, trial: Trial, values: Settings) -> tuple[RunSpec, ...]:
-        """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end."""
+        """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end.
+
+        With early stopping a trial is evaluated as often as a reported run, or it would end elsewhere.
+        """
         task = self.plan.task
         assert isinstance(task, Training)
-        budget = dataclasses.replace(task, evaluate_every=task.num_steps, test_every=0)
+        every = task.evaluate_every if task.early_stopping else task.num_steps
+        budget = dataclasses.replace(task, evaluate_every=every, test_every=0)
         return tuple(
             self._run(method, values, repetition, budget, trial)
             for repetition in range(self.search.repetitions)

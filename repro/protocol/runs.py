@@ -149,6 +149,9 @@ class Training:
         patience: Steps in a row without a lower training loss than the step before, after which a run
             stands still; 0 for none.
         keep_losses: Whether the training loss of every step becomes a curve.
+        early_stopping: Evaluations in a row without a lower validation loss after which a run ends, its score
+            then the lowest; 0 for none.
+        validation_limit: A validation loss at or above it ends a run as diverged; 0 for none.
     """
 
     num_steps: int
@@ -158,13 +161,21 @@ class Training:
     test_every: int = dataclasses.field(default=0, metadata=_LATER)
     patience: int = dataclasses.field(default=0, metadata=_LATER)
     keep_losses: bool = dataclasses.field(default=True, metadata=_LATER)
+    early_stopping: int = dataclasses.field(default=0, metadata=_LATER)
+    validation_limit: float = dataclasses.field(default=0.0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         for name, least in (
             ("num_steps", 1), ("evaluate_every", 1), ("test_every", 0), ("patience", 0),
+            ("early_stopping", 0), ("validation_limit", 0.0),
         ):  # fmt: skip
-            if getattr(self, name) < least:
+            if not getattr(self, name) >= least:
                 raise ValueError(f"`{name}` must be at least {least}. Found {getattr(self, name)}.")
+        if self.early_stopping and (self.patience or self.test_every):
+            raise ValueError(
+                "`early_stopping` goes with neither `patience` nor `test_every`: a run ends by one rule, and the "
+                f"test split is read where it ends. Found {self.patience} and {self.test_every}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -34,6 +34,11 @@ METRICS = {
     "test_loss": "float64",
     "test_accuracy": "float64",
     "test_last_batch_loss": "float64",  # nats, mean over the last mini-batch of a shuffled pass
+    "best_step": "float64",  # step of the lowest validation loss, for runs with early stopping
+    "best_validation_loss": "float64",  # at that step, as the next three
+    "best_validation_accuracy": "float64",
+    "best_test_loss": "float64",
+    "best_test_accuracy": "float64",
     "parameter_norm": "float64",
 }
 COST = {
@@ -68,7 +73,18 @@ RUN_COLUMNS = {
     **ENVIRONMENT,
     "spec": "str",
 }
-LATER_COLUMNS = ("trial", "search", "test_last_batch_loss", "wall_seconds", "best_value")
+LATER_COLUMNS = (
+    "trial",
+    "search",
+    "test_last_batch_loss",
+    "wall_seconds",
+    "best_value",
+    "best_step",
+    "best_validation_loss",
+    "best_validation_accuracy",
+    "best_test_loss",
+    "best_test_accuracy",
+)
 """Columns that older files of this schema lack; they read as missing."""
 CURVE_COLUMNS = {
     "key": "str",

@@ -1,0 +1,137 @@
+"""Flügel et al. 2024: what a step of multi-tangent forward gradients costs, in seconds and in memory, by tangents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from figures import style
+from figures.fluegel2024_networks import NETWORKS
+from figures.fluegel2024_runs import STUDY, doubling, narrowed, num_tangents
+from figures.selection import BACKPROPAGATION, frame, not_run, stack
+from repro import measures
+from repro.measures import Measurement
+from repro.results import EmptySelectionError, Results
+
+FAMILY = "networks-run-time"
+SERIES = {
+    "forward, activations": style.Look(style.PALETTE[1], "-", "s"),
+    "forward, weights": style.Look(style.PALETTE[3], (0, (4, 1.2)), "^"),
+    "simulated, activations": style.Look(style.PALETTE[2], "-", "o"),
+    "simulated, weights": style.Look(style.PALETTE[4], (0, (4, 1.2)), "D"),
+}
+"""Mode of the derivatives and space of the tangents."""
+MEBIBYTE = 2.0**20
+QUANTITIES: dict[str, tuple[str, float]] = {
+    "seconds": ("seconds a step", 1.0),
+    "memory": ("peak memory (MiB)", 1 / MEBIBYTE),
+}
+TITLE = (
+    "Cost of a step of the projection on k tangents, of the activations of the blocks or of the weights, in forward mode and simulated "
+    "with backpropagation, which is what the paper's network runs do; MNIST, batch 64, one thread. Median over rounds in which all took "
+    "their turn, with its distribution-free 95 % interval where there are six rounds or more (top), and the allocator's peak over one "
+    "step (bottom). Blue: a step of backpropagation. ResNet18 and ViT are narrower at reduced scale; where a mini-batch is "
+    "normalised, forward mode perturbs one example at a time."
+)
+LAYOUT = style.Layout(2, len(NETWORKS), style.DOUBLE, 3.9)
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return seconds and peak memory of a step by network, series and number of tangents."""
+    results = narrowed(results, FAMILY, ["step_seconds"])
+    return stack(_panel(results, network, what) for what in QUANTITIES for network in NETWORKS)
+
+
+def _panel(results: Results, network: str, what: str) -> pd.DataFrame:
+    panel, experiment = f"{what} {network}", f"{FAMILY}-{network}-mnist"
+    try:
+        runs = measures.report_runs(results, experiment, study=STUDY)
+    except EmptySelectionError as error:
+        return not_run(panel, note=str(error))
+    return frame([_row(results, panel, experiment, str(m), what) for m in runs["method"].unique()])
+
+
+def _row(
+    results: Results, panel: str, experiment: str, method: str, what: str
+) -> dict[str, object]:
+    series, _, _ = method.partition(", k=")
+    measured = _MEASURES[what](results, experiment, method)
+    interval, factor = measured.interval, QUANTITIES[what][1]
+    bounded = np.isfinite(interval.high) and interval.low > 0
+    return {
+        "panel": panel,
+        "kind": "mean",
+        "series": series,
+        "x": float(num_tangents(method)) if series != BACKPROPAGATION else np.nan,
+        "y": factor * interval.estimate,
+        "low": factor * interval.low if bounded else np.nan,
+        "high": factor * interval.high if bounded else np.nan,
+        "n": interval.num,
+        "scale": measured.scale,
+        "device": measured.device,
+        "note": measured.procedure,
+    }
+
+
+def _seconds(results: Results, experiment: str, method: str) -> Measurement:
+    return measures.step_seconds(results, experiment, method, study=STUDY)
+
+
+def _memory(results: Results, experiment: str, method: str) -> Measurement:
+    return measures.final_metric(results, experiment, method, "peak_bytes", study=STUDY)
+
+
+_MEASURES: dict[str, Callable[[Results, str, str], Measurement]] = {
+    "seconds": _seconds,
+    "memory": _memory,
+}
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a column for each network, seconds above memory."""
+    for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
+        rows = table[table["panel"] == name]
+        what, network = name.split(" ")
+        _title(panel, NETWORKS[network], rows)
+        if style.missing(panel, rows):
+            continue
+        panel.set_yscale("log")
+        doubling(panel, table["x"].dropna())
+        for series, look in SERIES.items():
+            part = rows[rows["series"] == series].sort_values("x")
+            panel.vlines(part["x"], part["low"], part["high"], color=look.color, lw=0.6, alpha=0.7)
+            panel.plot(
+                part["x"], part["y"], color=look.color, ls=look.dashes, marker=look.marker, ms=2.6, lw=0.9,
+                label=series,
+            )  # fmt: skip
+        for base in style.each(rows[rows["series"] == BACKPROPAGATION]):
+            panel.axhline(base.y, color=style.LOOKS[BACKPROPAGATION].color, lw=1.1, zorder=1.2)
+        style.log_ticks(panel)
+        panel.xaxis.set_minor_locator(NullLocator())
+        if what == list(QUANTITIES)[-1]:
+            panel.set_xlabel("tangents k")
+    for line, (label, _) in zip(axes, QUANTITIES.values(), strict=True):
+        line[0].set_ylabel(label)
+    entries = [
+        (BACKPROPAGATION, {"color": style.LOOKS[BACKPROPAGATION].color}),
+        *(
+            (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 3})
+            for name, look in SERIES.items()
+        ),
+    ]
+    style.key(axes, entries, 5)
+
+
+def _title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+    timed = rows[rows["kind"] == "mean"]
+    lines = [name]
+    if len(timed):
+        scale = timed["scale"].iloc[0]
+        lines.append(f"n={timed['n'].min()}")
+        if scale != "full":
+            lines.append(f"{scale} scale" + (", no result" if scale == "smoke" else ""))
+    axes.set_title("\n".join(lines))

@@ -1,0 +1,79 @@
+"""Flügel et al. 2024, Fig. 6: test accuracy of the eight approaches on fully connected networks, by width."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from figures import style
+from figures.fluegel2024_networks import (
+    APPROACHES,
+    ARM_TITLES,
+    ARMS,
+    FULLY_CONNECTED,
+    MOMENT_TITLES,
+    MOMENTS,
+    WIDTHS,
+    final,
+    row,
+)
+from figures.fluegel2024_runs import bars, doubling, entries, heading, looks, narrowed
+from figures.selection import frame, not_run, stack
+from repro.results import Results
+
+TITLE = (
+    "Test accuracy on MNIST of fully connected networks with two hidden layers, over their width, at the authors' rates (left) and with "
+    "every rate tuned under one budget (right); at the epoch of the lowest validation loss (top) and at the last one (bottom), since the "
+    "paper's code does not say which is reported. Mean over repetitions with its 95 % t interval; points stand side by side. Published "
+    "values: not found. Crosses at the upper edge: a run diverged. Widths at another scale than full differ in steps, too."
+)
+LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.6)
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return the accuracies by arm, reported epoch, width and approach."""
+    results = narrowed(results, "networks")
+    return stack(_panel(results, arm, moment) for moment in MOMENTS for arm in ARMS)
+
+
+def _panel(results: Results, arm: str, moment: str) -> pd.DataFrame:
+    panel = f"{arm} {moment}"
+    rows = [
+        row(
+            panel, method, width, final(results, of, arm, method, f"{MOMENTS[moment]}test_accuracy")
+        )
+        for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True)
+        for method in APPROACHES
+    ]
+    found = frame(rows)
+    return not_run(panel) if (found["kind"] == "not run").all() else found
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a column for each arm, a row for each epoch that could be reported."""
+    found = looks(name for name in table["series"] if name)
+    for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
+        rows = table[table["panel"] == name]
+        arm, moment = name.split(" ")
+        heading(panel, f"{ARM_TITLES[arm]}, {MOMENT_TITLES[moment]}", rows)
+        panel.set(xlabel="width", ylabel="test accuracy")
+        if style.missing(panel, rows):
+            continue
+        doubling(panel, pd.Series(WIDTHS))
+        panel.set_ylim(*_limits(table))
+        bars(panel, rows, found)
+        for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True):
+            absent = rows[(rows["x"] == width) & (rows["kind"] == "not run")]
+            if len(absent) == len(APPROACHES):
+                panel.text(
+                    width, 0.5, f"{of.label}: not run", rotation=90, ha="center", va="center",
+                    transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
+                )  # fmt: skip
+    if found:
+        style.key(axes, entries(table, found), 4)
+
+
+def _limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Return one ordinate for all panels that shows every mean; an interval may reach beyond."""
+    low, high = table["y"].min(), table["y"].max()
+    room = 0.1 * max(high - low, 0.01)
+    return low - room, high + room

@@ -1,0 +1,113 @@
+"""Measures of what a learning rate does to where runs end: another experiment's rate, and rates beyond a limit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from repro.measures.rows import (
+    Measurement,
+    column,
+    mean,
+    report_runs,
+    summary,
+)
+from repro.results import EmptySelectionError, Results
+
+
+def difference_between(
+    results: Results, first: str, last: str, method: str, metric: str, *, study: str | None = None
+) -> Measurement:
+    """Return a method's final metric in one experiment less that in another on the same problem, paired.
+
+    Repetitions of one problem share start, split, data order and, of one method, tangents, whatever the experiment:
+    what is left is what the experiments do differently, such as the rate.
+
+    Args:
+        results: The tables.
+        first: Name of the experiment.
+        last: Name of the experiment to subtract.
+        method: Name of the method, in both.
+        metric: A numeric column of the runs table.
+        study: See `report_runs`.
+
+    Returns:
+        Mean and 95 % paired-t interval; NaN as soon as one of the runs diverged.
+
+    Raises:
+        EmptySelectionError: If the method was not run in both, on one problem, at one scale and in a shared
+            repetition.
+    """
+    parts = [report_runs(results, name, [method], study=study) for name in (first, last)]
+    for what in ("problem", "scale"):
+        found = [str(rows[what].iloc[0]) for rows in parts]
+        if len(set(found)) > 1:
+            raise EmptySelectionError(
+                f"{first!r} and {last!r} are compared on one {what}. Found {' and '.join(found)}."
+            )
+    shared = set(parts[0]["repetition"]) & set(parts[1]["repetition"])
+    if not shared:
+        raise EmptySelectionError(f"{first!r} and {last!r} share no repetition of {method!r}.")
+    kept = [rows[rows["repetition"].isin(shared)] for rows in parts]
+    ours, theirs = (column(rows, metric) for rows in kept)
+    return summary(kept, mean(ours - theirs), "mean difference, 95 % paired-t interval")
+
+
+def change_beyond(
+    results: Results,
+    experiment: str,
+    method: str,
+    metric: str,
+    *,
+    by: str,
+    limit: float,
+    study: str | None = None,
+) -> Measurement:
+    """Return a final metric at the best rate beyond a limit less that at the best rate up to it, paired.
+
+    The best rate on either side is the one with the lowest mean of `by`, a rate with diverged runs last; with `by`
+    on the validation split and `metric` on the test split the choice does not flatter its own comparison.
+
+    Args:
+        results: The tables.
+        experiment: Name of an experiment that runs the method at several rates.
+        method: Name of the method.
+        metric: A numeric column of the runs table.
+        by: The column by which a rate is chosen, less is better.
+        limit: Highest learning rate of the lower side.
+        study: See `report_runs`.
+
+    Returns:
+        Mean and 95 % paired-t interval; NaN if all rates of a side have diverged runs.
+
+    Raises:
+        EmptySelectionError: If the method was not run on both sides, or in no shared repetition.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    higher = rows["learning_rate"] > limit
+    if higher.all() or not higher.any():
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}, {method}: no rate on one side of {limit:g} was run."
+        )
+    sides = [_best(rows[higher], by), _best(rows[~higher], by)]
+    shared = set(sides[0]["repetition"]) & set(sides[1]["repetition"])
+    if not shared:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}, {method}: rates on either side of {limit:g} share no repetition."
+        )
+    kept = [side[side["repetition"].isin(shared)] for side in sides]
+    beyond, within = (column(side, metric) for side in kept)
+    rates = " and ".join(f"{side['learning_rate'].iloc[0]:g}" for side in kept)
+    words = f"mean difference between the rates {rates}, 95 % paired-t interval"
+    return summary(kept, mean(beyond - within), words)
+
+
+def _best(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return the runs at the rate with the lowest mean, in order of repetition."""
+    means = rows.assign(by=column(rows, by)).groupby("learning_rate")["by"].agg(_mean_of_all)
+    chosen = means.fillna(np.inf).idxmin()
+    return rows[rows["learning_rate"] == chosen].sort_values("repetition", ignore_index=True)
+
+
+def _mean_of_all(values: pd.Series) -> float:
+    return float(values.mean(skipna=False))
