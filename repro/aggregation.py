@@ -72,10 +72,15 @@ def orthogonal_projection(tangents: Tensor, directional_derivatives: Tensor) -> 
     return _project(tangents, directional_derivatives[..., None])[:, 0]
 
 
+def nearly_dependent(tangents: Tensor) -> bool:
+    """Tell whether a projection on random tangents `(R, k, d)` magnifies rounding: `k` above a quarter of `d`."""
+    return 4 * tangents.shape[-2] > tangents.shape[-1]
+
+
 def _project(tangents: Tensor, slopes: Tensor) -> Tensor:
     """Return projections `(B, c, d)` from tangents `(B, k, d)` and `c` sets of derivatives `(B, k, c)`."""
     num_tangents, dimension = tangents.shape[-2:]
-    if 4 * num_tangents <= dimension:
+    if not nearly_dependent(tangents):
         gram = tangents @ tangents.mT
         scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
         factor, failed = _factorise(gram * scale * scale.mT, CONDITION_LIMIT)
@@ -182,7 +187,7 @@ def _means(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _projections(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
-    few = [k for k in counts if 4 * k <= tangents.shape[-1]]
+    few = [k for k in counts if not nearly_dependent(tangents[:, :k])]
     alone = _each_alone(orthogonal_projection)
     if not few:
         return alone(tangents, slopes, counts)

@@ -35,12 +35,12 @@ FOLDER = "checkpoints"
 
 ARITHMETIC = (
     "aggregation.py",
-    "autodiff.py",
+    "autodiff/*.py",
     "checkpoints.py",
     "datasets.py",
     "engine.py",
     "estimators.py",
-    "models.py",
+    "models/*.py",
     "optimizers.py",
     "problems/*.py",
     "protocol/*.py",

@@ -16,8 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from repro.autodiff import Params, leaves
+from repro.autodiff import Layered, Params, leaves
 from repro.estimators import Estimator
+from repro.models import MOMENTUM
 from repro.optimizers import Optimizer, State
 from repro.problems import BuiltProblem
 
@@ -78,6 +79,8 @@ class Step:
         state: Of the optimizer; changed by every step.
         generators: Sources of the tangents, one a replica.
         patience: When replicas stop, if they do before the end.
+        statistics: Running statistics of the problem's network, leaves `(R, ...)`; moved once by every step,
+            however often its estimator passes through the network.
     """
 
     problem: BuiltProblem
@@ -88,6 +91,7 @@ class Step:
     state: State
     generators: Sequence[torch.Generator]
     patience: Patience | None = None
+    statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
         """Take the step.
@@ -99,12 +103,26 @@ class Step:
         Returns:
             The losses `(R,)` before the update.
         """
-        estimate = self.estimator(self.problem.objective(rows), self.params, self.generators)
+        objective = self.problem.objective(rows)
+        estimate = self.estimator(objective, self.params, self.generators)
         rates = self.rates(step)
         if self.patience is not None:
             rates = self.patience(estimate.value, rates)
         self.optimizer.update(estimate.gradient, self.state, self.params, rates)
+        if self.statistics:
+            assert isinstance(objective, Layered)
+            self._move(objective.noted, moving=rates != 0.0)
         return estimate.value
+
+    def _move(self, noted: Mapping[str, Tensor], moving: Tensor) -> None:
+        for name, running in self.statistics.items():
+            moved = running.lerp(noted[name], MOMENTUM)
+            running.copy_(torch.where(moving.view(-1, *[1] * (running.ndim - 1)), moved, running))
+
+    def judged(self) -> Params:
+        """Return the parameters that an evaluation takes, with the running statistics among them."""
+        params = self.optimizer.evaluated(self.params, self.state)
+        return {**params, **self.statistics} if isinstance(params, dict) else params
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         """Return copies of everything that a step changes, on the CPU, for `restore`."""
@@ -124,7 +142,7 @@ class Step:
         parts = [self.state[name] for name in sorted(self.state)]
         of_optimizer = [t for part in parts for t in ([part] if isinstance(part, Tensor) else part)]
         of_patience = [] if self.patience is None else self.patience.counters()
-        return [*leaves(self.params), *of_optimizer, *of_patience]
+        return [*leaves(self.params), *of_optimizer, *of_patience, *self.statistics.values()]
 
 
 def prepare(step: Step, device: torch.device) -> Advance:

@@ -8,6 +8,10 @@ whose gradient has the structure of the parameters. `ForwardGradient` is tangent
 One call serves a single set of parameters (objective to a scalar, one generator) or `R` replicas at once
 (leaves `(R, ...)`, objective to `(R,)`, a sequence of `R` generators); a replica's estimate depends on its
 own parameters and its own generator alone.
+
+Tangents live on the weights, or on the activations of a `Layered` objective's blocks: then each example of the
+mini-batch has its own directional derivatives and its own estimate, and the weights' gradients follow by a
+backward pass inside each block.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from torch import Tensor
 from repro import aggregation as aggregations
 from repro import autodiff
 from repro import tangents as distributions
-from repro.autodiff import Objective, Params, leaves, like
+from repro.autodiff import BlockwisePass, Layered, Objective, Params, leaves, like
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Cost:
     Attributes:
         forward_passes: Work in forward passes of the objective, by its matrix products: one for the value,
             two more for each tangent carried along (the product rule has two terms), two more for a
-            backward pass. The first layer's input has no derivative, so networks pay slightly less.
+            backward pass. The first layer's input has no derivative, so networks pay slightly less. See
+            `ForwardGradient.cost_on` for activations.
         tangents: Random directions drawn.
     """
 
@@ -48,7 +53,8 @@ class Estimate:
     Attributes:
         value: Objective at the parameters, `()` or `(R,)`.
         gradient: The estimate, in the structure of the parameters.
-        directional_derivatives: Shape `(k,)` or `(k, R)`, before clipping; `None` where none were taken.
+        directional_derivatives: Shape `(k,)` or `(k, R)`, before clipping; of perturbed activations those of each
+            example, `(k, n)` or `(k, R, n)`; `None` where none were taken.
         cost: What one replica's estimate costs.
     """
 
@@ -109,18 +115,21 @@ class ForwardGradient:
         tangents: Distribution of the tangents: `normal`, `rademacher`, `sphere`, `unit` or `angle`; of the
             last two, of length one, the mean is no unbiased estimate.
         angle: Degrees between the first tangent and each other, in (0, 180); for `angle` tangents alone.
-        perturb: What the tangents live on: `weights`.
+        perturb: What the tangents live on: the `weights`, or the `activations`, the outputs of the objective's
+            blocks (Flügel et al. 2024, Section 4.4). One tangent then serves all examples of a mini-batch; where
+            `k` exceeds the activations of an example, the projection is their gradient itself.
         mode: `forward` takes derivatives in forward mode; `simulated` takes the same tangents against a
             backpropagated gradient, which gives the same numbers at the cost of a backward pass.
         clip: Largest absolute directional derivative, larger ones are cut to it (Rike & Førland 2022);
-            `None` for no limit.
-        chunk_size: Tangents carried through the objective at once; `None` for all. Bounds memory.
+            `None` for no limit. Of activations, that of the loss of an example.
+        chunk_size: Tangents carried through the objective at once; `None` for all. Bounds the memory of forward
+            mode beyond that of the tangents themselves.
     """
 
     num_tangents: int = 1
     aggregation: Literal["sum", "mean", "orthogonal_projection"] = "mean"
     tangents: Literal["normal", "rademacher", "sphere", "unit", "angle"] = "normal"
-    perturb: Literal["weights"] = "weights"
+    perturb: Literal["weights", "activations"] = "weights"
     mode: Literal["forward", "simulated"] = "forward"
     clip: float | None = None
     chunk_size: int | None = None
@@ -135,7 +144,7 @@ class ForwardGradient:
             raise ValueError(f"`clip` must be positive and finite, or None. Found {self.clip}.")
         for name, choices in (
             ("aggregation", aggregations.AGGREGATIONS),
-            ("perturb", ("weights",)),
+            ("perturb", ("weights", "activations")),
             ("mode", ("forward", "simulated")),
         ):
             if getattr(self, name) not in choices:
@@ -146,9 +155,34 @@ class ForwardGradient:
 
     @property
     def cost(self) -> Cost:
-        """Cost of one estimate."""
+        """Cost of one estimate; of perturbed activations, where blocks are single layers."""
+        if self.perturb == "activations":
+            return self._cost(sweeps=1, within=1)
         passes = 1.0 + 2.0 * self.num_tangents if self.mode == "forward" else 3.0
         return Cost(forward_passes=passes, tangents=self.num_tangents)
+
+    def cost_on(self, objective: Objective) -> Cost:
+        """Return the cost of one estimate of an objective's gradient.
+
+        With perturbed activations it depends on the blocks: the backward pass inside them counts two where it
+        passes through several layers, one where blocks are single layers. A tangent counts one, since weights
+        have none, and the value beside the tangents is computed once more; where a mini-batch is normalised,
+        forward mode perturbs one example at a time and does all that for each.
+
+        Args:
+            objective: The objective.
+
+        Returns:
+            The cost.
+        """
+        if self.perturb == "weights" or not isinstance(objective, Layered):
+            return self.cost
+        sweeps = objective.inputs.shape[1] if objective.coupled else 1
+        return self._cost(sweeps, within=2 if objective.deep else 1)
+
+    def _cost(self, sweeps: int, within: int) -> Cost:
+        across = sweeps * (1 + self.num_tangents) if self.mode == "forward" else 1
+        return Cost(forward_passes=1.0 + across + within, tangents=self.num_tangents)
 
     def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
         """Estimate the gradient from random directional derivatives.
@@ -162,11 +196,14 @@ class ForwardGradient:
             The estimate; its gradient lies in the span of the tangents.
 
         Raises:
-            ValueError: If parameters, objective and generators disagree on the number of replicas.
+            ValueError: If parameters, objective and generators disagree on the number of replicas; if activations
+                are to be perturbed and the objective has no blocks, or one that cannot be differentiated.
         """
         if isinstance(generator, torch.Generator):
             stacked = like(params, [leaf[None] for leaf in leaves(params)])
-            estimate = self._estimate(_stack(objective, params), stacked, [generator])
+            # a layered objective is stacked as it is: its mini-batch has a replica dimension
+            one = objective if isinstance(objective, Layered) else _stack(objective, params)
+            estimate = self._estimate(one, stacked, [generator])
             assert estimate.directional_derivatives is not None
             return Estimate(
                 value=estimate.value[0],
@@ -187,6 +224,8 @@ class ForwardGradient:
                 f"Stacked parameters need one leading entry per generator, ({replicas}, ...). "
                 f"Found shapes {shapes}."
             )
+        if self.perturb == "activations":
+            return self._estimate_by_activities(objective, params, generators)
         flat = self.draw(params, generators)
         value, slopes = self._differentiate(objective, params, flat)
         if value.shape != (replicas,):
@@ -194,7 +233,7 @@ class ForwardGradient:
                 f"A stacked objective must return one value a replica, ({replicas},). "
                 f"Found {tuple(value.shape)}."
             )
-        clipped = slopes if self.clip is None else slopes.clamp(-self.clip, self.clip)
+        clipped = self._clipped(slopes)
         if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
             # sum and mean of one: scale the drawn buffer where it lies, d fresh floats a step saved
             only = flat.squeeze(1)
@@ -202,6 +241,51 @@ class ForwardGradient:
         else:
             gradient = aggregations.AGGREGATIONS[self.aggregation](flat, clipped.mT)
         return Estimate(value, _unflatten(gradient, params), slopes, self.cost)
+
+    def _clipped(self, slopes: Tensor) -> Tensor:
+        return slopes if self.clip is None else slopes.clamp(-self.clip, self.clip)
+
+    def _estimate_by_activities(
+        self, objective: Objective, params: Params, generators: list[torch.Generator]
+    ) -> Estimate:
+        if not isinstance(objective, Layered):
+            raise ValueError(
+                "`perturb='activations'` needs an objective made of blocks, as networks have: "
+                "`repro.models.Network.objective`, or `repro.autodiff.Layered`. "
+                f"Found {type(objective).__name__!r}. Use `perturb='weights'`."
+            )
+        if objective.inputs.shape[0] != len(generators):
+            raise ValueError(
+                f"A mini-batch needs one leading entry per generator, ({len(generators)}, n, ...). "
+                f"Found {tuple(objective.inputs.shape)}."
+            )
+        forward = BlockwisePass(objective, params)
+        point = leaves(params)[0]
+        flat = self._fill(point, forward.num_activities, generators)
+        exact = flat.double() if aggregations.nearly_dependent(flat) else flat
+        if self.mode == "forward":
+            slopes = autodiff.activity_derivatives(
+                objective, params, exact, forward.shapes, chunk_size=self.chunk_size
+            )
+        else:
+            slopes = exact @ forward.gradients().to(exact.dtype).mT
+        gradients = self._aggregate(flat, self._clipped(slopes))
+        return Estimate(
+            forward.value,
+            forward.local_backward(gradients),
+            slopes.transpose(0, 1).to(point.dtype),
+            self.cost_on(objective),
+        )
+
+    def _aggregate(self, flat: Tensor, slopes: Tensor) -> Tensor:
+        """Return every example's estimate `(R, n, N)` from tangents `(R or 1, k, N)` and slopes `(R, k, n)`."""
+        aggregate = aggregations.AGGREGATIONS[self.aggregation]
+        # examples share tangents, and with them the factor of a projection, as replicas may
+        if len(flat) == 1:
+            found = aggregate(flat, slopes.mT.flatten(0, 1))
+            return found.view(len(slopes), -1, flat.shape[2])
+        each = [aggregate(own[None], slope.mT) for own, slope in zip(flat, slopes, strict=True)]
+        return torch.stack(each)
 
     def draw(self, params: Params, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw the tangents of one estimate.
@@ -215,9 +299,11 @@ class ForwardGradient:
             replicas share them.
         """
         points = leaves(params)
-        dimension = sum(point[0].numel() for point in points)
+        return self._fill(points[0], sum(point[0].numel() for point in points), generators)
+
+    def _fill(self, point: Tensor, dimension: int, generators: Sequence[torch.Generator]) -> Tensor:
         sources = list(dict.fromkeys(generators))
-        flat = points[0].new_empty(len(sources), self.num_tangents, dimension)
+        flat = point.new_empty(len(sources), self.num_tangents, dimension)
         fill = distributions.choose(self.tangents, self.angle)
         for draws, generator in zip(flat, sources, strict=True):
             fill(draws, generator)
@@ -269,6 +355,21 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "backpropagation": Backpropagation,
     "forward_gradient": ForwardGradient,
 }
+
+
+def cost_on(estimator: Estimator, objective: Objective) -> Cost:
+    """Return what one estimate of an objective's gradient costs.
+
+    Args:
+        estimator: The estimator.
+        objective: The objective.
+
+    Returns:
+        The cost.
+    """
+    if isinstance(estimator, ForwardGradient):
+        return estimator.cost_on(objective)
+    return estimator.cost
 
 
 def build(name: str, **options: Any) -> Estimator:

@@ -64,6 +64,7 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     params = problem.start(replicas)
     estimator = estimators.build(spec.method.estimator.name, **spec.method.estimator.options())
     generators = [tangent_generator(spec, device)]
+    cost = estimators.cost_on(estimator, objective)
     value, exact = value_and_gradient(objective, params)
     gradient = torch.cat([leaf.flatten() for leaf in leaves(exact)])
     draws = torch.stack(
@@ -100,8 +101,8 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
         "value": float(value[0]),
         "num_parameters": gradient.numel(),
         "num_steps": task.num_draws,
-        "forward_passes": estimator.cost.forward_passes * task.num_draws,
-        "tangents": float(estimator.cost.tangents * task.num_draws),
+        "forward_passes": cost.forward_passes * task.num_draws,
+        "tangents": float(cost.tangents * task.num_draws),
         "group_size": 1,
         "finished": now(),
     }

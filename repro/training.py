@@ -145,10 +145,10 @@ def train(
     log = _Log(len(specs), task)
 
     def evaluate(step: int, *, at_end: bool) -> None:
-        judged = start.optimizer.evaluated(params, start.state)
+        judged = start.judged()
         if step % task.evaluate_every == 0 or at_end:
             metrics = problem.evaluate(judged, replicas, "validation")
-            log.note(step, {**metrics, "parameter_norm": _norm(judged)})
+            log.note(step, {**metrics, "parameter_norm": _norm(start)})
         if task.test_every and (step % task.test_every == 0 or at_end):
             assert isinstance(problem, ClassificationProblem)
             seen = problem.look_at_test(judged, replicas, step)
@@ -184,8 +184,8 @@ def train(
             raise Interrupted
 
     log.close()
-    judged = start.optimizer.evaluated(params, start.state)
-    final = _final(problem, judged, replicas, log, first.role)
+    final = _final(problem, start.judged(), replicas, log, first.role)
+    cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
         "seconds": seconds,
@@ -200,7 +200,7 @@ def train(
             measured={
                 **final[index],
                 # a run that ended early is charged for what it did, not for what its stack did after it
-                **_cost(start.estimator, log.diverged_at(index) or log.stopped_at(index) or step),
+                **_cost(cost, log.diverged_at(index) or log.stopped_at(index) or step),
                 **shared,
                 **environment,
             },
@@ -211,11 +211,11 @@ def train(
     ]
 
 
-def _cost(estimator: estimators.Estimator, steps: int) -> dict[str, float | int]:
+def _cost(cost: estimators.Cost, steps: int) -> dict[str, float | int]:
     return {
         "num_steps": steps,
-        "forward_passes": estimator.cost.forward_passes * steps,
-        "tangents": float(estimator.cost.tangents * steps),
+        "forward_passes": cost.forward_passes * steps,
+        "tangents": float(cost.tangents * steps),
     }
 
 
@@ -240,6 +240,7 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
         optimizer.init(params),
         _generators(specs, device),
         Patience(first.task.patience, schedule.rates) if first.task.patience else None,
+        problem.statistics(len(specs)),
     )
 
 
@@ -508,6 +509,7 @@ def _final(
     return rows
 
 
-def _norm(params: Params) -> Tensor:
+def _norm(start: engine.Step) -> Tensor:
+    params = start.optimizer.evaluated(start.params, start.state)
     squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
     return torch.stack(squares).sum(0).sqrt()

@@ -124,6 +124,97 @@ def vgg(
     return nn.Sequential(*convolutions, *head)
 
 
+class Residual(nn.Module):
+    """Two normalised convolutions beside a shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+        )
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        found: Tensor = self.main(maps) + self.shortcut(maps)
+        return found.relu()
+
+
+def resnet18(inputs: int, num_classes: int, channels: int) -> nn.Sequential:
+    """Return a ResNet18 with the stem for ImageNet."""
+    stem = [
+        nn.Conv2d(inputs, channels, 7, 2, 3, bias=False), nn.BatchNorm2d(channels), nn.ReLU(),
+        nn.MaxPool2d(3, 2, 1),
+    ]  # fmt: skip
+    widths = [channels, channels, 2 * channels, 4 * channels, 8 * channels]
+    stages = [
+        block
+        for stage, (before, width) in enumerate(pairwise(widths))
+        for block in (Residual(before, width, 1 + (stage > 0)), Residual(width, width, 1))
+    ]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * channels, num_classes)]
+    return nn.Sequential(*stem, *stages, *head)
+
+
+class Embedding(nn.Module):
+    """Patches as tokens, after one for the class, plus positions (Dosovitskiy et al. 2021)."""
+
+    def __init__(self, pixels: int, patches: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.patch = nn.Unfold(patch, stride=patch)
+        self.linear = nn.Linear(pixels, width)
+        self.vectors = nn.ParameterList(
+            [torch.zeros(1, 1, width), torch.zeros(1, patches + 1, width)]
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.linear(self.patch(images).mT)
+        token, position = self.vectors
+        found: Tensor = torch.cat([token.expand(len(tokens), 1, -1), tokens], dim=1) + position
+        return found
+
+
+class Encoder(nn.Module):
+    """Attention and a perceptron, each behind a layer norm and beside a shortcut."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.before = nn.LayerNorm(width, eps=1e-6)
+        self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width, eps=1e-6), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )  # fmt: skip
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        normal = self.before(tokens)
+        tokens = tokens + self.attention(normal, normal, normal, need_weights=False)[0]
+        found: Tensor = tokens + self.perceptron(tokens)
+        return found
+
+
+class First(nn.Module):
+    """The first token."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        first: Tensor = tokens[:, 0]
+        return first
+
+
+def vit(
+    pixels: int, patches: int, num_classes: int, layers: int, width: int, heads: int
+) -> nn.Sequential:
+    """Return a vision transformer of patches of 4 x 4."""
+    encoders = [Encoder(width, heads) for _ in range(layers)]
+    head = [nn.LayerNorm(width, eps=1e-6), First(), nn.Linear(width, num_classes)]
+    return nn.Sequential(Embedding(pixels, patches, width, 4), *encoders, *head)
+
+
 def laid_out_like(parameter: Tensor, leaf: Tensor) -> Tensor:
     """Return one replica's leaf in the layout of `torch.nn`, where linear weights are transposed."""
     return leaf.T if leaf.ndim == 2 and parameter.ndim == 2 else leaf.reshape(parameter.shape)

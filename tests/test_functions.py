@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from repro.autodiff import (
-    CACHED,
-    EAGER_CALLS,
     Objective,
     Params,
     Recorded,
     value_and_directional_derivatives,
     value_and_gradient,
 )
+from repro.autodiff.sweeps import CACHED, EAGER_CALLS
 from repro.engine import Patience
 from repro.estimators import ForwardGradient
 from repro.problems.closed_form import FUNCTIONS

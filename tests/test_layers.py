@@ -262,7 +262,11 @@ def test_every_module_has_a_place_in_the_order() -> None:
             "import torch\nx = torch.func.vmap",
             "2: only autodiff and plain may import torch.func",
         ),
-        ("repro/models.py", "from torch.autograd import forward_ad", "only autodiff may import"),
+        (
+            "repro/models/layers.py",
+            "from torch.autograd import forward_ad",
+            "only autodiff may import",
+        ),
         ("repro/cli/runs.py", "def f():\n    import optuna", "only search may import optuna"),
         ("repro/results.py", "import studies", "the library knows no studies"),
         (

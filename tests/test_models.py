@@ -104,7 +104,8 @@ def test_initial_values_are_uniform_within_one_over_root_fan_in(
     name: str, options: dict[str, int], fan_in: tuple[int, ...]
 ) -> None:
     network = build(name, MNIST, 10, **options)
-    assert tuple(block.fan_in for block in network.blocks) == fan_in
+    layers = [b for b in network.blocks if isinstance(b, (Linear, Convolution))]
+    assert tuple(layer.fan_in for layer in layers) == fan_in
     start = network.start(generators(2), torch.float32, CPU)
     for block, inputs in enumerate(fan_in):
         bound = 1.0 / math.sqrt(inputs)
@@ -173,10 +174,11 @@ def test_frozen_start() -> None:
 
 
 def test_bad_networks() -> None:
-    assert list(NETWORKS) == ["logistic_regression", "mlp", "cnn", "vgg"]
+    names = "logistic_regression, mlp, cnn, vgg, resnet18, vit"
+    assert list(NETWORKS) == names.split(", ")
     with pytest.raises(
         ValueError,
-        match=r"Unknown network 'resnet'. Choose from: logistic_regression, mlp, cnn, vgg.",
+        match=rf"Unknown network 'resnet'. Choose from: {names}.",
     ):
         build("resnet", MNIST, 10)
     with pytest.raises(

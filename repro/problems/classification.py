@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro import datasets, models, protocol
-from repro.autodiff import Objective, Params
+from repro.autodiff import Layered, Params
 from repro.protocol import Replica
 
 EVALUATION_BATCH = 1_000
@@ -125,6 +125,10 @@ class ClassificationProblem:
         generators = [self._generator("start", replica) for replica in replicas]
         return self.network.start(generators, self.dtype, self.device)
 
+    def statistics(self, num_replicas: int) -> dict[str, Tensor]:
+        """Return the network's running statistics before any step, leaves `(R, ...)`; none for most networks."""
+        return self.network.statistics(num_replicas, self.dtype, self.device)
+
     def batches(self, replicas: Sequence[Replica]) -> Iterator[Tensor]:
         """Yield the mini-batches of training, epoch after epoch.
 
@@ -149,8 +153,8 @@ class ClassificationProblem:
             for begin in range(0, last, size):
                 yield epoch[:, begin : min(begin + size, last)]
 
-    def objective(self, rows: Tensor) -> Objective:
-        """Return the mean loss on given examples as a function of the parameters.
+    def objective(self, rows: Tensor) -> Layered:
+        """Return the mean loss on given examples as a function of the parameters, block by block.
 
         Args:
             rows: Rows of the training images, `(R, n)`.
@@ -159,12 +163,7 @@ class ClassificationProblem:
             A function from leaves `(R, ...)` to losses `(R,)`.
         """
         images, labels = self.train_images[rows], self.train_labels[rows]
-
-        def loss(params: Params) -> Tensor:
-            assert isinstance(params, dict)
-            return self.loss(self.network(params, images), labels).mean(1)
-
-        return loss
+        return self.network.objective(images, lambda logits: self.loss(logits, labels))
 
     @torch.no_grad()
     def evaluate(
@@ -173,7 +172,7 @@ class ClassificationProblem:
         """Return loss and accuracy over all examples of a split, each `(R,)`.
 
         Args:
-            params: Leaves `(R, ...)`.
+            params: Leaves `(R, ...)`, with the running statistics of a network that has some.
             replicas: One a stacked run; they decide the validation examples.
             split: `validation` or `test`.
 
@@ -197,7 +196,7 @@ class ClassificationProblem:
         """Return what a paper that looks at the test split while it trains would print, each `(R,)`.
 
         Args:
-            params: Leaves `(R, ...)`.
+            params: As of `evaluate`.
             replicas: One a stacked run; they decide the order of the test images, with the step.
             step: The step after which this is.
 

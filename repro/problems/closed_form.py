@@ -104,6 +104,12 @@ class ClosedFormProblem:
         """Return the start, `(R, d)`."""
         return self._start.repeat(len(replicas), 1)
 
+    @staticmethod
+    def statistics(num_replicas: int) -> dict[str, Tensor]:
+        """Return none: a formula has no running statistics."""
+        del num_replicas
+        return {}
+
     def batches(self, replicas: Sequence[Replica]) -> Iterator[Tensor]:
         """Yield mini-batches of nothing, `(R, 0)`, for ever: it has no data."""
         nothing = torch.empty(len(replicas), 0, device=self._start.device, dtype=torch.int64)

@@ -182,6 +182,7 @@ def _training_step(case: _Case) -> Program:
                 case.params,
                 state,
                 case.generators,
+                statistics=case.problem.statistics(len(case.replicas)),
             ),
             case.device,
         )
