@@ -40,14 +40,25 @@ def products(
 
     Returns:
         The program.
+
+    Raises:
+        ValueError: If a block is neither linear nor a plain convolution.
     """
     assert isinstance(params, dict)
     programs: list[Program] = []
     inputs = images
     for index, block in enumerate(network.blocks):
         own = {name: params[f"{index}.{name}"] for name in block.shapes}
-        prepare = _of_linear if isinstance(block, models.Linear) else _of_convolution
-        programs += prepare(block, own["weight"], inputs, num_tangents, index == 0)  # type: ignore[arg-type]
+        first = index == 0
+        if isinstance(block, models.Linear):
+            programs += _of_linear(own["weight"], inputs, num_tangents, first)
+        elif isinstance(block, models.Convolution):
+            programs += _of_convolution(block, own["weight"], inputs, num_tangents, first)
+        else:
+            raise ValueError(
+                "The products are listed for linear layers and convolutions only. "
+                f"Found {type(block).__name__}."
+            )
         inputs = block(own, inputs)
     return functools.partial(_in_turn, programs)
 
@@ -58,10 +69,7 @@ def _in_turn(programs: Sequence[Program]) -> None:
             program()
 
 
-def _of_linear(
-    block: models.Linear, weight: Tensor, inputs: Tensor, num_tangents: int, first: bool
-) -> list[Program]:
-    del block
+def _of_linear(weight: Tensor, inputs: Tensor, num_tangents: int, first: bool) -> list[Program]:
     x = inputs.flatten(2)
     if not num_tangents:
         slope = torch.bmm(x, weight)  # stands for the gradient of the outputs, which has its shape

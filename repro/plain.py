@@ -36,9 +36,17 @@ def module(
 
     Returns:
         The module.
+
+    Raises:
+        ValueError: If a block is neither linear nor a plain convolution.
     """
     layers: list[nn.Module] = []
     for index, block in enumerate(network.blocks):
+        if not isinstance(block, (models.Linear, models.Convolution)):
+            raise ValueError(
+                "The plain loop has linear layers and convolutions only. "
+                f"Found {type(block).__name__}."
+            )
         weight, bias = (params[f"{index}.{name}"][replica] for name in ("weight", "bias"))
         layer: nn.Linear | nn.Conv2d
         if isinstance(block, models.Linear):
@@ -47,7 +55,6 @@ def module(
             more = [nn.ReLU()] if block.relu else []
             layers += [nn.Flatten(), layer, *more]
         else:
-            assert isinstance(block, models.Convolution)
             layer = nn.Conv2d(
                 block.num_inputs, block.num_outputs, block.kernel, padding=block.padding
             )
