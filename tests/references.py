@@ -176,7 +176,8 @@ class Embedding(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.linear(self.patch(images).mT)
         token, position = self.vectors
-        return torch.cat([token.expand(len(tokens), 1, -1), tokens], dim=1) + position
+        found: Tensor = torch.cat([token.expand(len(tokens), 1, -1), tokens], dim=1) + position
+        return found
 
 
 class Encoder(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from references import draw, generators, laid_out_like, load_
 from torch import Tensor, nn
 
+from repro import limits, plain
 from repro.autodiff import Params, leaves, value_and_gradient
 from repro.engine import Step
 from repro.estimators import Backpropagation, Estimator, ForwardGradient
@@ -305,3 +306,13 @@ def test_a_channel_of_one_value_cannot_be_normalised(estimator: Estimator) -> No
     objective = network.objective(torch.ones(1, 1, 1, 8, 8), lambda logits: logits.sum(-1))
     with pytest.raises(ValueError, match=r"needs two values a channel or more.*one pixel"):
         estimator(objective, params, generators(1))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vit"])
+def test_what_knows_plain_layers_only_says_so(name: str) -> None:
+    network = build(name, (1, 8, 8), 3, grouping="fine")
+    params = network.start(generators(1), torch.float32, CPU)
+    with pytest.raises(ValueError, match=r"linear layers and convolutions only. Found \w+."):
+        plain.module(network, params)
+    with pytest.raises(ValueError, match=r"linear layers and convolutions only. Found \w+."):
+        limits.products(network, params, torch.zeros(1, 2, 1, 8, 8))

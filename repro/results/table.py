@@ -59,9 +59,10 @@ class Results:
         """Where the reported runs stand in the runs, by experiment and study."""
         found: dict[str, dict[str, npt.NDArray[np.intp]]] = {}
         groups = self.runs.groupby(["role", "experiment", "study"]).indices
-        for (role, experiment, study), places in groups.items():
+        for group, places in groups.items():
+            role, experiment, study = str(group[0]), str(group[1]), str(group[2])  # type: ignore[index]
             if role == "report":
-                found.setdefault(str(experiment), {})[str(study)] = np.asarray(places)
+                found.setdefault(experiment, {})[study] = np.asarray(places)
         return found
 
 
@@ -69,7 +70,7 @@ def contiguous(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose columns lie in one piece each: rows of several files are taken three times slower."""
     import pyarrow
 
-    whole = pyarrow.Table.from_pandas(frame, preserve_index=False).combine_chunks().to_pandas()
+    whole: pd.DataFrame = pyarrow.Table.from_pandas(frame, preserve_index=False).combine_chunks().to_pandas()
     return whole.astype(frame.dtypes.to_dict())
 
 
