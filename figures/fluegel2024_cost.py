@@ -116,12 +116,10 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_xlabel("tangents k")
     for line, (label, _) in zip(axes, QUANTITIES.values(), strict=True):
         line[0].set_ylabel(label)
-    entries = [
-        (BACKPROPAGATION, {"color": style.LOOKS[BACKPROPAGATION].color}),
-        *(
-            (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 3})
-            for name, look in SERIES.items()
-        ),
+    looks = {BACKPROPAGATION: style.Look(style.LOOKS[BACKPROPAGATION].color, "-", ""), **SERIES}
+    entries: list[tuple[str, dict[str, object]]] = [
+        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 3})
+        for name, look in looks.items()
     ]
     style.key(axes, entries, 5)
 

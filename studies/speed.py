@@ -15,6 +15,7 @@ from repro.protocol import (
     Classification,
     ClosedForm,
     Experiment,
+    Fact,
     Method,
     Plan,
     Study,
@@ -199,10 +200,53 @@ GRID = formula(
     replace(turns(5, 2), num_warmup=1),
 )
 
+# --- A whole epoch with its evaluation, beside the code of Flügel et al. (2024) --------------------------------------------
+
+AUTHORS = "the authors' code at 7beb8cb"
+EPOCH_SECONDS = {  # tangents and aggregation: what it took there, evaluation of all three splits included
+    (0, "mean"): 18.0,
+    (1, "mean"): 22.0,
+    (4, "orthogonal_projection"): 25.0,
+    (16, "orthogonal_projection"): 23.0,
+}
+
+
+def epoch(num_tangents: int, aggregation: str) -> Method:
+    """Return an epoch of training as published: activations perturbed, simulated with backpropagation."""
+    if not num_tangents:
+        return Method("epoch of backpropagation", use("epoch", num_tangents=0), OPTIMIZERS["SGD"])
+    part = use(
+        "epoch", num_tangents=num_tangents, aggregation=aggregation, perturb="activations", mode="simulated",
+    )  # fmt: skip
+    noun = "projection" if num_tangents > 1 else "forward gradient"
+    return Method(f"epoch of {noun}, k={num_tangents}", part, OPTIMIZERS["SGD"])
+
+
+# two threads, as the authors' code had; the same work: 782 steps, then 50,000 + 10,000 + 10,000 images evaluated
+EPOCH = timed(
+    "epoch-mlp",
+    "epochs",
+    tuple(epoch(*kind) for kind in EPOCH_SECONDS),
+    replace(MLP, input_scaling="standardised", drop_last=False),
+    Timing(5, 1, "cpu", 2, memory=False),
+)
+EPOCH = replace(EPOCH, smoke=replace(EPOCH.smoke, task=Timing(2, 1, "cpu", 2, memory=False)))
+FACTS = tuple(
+    Fact(
+        AUTHORS,
+        "epoch seconds",
+        seconds,
+        "timed on two quiet CPU cores, torch 2.13",
+        epoch(*kind).name,
+        EPOCH.name,
+    )
+    for kind, seconds in EPOCH_SECONDS.items()
+)
+
 STUDY = Study(
     name="speed",
     citation="The speed of this package, beside a plain PyTorch loop and the work that neither can avoid",
-    facts=(),
-    experiments=(*STEPS, *REPLICAS, MANY_TANGENTS, *DEPTHS, TWO_PROCESSES, *SEARCHES, GRID),
+    facts=FACTS,
+    experiments=(*STEPS, *REPLICAS, MANY_TANGENTS, *DEPTHS, TWO_PROCESSES, *SEARCHES, GRID, EPOCH),
     claims=(),
 )

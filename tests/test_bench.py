@@ -177,3 +177,22 @@ def test_a_damaged_row_is_said_before_anything_is_timed(
     assert cli.main(ONE) == 2
     assert damaged.name in capsys.readouterr().err
     assert damaged.read_text() == "{"
+
+
+@pytest.mark.torch
+def test_an_epoch_stands_beside_the_authors_own(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["bench", "--scale", "smoke", "--only", "epoch-mlp", "--threads", "1"]) == 0
+    text = printed(capsys)
+    assert "A training epoch with the evaluation of all splits, 2 threads" in text
+    for theirs in ("18", "22", "23", "25"):
+        assert f" 2 {theirs} " in text  # rounds, then the authors' seconds
+    records, problems = read_store(elsewhere / "bench")
+    assert problems == ()
+    assert {r.spec.method.name for r in records} == {
+        "epoch of backpropagation",
+        "epoch of forward gradient, k=1",
+        "epoch of projection, k=4",
+        "epoch of projection, k=16",
+    }

@@ -25,6 +25,7 @@ def record(
     status: str = "done",
     timing: bool = False,
     scale: str = "full",
+    rate: float = 0.1,
     **measured: float | str,
 ) -> Record:
     task = Timing(3, 0, "cpu", 1) if timing else Training(100, 10)
@@ -36,7 +37,7 @@ def record(
         role="report",
         problem=PROBLEM,
         method=Method(method, use("backpropagation"), use("sgd")),
-        hyperparameters=settings(learning_rate=0.1),
+        hyperparameters=settings(learning_rate=rate),
         repetition=repetition,
         task=task,
     )
@@ -424,3 +425,72 @@ def test_final_metrics_are_those_of_every_method() -> None:
     rows = results(record("e", BP, 0, value=1.0), record("e", FG, 0, value=2.0))
     found = measures.final_metrics(rows, "e", "value")
     assert found == {m: measures.final_metric(rows, "e", m, "value") for m in (BP, FG)}
+
+
+# Rates
+
+
+def test_a_method_is_compared_with_itself_in_another_experiment() -> None:
+    first = [record("p", BP, r, test_accuracy=v) for r, v in enumerate((0.5, 0.7, 0.9))]
+    last = [record("t", BP, r, test_accuracy=v) for r, v in enumerate((0.6, 0.7))]
+    rows = results(*first, *last)
+    measured = measures.difference_between(rows, "p", "t", BP, "test_accuracy")
+    assert measured.interval == stats.mean_interval(
+        [0.5 - 0.6, 0.7 - 0.7]
+    )  # the repetitions of both
+    assert len(measured.keys) == 4
+    small = [record("t", BP, r, scale="reduced", test_accuracy=0.5) for r in range(2)]
+    with pytest.raises(
+        EmptySelectionError, match=r"compared on one scale\. Found full and reduced"
+    ):
+        measures.difference_between(results(*first, *small), "p", "t", BP, "test_accuracy")
+    with pytest.raises(EmptySelectionError, match="share no repetition of 'backpropagation'"):
+        measures.difference_between(results(first[2], *last), "p", "t", BP, "test_accuracy")
+
+
+def at_rates(**lost: int) -> Results:
+    """Runs whose validation loss is lowest at 3, then at 1; test losses are theirs plus 0.1 by repetition."""
+    validation = {0.1: 2.0, 1.0: 1.0, 3.0: 0.5, 10.0: 0.9}
+    return results(
+        *(
+            record(
+                "e",
+                A,
+                r,
+                rate=rate,
+                best_validation_loss=loss,
+                best_test_loss=loss + 0.1 * r * rate,
+            )
+            if lost.get(f"at_{rate:g}") != r
+            else record("e", A, r, rate=rate, status="diverged", score=9.0)
+            for rate, loss in validation.items()
+            for r in range(3)
+        )
+    )
+
+
+def change(rows: Results, limit: float = 1.0) -> measures.Measurement:
+    return measures.change_beyond(
+        rows, "e", A, "best_test_loss", by="best_validation_loss", limit=limit
+    )
+
+
+def test_the_best_rate_beyond_a_limit_is_compared_with_the_best_up_to_it() -> None:
+    measured = change(at_rates())
+    differences = [(0.5 + 0.3 * r) - (1.0 + 0.1 * r) for r in range(3)]
+    assert measured.interval.estimate == pytest.approx(sum(differences) / 3)
+    assert measured.interval.num == 3
+    assert "rates 3 and 1" in measured.procedure
+
+
+def test_a_rate_with_diverged_runs_comes_last() -> None:
+    assert "rates 10 and 1" in change(at_rates(at_3=1)).procedure
+    every = change(at_rates(at_3=1, at_10=0))
+    assert math.isnan(every.interval.estimate)
+    assert every.diverged == 1
+
+
+@pytest.mark.parametrize("limit", [0.01, 100.0])
+def test_a_limit_needs_rates_on_both_sides(limit: float) -> None:
+    with pytest.raises(EmptySelectionError, match=f"no rate on one side of {limit:g} was run"):
+        change(at_rates(), limit)

@@ -464,6 +464,6 @@ def test_bad_declarations(changes: dict[str, object], message: str) -> None:
 def test_unknown_splits_are_refused() -> None:
     problem = build(DIGITS)
     with pytest.raises(
-        ValueError, match=r"^Unknown split 'train'\. Choose from: validation, test\.$"
+        ValueError, match=r"^Unknown split 'train'\. Choose from: training, validation, test\.$"
     ):
         problem.evaluate(problem.start([FIRST]), [FIRST], "train")

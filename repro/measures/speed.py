@@ -7,6 +7,7 @@ of an experiment took their turn in one process: a machine that is slow for a wh
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -336,3 +337,57 @@ def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> Finding | None:
     worst, measured = max(pairs, key=lambda pair: sign * pair[1].median)
     met = sum(sign * quantity.median <= sign * bar.bound for _, quantity in pairs)
     return Finding(bar, network, worst, measured, len(pairs), met)
+
+
+EPOCHS = "epoch-"
+"""What the names of experiments begin with that time whole epochs with their evaluation."""
+TIMES_FASTER = 3.0
+"""Bar: so many times as fast as the authors' code on the same machine."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """A training epoch with its evaluation, beside the authors' own.
+
+    Attributes:
+        method: Name of the method.
+        seconds: What ours takes.
+        theirs: What the code of its authors took, NaN where nobody timed it.
+        num_threads: Threads of ours.
+    """
+
+    method: str
+    seconds: Spread
+    theirs: float
+    num_threads: int
+
+    @property
+    def times_faster(self) -> float:
+        """How many times as fast ours is, by its median."""
+        return self.theirs / self.seconds.median
+
+
+def epochs(results: Results) -> tuple[Epoch, ...]:
+    """Return the timed epochs, in the order of the names of experiments and methods.
+
+    Args:
+        results: The tables; the authors' seconds are facts of the study.
+
+    Returns:
+        One value a method; none where nothing was timed.
+    """
+    facts = results.facts
+    stated: dict[str, float] = {}
+    if len(facts):
+        facts = facts[(facts["study"] == STUDY) & (facts["quantity"] == "epoch seconds")]
+        stated = dict(zip(facts["method"], facts["value"], strict=True))
+    found = []
+    for name in experiments(results, EPOCHS):
+        runs = report_runs(results, name, study=STUDY)
+        points = curve_rows(results, runs, "step_seconds", "none")
+        for method in sorted(runs["method"].unique(), key=_natural):
+            values = points["value"][points["method"] == method].to_numpy(np.float64)
+            theirs = stated.get(str(method), math.nan)
+            threads = int(runs["num_threads"].iloc[0])
+            found.append(Epoch(str(method), Spread.of(values), theirs, threads))
+    return tuple(found)

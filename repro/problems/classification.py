@@ -174,13 +174,13 @@ class ClassificationProblem:
         Args:
             params: Leaves `(R, ...)`, with the running statistics of a network that has some.
             replicas: One a stacked run; they decide the validation examples.
-            split: `validation` or `test`.
+            split: `training`, `validation` or `test`.
 
         Returns:
             `loss`, the mean loss in nats, and `accuracy`, a fraction; summed in float64.
 
         Raises:
-            ValueError: If the split is neither.
+            ValueError: If the split is none of these.
         """
         rows = self._rows(replicas, split)
         losses, correct = self._judge(params, rows, split)
@@ -219,11 +219,12 @@ class ClassificationProblem:
         }
 
     def _rows(self, replicas: Sequence[Replica], split: str) -> Tensor:
-        if split not in ("validation", "test"):
-            raise ValueError(f"Unknown split {split!r}. Choose from: validation, test.")
+        if split not in ("training", "validation", "test"):
+            raise ValueError(f"Unknown split {split!r}. Choose from: training, validation, test.")
         if split == "test":
             return torch.arange(self.test_labels.shape[0]).expand(len(replicas), -1)
-        return torch.stack([self._split(replica).validation for replica in replicas])
+        splits = [self._split(replica) for replica in replicas]
+        return torch.stack([s.train if split == "training" else s.validation for s in splits])
 
     def _judge(self, params: Params, rows: Tensor, split: str) -> tuple[Tensor, Tensor]:
         """Return losses and correctness of every example, `(R, n)`."""

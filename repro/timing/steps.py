@@ -196,6 +196,31 @@ def _training_step(case: _Case) -> Program:
     return run
 
 
+def _epoch(case: _Case) -> Program:
+    problem, options = case.network(), dict(case.options)
+    name = "forward_gradient" if options.get("num_tangents") else "backpropagation"
+    statistics = problem.statistics(len(case.replicas))
+    step = engine.Step(
+        problem,
+        estimators.build(name, **(options if options.get("num_tangents") else {})),
+        case.optimizer,
+        case.rates,
+        case.params,
+        case.optimizer.init(case.params),
+        case.generators,
+        statistics=statistics,
+    )
+    advance = engine.prepare(step, case.device)
+
+    def run() -> None:
+        for number in range(problem.steps_per_epoch):
+            advance(next(case.batches), number)
+        for split in ("training", "validation", "test"):
+            problem.evaluate(step.judged(), case.replicas, split)
+
+    return run
+
+
 def _function(case: _Case) -> Program:
     objective = case.objectives()
 
@@ -315,6 +340,7 @@ def _plain_grid(case: _Case) -> Program:
 
 
 PARTS: dict[str, Callable[[_Case], Program]] = {
+    "epoch": _epoch,
     "function": _function,
     "tangents": _tangents,
     "products": _products,
@@ -327,6 +353,6 @@ PARTS: dict[str, Callable[[_Case], Program]] = {
     "approximation_grid": _grid,
     "plain_approximation_grid": _plain_grid,
 }
-"""What is timed without being a step of this package: the objective alone; the tangents, drawn as an estimator draws
+"""What is timed without being a step of this package: an epoch with an evaluation of all splits; the objective alone; the tangents, drawn as an estimator draws
 them; the work that no step can avoid, see `repro.limits`; the steps of the plain loop, see `repro.plain`; and what is
 done on functions, see `repro.timing.formulas`."""
