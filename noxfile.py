@@ -18,6 +18,8 @@ nox.options.default_venv_backend = "virtualenv"  # comes with nox, so nothing el
 nox.options.reuse_venv = "yes"
 
 CONSTRAINTS = Path("constraints.txt")
+PARALLEL = ("--numprocesses=auto", "--dist=loadfile")
+"""Each file of tests stays in one process: some share what takes long to start."""
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 LIGHT: list[str] = PYPROJECT["project"]["dependencies"]
 TRAIN: list[str] = PYPROJECT["project"]["optional-dependencies"]["train"]
@@ -117,7 +119,8 @@ def bench(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["venv-train"], default=False)
 def tests(session: nox.Session) -> None:
     """Test everything; slow tests with `-- --runslow`."""
-    python(session, "venv-train", "-m", "pytest", *session.posargs)
+    session.env.setdefault("OMP_NUM_THREADS", "1")  # the cores are taken by files of tests
+    python(session, "venv-train", "-m", "pytest", *PARALLEL, *session.posargs)
 
 
 @nox.session(venv_backend="none", requires=["venv-train"], default=False)
@@ -131,7 +134,7 @@ def chaos(session: nox.Session) -> None:
 def tests_without_torch(session: nox.Session) -> None:
     """Test where PyTorch is not installed: redrawing must work there."""
     install(session, *LIGHT, *groups("test"))
-    session.run("python", "-m", "pytest", "tests", *session.posargs)
+    session.run("python", "-m", "pytest", "tests", *PARALLEL, *session.posargs)
 
 
 @nox.session(default=False)

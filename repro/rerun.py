@@ -50,6 +50,11 @@ class Comparison:
     published: float
     again: float
 
+    @property
+    def gap(self) -> float:
+        """Their relative difference in that metric; 0 if none differs."""
+        return _gap(self.published, self.again)
+
 
 def sample(
     studies: Sequence[Study],

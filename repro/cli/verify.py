@@ -23,16 +23,17 @@ MANIFEST = PAPER / "manifest.json"
 
 
 def verify(options: argparse.Namespace, console: Console) -> int:
-    """Rebuild and compare with the manifest; then run a sample of the published runs again and compare."""
+    """Run a sample of the published runs again and compare; then rebuild and compare with the manifest."""
     # the store plays no part: what is verified is what is committed
     published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
     for problem in published.problems:
         console.print(f"[red]skipped[/] {problem}", soft_wrap=True, highlight=False)
     status = FAILED if published.problems else DONE
-    if options.only in ("", "rebuild"):
-        status = max(status, _rebuild(published, options, console))
+    # the runs first: what a rebuild finds is a line a file, and the last lines are what a log shows
     if options.only in ("", "live") and not options.update:
         status = max(status, _run_again(published, options, console))
+    if options.only in ("", "rebuild"):
+        status = max(status, _rebuild(published, options, console))
     return status
 
 
@@ -124,31 +125,31 @@ def _show(
     done = set(again.runs["key"])
     compared = [rerun.compare(spec, published, again) for spec in specs if spec.key in done]
     grid = Grid(title="Published runs, made again")
-    for header in (
-        "Run",
-        "Study",
-        "Experiment",
-        "Method",
-        "Repetition",
-        "Worst metric",
-        "Published",
-        "Again",
-        "Result",
-    ):
-        grid.add_column(header, justify="right" if header in ("Published", "Again") else "left")
+    for header in ("Study", "Experiment", "Method", "Runs", "Worst metric"):
+        grid.add_column(header, justify="right" if header == "Runs" else "left")
+    for header in ("Published", "Again", "Result"):
+        grid.add_column(header, justify="left" if header == "Result" else "right")
     colours = {
         "bitwise": "green",
         "same within tolerance": "green",
         "statistically equal": "yellow",
     }
+    cells: dict[tuple[str, str, str, str], list[rerun.Comparison]] = {}
     for one in compared:
-        spec = one.spec
-        values = (
-            (one.metric, f"{one.published:.6g}", f"{one.again:.6g}") if one.metric else ("", "", "")
-        )
-        result = f"[{colours.get(one.likeness, 'red')}]{one.likeness}[/]"
-        name = (spec.key[:12], spec.study, spec.experiment, spec.method.name, str(spec.repetition))
-        grid.add_row(*name, *values, result)
+        cell = (one.spec.study, one.spec.experiment, one.spec.method.name, one.likeness)
+        cells.setdefault(cell, []).append(one)
+    for (*name, likeness), members in sorted(cells.items()):
+        # those that differ have a line each, with what finds them
+        shown = [[one] for one in members] if likeness == "different" else [members]
+        for alike in shown:
+            worst = max(alike, key=lambda one: one.gap)
+            values = (
+                (worst.metric, f"{worst.published:.6g}", f"{worst.again:.6g}")
+                if worst.metric
+                else ("", "", "")
+            )
+            count = f"run {worst.spec.key[:12]}" if likeness == "different" else str(len(alike))
+            grid.add_row(*name, count, *values, f"[{colours.get(likeness, 'red')}]{likeness}[/]")
     console.print(grid)
     counts = {
         kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")
