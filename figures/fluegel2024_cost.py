@@ -128,8 +128,9 @@ def _title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
     timed = rows[rows["kind"] == "mean"]
     lines = [name]
     if len(timed):
-        scale = timed["scale"].iloc[0]
-        lines.append(f"n={timed['n'].min()}")
+        rounds, scale = int(timed["n"].min()), str(timed["scale"].iloc[0])
+        if rounds > 1:  # memory is measured once
+            lines.append(f"n={rounds}")
         if scale != "full":
-            lines.append(f"{scale} scale" + (", no result" if scale == "smoke" else ""))
+            lines.append("smoke, no result" if scale == "smoke" else f"{scale} scale")
     axes.set_title("\n".join(lines))

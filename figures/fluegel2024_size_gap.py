@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         for place, (label, part) in enumerate(rows.groupby("note", sort=False)):
             bars(panel, part, found)
             panel.text(
-                part["x"].iloc[0], 0.02 + 0.06 * (place % 2), label.partition(",")[0], ha="center",
+                part["x"].iloc[0], 0.02 + 0.06 * (place % 2), label.rpartition(", ")[0], ha="center",
                 transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
             )  # fmt: skip
     if found:
