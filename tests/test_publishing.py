@@ -219,6 +219,8 @@ def test_a_row_that_is_not_its_run_is_refused(
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
+    # or the README of this checkout would tell of the rows here
+    monkeypatch.setattr("repro.cli.runs.README", tmp_path / "README.md")
     return tmp_path
 
 
