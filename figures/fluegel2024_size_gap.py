@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
 from figures import style
@@ -16,8 +18,8 @@ from figures.fluegel2024_networks import (
 )
 from figures.fluegel2024_runs import bars, entries, heading, looks, narrowed
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
+from repro import measures
 from repro.results import Results
-from repro.results import select as rows_of
 
 TITLE = (
     "Test accuracy of backpropagation less that of each approach at the epoch of the lowest validation loss, over the number of "
@@ -49,15 +51,19 @@ def _panel(results: Results, dataset: str, arm: str) -> pd.DataFrame:
 
 def _gap(results: Results, of: Setting, arm: str, panel: str, method: str) -> dict[str, object]:
     measured = difference(results, of, arm, BACKPROPAGATION, method, METRIC)
-    runs = rows_of(results.runs, experiment=of.experiment(arm))
-    scale = measured.scale if measured else runs["scale"].iloc[0]
-    size = float(rows_of(runs, scale=scale)["num_parameters"].iloc[0])
+    runs = results.runs[results.runs["experiment"] == of.experiment(arm)]
+    scale = measures.best_scale(runs, of.experiment(arm))
+    size = float(runs["num_parameters"][runs["scale"] == scale].iloc[0])
     return {**row(panel, method, size, measured), "note": of.label}
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a column for each arm, a row for each data set."""
-    found = looks(name for name in table["series"] if name)
+    # no line joins different networks
+    found = {
+        name: dataclasses.replace(look, dashes="")
+        for name, look in looks(name for name in table["series"] if name).items()
+    }
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, dataset = name.split(" ")
@@ -69,10 +75,10 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xscale("log", base=10)
         panel.set_xlim(sizes.min() / 2, sizes.max() * 2)
         panel.axhline(0.0, color=style.GREY, lw=0.5, zorder=0.5)
-        for place, (label, part) in enumerate(rows.groupby("note", sort=False)):
-            bars(panel, part, found)
+        bars(panel, rows, found)
+        for place, (size, part) in enumerate(rows.groupby("x")):
             panel.text(
-                part["x"].iloc[0], 0.02 + 0.06 * (place % 2), label.rpartition(", ")[0], ha="center",
+                size, 0.02 + 0.06 * (place % 2), part["note"].iloc[0].rpartition(", ")[0], ha="center",
                 transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
             )  # fmt: skip
     if found:

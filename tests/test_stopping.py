@@ -101,6 +101,18 @@ def test_both_epochs_are_those_of_a_run_that_ends_there(which: str) -> None:
         assert record.measured["parameter_norm"] == there.measured["parameter_norm"]
 
 
+def test_the_best_epoch_has_the_running_statistics_that_it_had() -> None:
+    network = dataclasses.replace(MLP, network=use("resnet18", channels=2))
+    spec = dataclasses.replace(run(0.1, method=BACKPROPAGATION), problem=network)
+    (record,) = train([spec], CPU)
+    best = record.measured["best_step"]
+    assert isinstance(best, float)
+    assert 0 < best < record.measured["num_steps"]  # type: ignore[operator]
+    there = dataclasses.replace(spec, task=dataclasses.replace(LONG, num_steps=int(best)))
+    (ended,) = train([there], CPU)
+    assert record.measured["best_test_loss"] == ended.measured["test_loss"]
+
+
 def test_replicas_end_one_by_one_as_they_would_alone() -> None:
     specs = [run(rate, repetition=r) for rate, r in itertools.product((0.02, 0.05, 0.08), (0, 1))]
     together = train(specs, CPU)
