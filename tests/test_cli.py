@@ -155,3 +155,10 @@ def test_what_is_committed_shows_the_verdicts_of_the_published_rows() -> None:
     listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
     assert (PAPER / "claims.md").read_text(encoding="utf-8") == listing, mend
     assert verdicts.compare(judgements, verdicts.read_committed(VERDICTS)) == (), mend
+
+
+def test_only_what_has_workers_takes_their_number(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, has_workers in (("run", True), ("status", True), ("tasks", False)):
+        with pytest.raises(SystemExit):
+            cli.main([verb, "--help"])
+        assert ("--workers" in capsys.readouterr().out) == has_workers

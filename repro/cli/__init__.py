@@ -24,6 +24,7 @@ __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
 EPILOG = """\
 where things are
   store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
+  store/index/            rows of finished runs in few files, made again whenever it is not there; never the truth
   store/checkpoints/      runs under way, gone when they are done
   store/slurm/            what the coordinator and the tasks of a cluster tell each other
   bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
@@ -158,6 +159,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
     )
     _choose_runs(run)
+    run.add_argument("--workers", type=int, metavar="N",
+                     help="training processes, one thread each (default: one a core); with --executor slurm, "
+                     "most tasks that run at once (default: 100)")  # fmt: skip
     run.add_argument("--time-limit", type=_duration, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
                      "run that would not end in time")  # fmt: skip
@@ -193,6 +197,8 @@ def _parser() -> argparse.ArgumentParser:
         "Say what is done, what is missing, what it would cost, and in which order it would run.",
     )
     _choose_runs(status)
+    status.add_argument("--workers", type=int, metavar="N",
+                        help="say how long so many training processes would take (default: one a core)")  # fmt: skip
     status.add_argument("--device-name", default="", metavar="NAME",
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
     timed = verb(
@@ -253,6 +259,9 @@ def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N",
                         help="threads of a step, the same for all; processes timed at once keep one each "
                         "(default: 1)")  # fmt: skip
+    parser.add_argument("--bookkeeping", type=int, metavar="N",
+                        help="instead of steps, time status, publish and what reproduce looks at, over N finished runs "
+                        "made for it; the bars are for 100000")  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
 
 
@@ -267,9 +276,6 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", default="", metavar="A,B",
                             help=f"only these {what}, separated by commas")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--workers", type=int, metavar="N",
-                        help="training processes, one thread each (default: one a core); with --executor slurm, "
-                        "most tasks that run at once (default: 100)")  # fmt: skip
 
 
 def _choose_checkpoints(parser: argparse.ArgumentParser) -> None:

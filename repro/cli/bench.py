@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
+from repro.cli import bookkeeping
 from repro.cli.shared import DONE, FAILED, STOPPED, complain, words
 from repro.measures import speed
 from repro.measures.speed import Epoch, Finding, Spread
@@ -32,7 +33,9 @@ BUSY = 0.3
 
 
 def bench(options: argparse.Namespace, console: Console) -> int:
-    """Time the steps of the study `speed`, show them, and hold them to the bars."""
+    """Time the steps of the study `speed`, or bookkeeping, show the times, and hold them to the bars."""
+    if options.bookkeeping is not None:
+        return bookkeeping.measure(options, console)
     specs = _specs(options)
     store = Store(options.store)
     for path in (store.path(spec.key) for spec in specs):

@@ -11,7 +11,7 @@ from rich.console import Console
 from repro.campaign import survey
 from repro.cli.choice import read_choice
 from repro.cli.runs import with_data
-from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_results
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_runs
 from repro.results import Store
 
 
@@ -25,7 +25,7 @@ def write_tasks(options: argparse.Namespace, console: Console) -> int:
     execution.check_device(options.device, here=False)
     if options.to.exists() and not options.to.is_dir():
         raise ValueError(f"`--to` expects a folder. Found the file {options.to}.")
-    runs = read_results(options, console).runs
+    runs = read_runs(options, console)
     work, without_data = with_data(survey(choice.specs, choice.comparisons, runs))
     groups, failures = execution.pending_groups(
         work, Store(options.store), runs=runs, device=options.device
