@@ -51,9 +51,8 @@ def _panel(results: Results, dataset: str, arm: str) -> pd.DataFrame:
 
 def _gap(results: Results, of: Setting, arm: str, panel: str, method: str) -> dict[str, object]:
     measured = difference(results, of, arm, BACKPROPAGATION, method, METRIC)
-    runs = results.runs[results.runs["experiment"] == of.experiment(arm)]
-    scale = measures.best_scale(runs, of.experiment(arm))
-    size = float(runs["num_parameters"][runs["scale"] == scale].iloc[0])
+    runs = measures.report_runs(results, of.experiment(arm))
+    size = float(runs["num_parameters"].iloc[0])
     return {**row(panel, method, size, measured), "note": of.label}
 
 
