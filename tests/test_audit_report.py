@@ -54,6 +54,15 @@ def test_equal_findings_are_said_once() -> None:
     assert line.text == "every method: 1 repetition, smallest two-sided p 1"
 
 
+def test_the_outline_counts_every_comparison_and_fits_on_a_page() -> None:
+    table = report.outline("outline", "Outline", RIKE)
+    counted = {(row[0], row[1]): int(str(row[2])) for row in table.rows}
+    for line in report.lines(RIKE, ("fail", "warn", "unknown")):
+        counted[line.rule.name, line.status] -= len(line.comparisons)
+    assert set(counted.values()) == {0}
+    assert all(len(str(row[3])) <= report.EXAMPLE_WIDTH for row in table.rows)
+
+
 def test_the_overview_counts_every_comparison() -> None:
     table = report.overview(RIKE)
     assert [row[0] for row in table.rows] == list(RULES)
