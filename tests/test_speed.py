@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ import pytest
 import studies
 from repro.measures import speed
 from repro.protocol import SCALES, Classification, Method, RunSpec, Timing, settings, use
-from repro.results import Curve, EmptySelectionError, Record, Results, tabulate
+from repro.results import Curve, EmptySelectionError, Record, Results, tabulate, tabulate_facts
 
 BP, FG = "backpropagation", "forward gradient"
 UNAVOIDABLE = {
@@ -100,6 +101,8 @@ def test_what_was_not_timed_beside_a_step_is_missing() -> None:
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_step_of_the_study_is_timed_beside_what_it_cannot_avoid(scale: str) -> None:
     for experiment in studies.get("speed").experiments:
+        if experiment.arm == "epochs":
+            continue  # beside the seconds of others' code
         if experiment.arm == "formulas":
             assert [method.name.startswith("plain ") for method in experiment.methods] == [
                 False,
@@ -214,3 +217,16 @@ def test_experiments_come_by_size() -> None:
     assert speed.experiments(results(*runs), "depth-") == (
         "depth-1-mlp", "depth-2-mlp", "depth-16-mlp",
     )  # fmt: skip
+
+
+def test_epochs_stand_beside_the_authors_seconds() -> None:
+    study = studies.get("speed")
+    seconds = {"epoch of backpropagation": [4.0, 5.0, 6.0], "epoch of projection, k=4": [10.0] * 3}
+    found = results(*rows("epoch-mlp", seconds))
+    stated = dataclasses.replace(found, facts=tabulate_facts([study]))
+    back, projection = speed.epochs(stated)
+    assert (back.seconds.median, back.theirs, back.times_faster) == (5.0, 18.0, 3.6)
+    assert projection.times_faster == 2.5 < speed.TIMES_FASTER
+    assert math.isnan(speed.epochs(found)[0].theirs)
+    assert speed.speeds(stated, "epoch-mlp") == ()
+    assert speed.epochs(results()) == ()

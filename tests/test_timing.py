@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -194,9 +195,38 @@ def test_what_is_done_on_functions_can_be_timed(kind: str) -> None:
         measure(runs(MLP, task, compared[:1]), CPU)
 
 
+@pytest.mark.parametrize("num_tangents", [0, 2])
+def test_an_epoch_takes_every_step_and_looks_at_every_split(
+    num_tangents: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[torch.Tensor] = []
+    splits: list[str] = []
+    objective, evaluate = ClassificationProblem.objective, ClassificationProblem.evaluate
+
+    def noted(problem: ClassificationProblem, rows: torch.Tensor) -> Objective:
+        steps.append(rows)
+        return objective(problem, rows)
+
+    def looked(problem: ClassificationProblem, *how: Any) -> dict[str, torch.Tensor]:
+        splits.append(how[-1])
+        found = evaluate(problem, *how)
+        assert set(found) == {"loss", "accuracy"}
+        return found
+
+    monkeypatch.setattr(ClassificationProblem, "objective", noted)
+    monkeypatch.setattr(ClassificationProblem, "evaluate", looked)
+    options = {"perturb": "activations", "mode": "simulated"} if num_tangents else {}
+    method = Method("epoch", use("epoch", num_tangents=num_tangents, **options), use("sgd"))
+    (record,) = measure(runs(MLP, Timing(1, 1, "cpu", 1, memory=False), (method,)), CPU)
+    whole, rest = divmod(1_297 - MLP.validation_size, MLP.batch_size)
+    assert len(steps) == 2 * (whole + (0 if MLP.drop_last else rest > 0))
+    assert splits == 2 * ["training", "validation", "test"]
+    assert value(record, "step_seconds") > 0
+
+
 def test_every_part_can_be_timed() -> None:
     of_formulas = {kind for kind in PARTS if kind.removeprefix("plain_") in FORMULAS}
-    assert {method.estimator.name for method in ALL} == {*PARTS} - of_formulas | STEPS
+    assert {method.estimator.name for method in ALL} == {*PARTS} - of_formulas - {"epoch"} | STEPS
     for loop_steps in (0, 2):
         task = Timing(2, 1, "cpu", 1, memory=False, loop_steps=loop_steps)
         records = measure(runs(MLP, task, ALL), CPU)

@@ -218,7 +218,7 @@ def _epoch(case: _Case) -> Program:
         for split in ("training", "validation", "test"):
             problem.evaluate(step.judged(), case.replicas, split)
 
-    return run
+    return case.repeated(run)
 
 
 def _function(case: _Case) -> Program:
