@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import multiprocessing
 import os
 import random
@@ -16,8 +17,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +52,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def long() -> tuple[RunSpec, ...]:
-    """Two stacked replicas, some seconds."""
+    """Two stacked replicas, a second or two."""
     runs = expand(studies.get("baydin2022"), "smoke", only=["beale"], methods=["forward gradient"])
-    task = Training(5_000, evaluate_every=500)
+    task = Training(2_000, evaluate_every=500)
     return tuple(
         dataclasses.replace(spec, task=task, hyperparameters=(("learning_rate", 1e-5),))
         for spec in runs
@@ -72,6 +75,10 @@ def to_snapshot(store: Store) -> None:
     publish(store.directory, store.directory.with_name("published"))
 
 
+Job = Callable[[Store], None]
+JOBS: tuple[Job, ...] = (train, search, to_snapshot)
+
+
 def child(function: Callable[[Store], None], store: Store) -> multiprocessing.process.BaseProcess:
     """A process that is under way at once: it need not import anything."""
     process = multiprocessing.get_context("fork").Process(target=_alone, args=(function, store))
@@ -90,32 +97,73 @@ def _alone(function: Callable[[Store], None], store: Store) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("chaos") / "store")
-    for function in (train, search, to_snapshot):
+    for function in JOBS:  # here, so that children need not import anything
         function(store)
     return store
 
 
+@pytest.fixture
+def seconds(undisturbed: Store, tmp_path: Path) -> dict[Job, float]:
+    """Of each job in a child, from start to end: over as long its kills are spread."""
+    store, found = Store(tmp_path / "timed" / "store"), {}
+    for function in JOBS:
+        began = time.monotonic()
+        process = child(function, store)
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+        found[function] = time.monotonic() - began
+    assert rows(store) == rows(undisturbed)
+    return found
+
+
+def published(store: Store) -> Path:
+    return store.directory.with_name("published")
+
+
+def forget(function: Job, store: Store, all_keys: Iterable[str]) -> None:
+    """Take away what a job gave, so that it has something to do."""
+    trained = {spec.key for spec in (*long(), *small())}
+    if function is to_snapshot:
+        shutil.rmtree(published(store), ignore_errors=True)
+    for key in all_keys:
+        if function is not to_snapshot and (key in trained) == (function is train):
+            store.path(key).unlink(missing_ok=True)
+
+
 @pytest.mark.chaos
 def test_kills_at_random_lose_nothing_and_make_nothing_wrong(
-    undisturbed: Store, store: Store
+    undisturbed: Store,
+    seconds: dict[Job, float],
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("repro.results.index.FEWEST", 1)  # the index of a store as small as this
     expected = rows(undisturbed)
     generator = random.Random(2022)
-    for number in range(KILLS):
-        function = (train, search, train, to_snapshot)[number % 4]
+    killed: Counter[str] = Counter()
+    ended: Counter[str] = Counter()
+    while killed.total() < KILLS:
+        function = JOBS[killed.total() % len(JOBS)]
         process = child(function, store)
-        process.join(generator.uniform(0.0, 2.0))
+        process.join(generator.uniform(0.0, seconds[function]))
         process.kill()
         process.join(PATIENCE)
-        if store.directory.exists():
-            assert rows(store).items() <= expected.items()
-        if generator.random() < 0.02:
-            shutil.rmtree(store.directory)  # from the start again
-    for function in (train, search, to_snapshot):
+        if process.exitcode == 0:  # before it could be killed, which counts for nothing
+            ended[function.__name__] += 1
+            forget(function, store, expected)
+            continue
+        assert process.exitcode == -signal.SIGKILL
+        killed[function.__name__] += 1
+        assert rows(store).items() <= expected.items()
+        runs, _, problems = read_published(published(store))
+        assert problems == ()
+        assert set(runs["key"]) <= set(expected)
+    logging.getLogger(__name__).info("killed %s; ended before %s", dict(killed), dict(ended))
+    for function in JOBS:
         function(store)
     assert rows(store) == expected
     assert not list((store.directory / CHECKPOINTS).glob("*.checkpoint"))
-    here, there = (read_published(s.directory.with_name("published")) for s in (store, undisturbed))
+    here, there = (read_published(published(s)) for s in (store, undisturbed))
     assert here[2] == there[2] == ()
     assert list(here[0]["key"]) == list(there[0]["key"])
     assert here[0]["score"].equals(there[0]["score"])  # sampling runs have none
