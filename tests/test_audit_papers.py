@@ -244,9 +244,12 @@ def test_our_own_tuned_comparisons_fail_no_rule(own: list[Audited]) -> None:
 
 
 def test_our_own_comparisons_answer_every_rule(own: list[Audited]) -> None:
+    # a function has no examples, no splits and no guessing; and not everywhere a step was timed
+    without_data = {"selection", "metric", "learned", "cost"}
     for audited in own:
-        unknown = [f.rule.name for f in audited.findings if f.status == "unknown"]
-        assert set(unknown) <= {"cost"}, audited.evidence.name  # where no step was timed
+        unknown = {f.rule.name for f in audited.findings if f.status == "unknown"}
+        on_function = "/functions-" in audited.evidence.name or "/angles-" in audited.evidence.name
+        assert unknown <= (without_data if on_function else {"cost"}), audited.evidence.name
 
 
 def test_the_readme_says_which_rules_ours_do_not_pass_and_why(own: list[Audited]) -> None:
@@ -257,8 +260,7 @@ def test_the_readme_says_which_rules_ours_do_not_pass_and_why(own: list[Audited]
     for audited in own:
         for finding in audited.findings:
             if finding.status != "pass":
-                assert finding.rule.name in block
-                assert audited.evidence.name.split("/")[1] in block
+                assert f"| {finding.rule.name}" in block
 
 
 def test_an_unfinished_comparison_is_not_audited(results: Results) -> None:
