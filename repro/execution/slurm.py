@@ -20,8 +20,10 @@ import logging
 import os
 import re
 import secrets
+import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -295,7 +297,8 @@ class Cluster:
             )
         return (
             f"{times}, and left nothing in {self._folder}: most likely the nodes do not see that folder, or not "
-            "this Python. Give `--store` a folder that all nodes share."
+            "this Python. Give `--store` a folder that all nodes share. Or `--wall-time` ends before a task has "
+            "begun: give it more."
         )
 
     def _note(self, task: _Task) -> Path:
@@ -349,7 +352,7 @@ class Cluster:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         logging.getLogger("submitit").setLevel(logging.CRITICAL)  # what it says is said here
-        executor = submitit.SlurmExecutor(folder=self._folder / "submitit")
+        executor = submitit.SlurmExecutor(folder=self._folder / "submitit", python=_python())
         executor.update_parameters(**_parameters(self._slurm, self._device, chunk, name, at_once))
         try:
             # what SLURM says is said once, by the error
@@ -442,6 +445,15 @@ def _largest_array() -> int:
         return LARGEST_ARRAY
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said.stdout, re.MULTILINE)
     return max(1, int(found[1]) - 1) if found else LARGEST_ARRAY
+
+
+def _python() -> str:
+    """Return the command of a task's Python, which a signal does not end before there is somebody to take it.
+
+    The signal that announces the end of the wall time may come up to a minute early, and importing PyTorch over
+    a shared file system takes long.
+    """
+    return f'sh -c \'trap "" USR2; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
 
 
 def _parameters(
