@@ -250,12 +250,12 @@ FAMILIES = tuple(STEPS)
 
 def curve(
     label: str, method_name: str, metric: str, expect: Expectation, extreme: str,
-    minus: str = "", steps: str = "all", family: str = "approximation",
+    minus: str = "", steps: str = "all", family: str = "approximation", **largest: int,
 ) -> Check:  # fmt: skip
     """Return a check of the extreme of a curve over the numbers of tangents, at every dimension."""
     measure = use(
         "curve_extreme", family=family, method=method_name, metric=metric,
-        extreme=extreme, minus=minus, steps=steps,
+        extreme=extreme, minus=minus, steps=steps, **largest,
     )  # fmt: skip
     return Check(label, measure, expect)
 
@@ -295,7 +295,9 @@ CLAIMS = (
     Claim(
         3, "Lemma 1: what is combined of k tangents stays in their span", "Lemma 1",
         tuple(
-            curve(f"largest distance from the span, n <= 64, {m}", m, "outside_span_max", EXACT, "max")
+            curve(
+                f"largest distance from the span, n <= 64, {m}", m, "outside_span_max", EXACT, "max", largest=64
+            )
             for m in EVERY
         ),
     ),

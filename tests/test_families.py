@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -75,7 +76,7 @@ def test_extremes_of_curves_by_number_of_tangents() -> None:
         record("a-2", "two", curves=points(0.2, 0.6, 0.6, 0.6), dimension=2),
     )
 
-    def extreme(kind: str, **more: str) -> Measurement:
+    def extreme(kind: str, **more: Any) -> Measurement:
         return measures.curve_extreme(rows, "a", "one", "cosine", extreme=kind, **more)
 
     assert value(extreme("min")) == 0.1
@@ -87,6 +88,8 @@ def test_extremes_of_curves_by_number_of_tangents() -> None:
     assert value(extreme("min", minus="previous")) == pytest.approx(-0.1)
     assert value(extreme("min", minus="previous", steps="few")) == pytest.approx(0.1)
     assert extreme("min").interval.num == 8
+    assert value(extreme("max", largest=2)) == 0.6
+    assert len(extreme("max", largest=2).keys) == 1
     assert len(extreme("min", minus="two").keys) == 4
     with pytest.raises(ValueError, match="`extreme` is one of min, max, max_abs"):
         extreme("median")

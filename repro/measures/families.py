@@ -63,6 +63,7 @@ def curve_extreme(
     extreme: str,
     minus: str = "",
     steps: str = "all",
+    largest: int | None = None,
     study: str | None = None,
 ) -> Measurement:
     """Return the smallest or largest value of a curve over a family, at every recorded step.
@@ -77,6 +78,7 @@ def curve_extreme(
         extreme: `min`, `max`, or `max_abs` for the largest absolute value.
         minus: Another method whose curve is subtracted, or `previous` for the rise from step to step.
         steps: `all`, `few` for 1 < k <= d, or `many` for k >= d.
+        largest: Largest dimension that counts, for a metric that is not recorded beyond; all by default.
         study: See `report_runs`.
 
     Returns:
@@ -100,6 +102,9 @@ def curve_extreme(
     for experiment in members(results, family, study):
         names = [method, *([minus] if minus not in ("", "previous") else [])]
         rows = report_runs(results, experiment, names, study=study)
+        dimension = int(rows["num_parameters"].iloc[0])
+        if largest is not None and dimension > largest:
+            continue
         table = curve_table(results, experiment, metric, study)
         if absent := set(names) - set(table.columns):
             raise EmptySelectionError(
@@ -110,7 +115,6 @@ def curve_extreme(
             values = values.diff().iloc[1:]
         elif minus:
             values = values - table[minus]
-        dimension = int(rows["num_parameters"].iloc[0])
         kept = {
             "all": values.index > 0,
             "few": (values.index > 1) & (values.index <= dimension),
