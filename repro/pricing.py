@@ -254,16 +254,8 @@ _READ = ("spec", "status", "num_steps", "seconds", "wall_seconds", "step_seconds
 def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
     """Return rows by kind: a specification is parsed once, however many runs have it."""
     # in canonical JSON a key is followed by the next of its class, and no string holds a bare quote
-    texts = latest_first["spec"]
-    for pattern, blank in (
-        (r'"hyperparameters":\[.*?\],"method":', '"hyperparameters":[],"method":'),
-        (r'"repetition":\d+,"role":', '"repetition":0,"role":'),
-        (r',"trial":\{[^{}]*\}', ""),
-    ):
-        texts = texts.str.replace(pattern, blank, regex=True)
-    codes, kinds = pd.factorize(texts)
-    if not len(kinds):
-        return []
+    own = r'"hyperparameters":\[.*?\],"method":|"repetition":\d+,"role":|,"trial":\{[^{}]*\}'
+    codes, kinds = pd.factorize(latest_first["spec"].str.replace(own, "", regex=True))
     columns = {
         "place": np.arange(len(codes)),
         "done": (latest_first["status"] == "done").to_numpy(bool),
@@ -275,15 +267,15 @@ def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
     }
     shared = np.maximum(1, latest_first["group_size"].to_numpy())
     order = np.argsort(codes, kind="stable")
-    parts = np.split(order, np.searchsorted(codes[order], np.arange(1, len(kinds))))
+    ends = np.cumsum(np.bincount(codes, minlength=len(kinds)))
     found = []
-    for text, part in zip(kinds, parts, strict=True):
-        spec = parse_run(text)
-        own = {name: values[part] for name, values in columns.items()}
+    for part in np.split(order, ends)[: len(kinds)]:
+        spec = parse_run(latest_first["spec"].iloc[part[0]])
+        values = {name: column[part] for name, column in columns.items()}
         if isinstance(spec.task, Training):
             # the runs of a training group share their seconds; timing runs have their own
-            own["seconds"] = own["seconds"] / shared[part]
-        found.append(_Rows(spec, **own))
+            values["seconds"] = values["seconds"] / shared[part]
+        found.append(_Rows(spec, **values))
     return found
 
 

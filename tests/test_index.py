@@ -16,6 +16,7 @@ from test_results import contents, record, spec
 from repro.publishing import publish
 from repro.results import Store, load, load_runs, read_record, read_store, tabulate
 from repro.results import index as indexing
+from repro.results import segments as segments_of
 from repro.results.index import FOLDER, read_indexed
 from repro.results.table import sort_curves, sort_runs
 
@@ -23,8 +24,10 @@ from repro.results.table import sort_curves, sort_runs
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen runs are many."""
-    for name, value in (("FEWEST", 1), ("CHUNK", 4), ("LARGEST", 8), ("MANY", 3)):
-        monkeypatch.setattr(indexing, name, value)
+    monkeypatch.setattr(indexing, "FEWEST", 1)
+    monkeypatch.setattr(indexing, "CHUNK", 4)
+    for name, value in (("CHUNK", 4), ("LARGEST", 8), ("MANY", 3)):
+        monkeypatch.setattr(segments_of, name, value)
 
 
 @pytest.fixture
@@ -204,7 +207,7 @@ def test_an_index_of_another_kind_is_left_alone(
 ) -> None:
     assert_truth(store)
     before = contents(store.directory / FOLDER)
-    monkeypatch.setattr(indexing, "KIND", b"another")
+    monkeypatch.setattr(segments_of, "KIND", b"another")
     assert_truth(store)
     assert contents(store.directory / FOLDER).items() > before.items()
 
@@ -239,7 +242,7 @@ def test_without_room_for_an_index_there_is_none_and_nothing_else_is_missing(
         if when == "mkdir":
             (store.directory / FOLDER).write_text("in the way")
         elif when == "writing":
-            patch.setattr(indexing, "write_whole", refuse)
+            patch.setattr(segments_of, "write_whole", refuse)
         else:
             patch.setattr(Path, "replace", refuse)
         assert_truth(store)
@@ -300,10 +303,11 @@ def test_a_reader_is_not_disturbed_by_the_merging_of_another(store: Store) -> No
 INDEXER = """
 import sys
 from pathlib import Path
-from repro.results import index as indexing
+from repro.results import index as indexing, segments
 from repro.results import Store
 from test_results import record
-indexing.FEWEST, indexing.CHUNK, indexing.LARGEST, indexing.MANY = 1, 4, 8, 3
+indexing.FEWEST, indexing.CHUNK = 1, 4
+segments.CHUNK, segments.LARGEST, segments.MANY = 4, 8, 3
 store, first = Store(Path(sys.argv[1])), int(sys.argv[2])
 for number in range(first, first + 8):
     store.write(record(number))
