@@ -135,8 +135,9 @@ class Prices:
             device: Name of the device whose rows count; that of the latest row by default. Where it has no
                 rows, those of all devices count.
         """
-        columns = ["finished", "device", *_READ]
-        latest_first = runs[columns].sort_values("finished", ascending=False, kind="stable")
+        columns = ["finished", "key", "device", *_READ]
+        # by key, too: what was finished in the same second has one order wherever it comes from
+        latest_first = runs[columns].sort_values(["finished", "key"], ascending=False)
         self.device = device or next(iter(latest_first["device"]), "")
         own = latest_first[latest_first["device"] == self.device]
         self.borrowed = own.empty
@@ -253,9 +254,10 @@ _READ = ("spec", "status", "num_steps", "seconds", "wall_seconds", "step_seconds
 
 def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
     """Return rows by kind: a specification is parsed once, however many runs have it."""
-    # in canonical JSON a key is followed by the next of its class, and no string holds a bare quote
-    own = r'"hyperparameters":\[.*?\],"method":|"repetition":\d+,"role":|,"trial":\{[^{}]*\}'
-    codes, kinds = pd.factorize(latest_first["spec"].str.replace(own, "", regex=True))
+    known: dict[object, int] = {}
+    codes = np.array(
+        [known.setdefault(_kind(text), len(known)) for text in latest_first["spec"]], dtype=np.intp
+    )
     columns = {
         "place": np.arange(len(codes)),
         "done": (latest_first["status"] == "done").to_numpy(bool),
@@ -267,9 +269,9 @@ def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
     }
     shared = np.maximum(1, latest_first["group_size"].to_numpy())
     order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(kinds)))
+    ends = np.cumsum(np.bincount(codes, minlength=len(known)))
     found = []
-    for part in np.split(order, ends)[: len(kinds)]:
+    for part in np.split(order, ends)[: len(known)]:
         spec = parse_run(latest_first["spec"].iloc[part[0]])
         values = {name: column[part] for name, column in columns.items()}
         if isinstance(spec.task, Training):
@@ -277,6 +279,14 @@ def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
             values["seconds"] = values["seconds"] / shared[part]
         found.append(_Rows(spec, **values))
     return found
+
+
+def _kind(text: str) -> tuple[str, str, str]:
+    """Return what is left of a canonical JSON without hyperparameters, repetition and trial: found, not parsed."""
+    # a key is followed by the next of its class, and no string holds a bare quote
+    head, _, rest = text.partition('"hyperparameters":[')
+    body, _, rest = rest.partition('],"method":')[2].partition('"repetition":')
+    return head, body, rest.partition(',"role":')[2].partition(',"trial":')[0].rstrip("}")
 
 
 def _done(rows: Kinds) -> Kinds:

@@ -187,7 +187,9 @@ class SegmentWriter:
             self._path = curves
             content = io.BytesIO()
             table = rows.replace_schema_metadata({"repro-index": KIND, "curves": digest})
-            pq.write_table(table, content, compression="zstd")
+            # quick to read: most of a row is its key and its specification, of which none comes twice
+            alike = [name for name in COLUMNS if name not in ("key", "spec")]
+            pq.write_table(table, content, compression="lz4", use_dictionary=alike)
             path = self._folder / f"{hashlib.sha256(content.getvalue()).hexdigest()}.runs.parquet"
             write_whole(path, content.getvalue())
         except _TROUBLE:

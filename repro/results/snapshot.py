@@ -262,10 +262,10 @@ def load(
 def load_runs(
     published: Path, store: Path, say: Callable[[str], None] = lambda line: None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the runs table of `load` without its curves, which are most of it, and what was skipped."""
+    """Return the runs of `load` in no order, without curves, which are most of it, and what was skipped."""
     runs, problems = read_published_runs(published)
     indexed = read_indexed(store, say)
     new = indexed.runs[~indexed.runs["key"].isin(runs["key"])]
     if len(new):
-        runs = sort_runs(pd.concat([runs, new], ignore_index=True))
+        runs = pd.concat([runs, new], ignore_index=True)
     return runs, (*problems, *indexed.problems)

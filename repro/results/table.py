@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from repro.protocol import Approximation, Sampling, Study, Timing, Training
 from repro.results.records import Record
@@ -165,13 +167,19 @@ def typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
 def sort_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a runs table in their one order."""
     order = ["study", "experiment", "role", "trial", "learning_rate", "method", "repetition", "key"]
-    return runs.sort_values(order, kind="stable", ignore_index=True)
+    return _sorted(runs, order)
 
 
 def sort_curves(curves: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a curves table in their one order."""
-    order = ["key", "split", "metric", "step"]
-    return curves.sort_values(order, kind="stable", ignore_index=True)
+    return _sorted(curves, ["key", "split", "metric", "step"])
+
+
+def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    # Arrow sorts words several times faster than pandas; what is missing comes last with both
+    table = pa.Table.from_pandas(frame[order], preserve_index=False)
+    places = pc.sort_indices(table, [(name, "ascending") for name in order])
+    return frame.take(places.to_numpy()).reset_index(drop=True)
 
 
 def select(frame: pd.DataFrame, **conditions: object) -> pd.DataFrame:
