@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 import numpy as np
@@ -62,12 +61,12 @@ def _one_machine(results: Results) -> Results:
     depths = runs["experiment"].str.startswith(PREFIX) & (runs["role"] == "report")
     chosen = runs[depths & (runs["study"] == STUDY)]
     if chosen.empty:
-        return dataclasses.replace(results, runs=chosen)
+        return results.beside(chosen)
     sizes = chosen.groupby(["scale", "device", "num_threads"]).size().reset_index(name="size")
     sizes["order"] = sizes["scale"].map(measures.SCALES.index)
     best = sizes.sort_values(["size", "order"], ascending=[False, True], kind="stable").iloc[0]
     same = np.logical_and.reduce([chosen[c] == best[c] for c in ("scale", "device", "num_threads")])
-    return dataclasses.replace(results, runs=chosen[same])
+    return results.beside(chosen[same])
 
 
 def _depths(results: Results) -> list[int]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.audit.evidence import FINISHED, Range
@@ -21,16 +22,24 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns number, score (infinite where a run of the trial ended early), seconds, length.
     """
-    known = runs.assign(
-        score=runs["score"].where(runs["status"].isin(["done", "diverged"]), np.inf)
+    ended = runs["status"].isin(["done", "diverged"]) & runs["score"].notna()
+    scores = np.where(ended, runs["score"], np.inf)
+    numbers = runs["number"].to_numpy(np.float64)
+    if np.isnan(numbers).any():  # rows without numbers are trials in the order of the file
+        numbers = np.arange(len(runs), dtype=np.float64)
+    known, places, times = np.unique(numbers, return_inverse=True, return_counts=True)
+
+    def total(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        return np.bincount(places, np.asarray(values, dtype=np.float64), len(known))
+
+    return pd.DataFrame(
+        {
+            "number": known,
+            "score": total(scores) / times,
+            "seconds": total(runs["seconds"].fillna(0.0)),
+            "length": total(runs["length"].fillna(0.0)),
+        }
     )
-    known["score"] = known["score"].fillna(np.inf)
-    if known["number"].isna().any():  # rows without numbers are trials in the order of the file
-        known = known.assign(number=np.arange(len(known), dtype=np.float64))
-    grouped = known.groupby("number", sort=True)
-    return grouped.agg(
-        score=("score", "mean"), seconds=("seconds", "sum"), length=("length", "sum")
-    ).reset_index()
 
 
 def count(

@@ -25,7 +25,7 @@ from repro.protocol import (
     Training,
     parse_run,
 )
-from repro.results import Results
+from repro.results import Results, consolidated
 
 ROWS = "published and stored rows"
 CLASSES = 10
@@ -92,6 +92,7 @@ def _evidence(
     ran = [_settings(specs[k].problem, specs[k].method, specs[k].task) for k in rows["key"]]
     for name in ran[0]:
         frame[f"setting {name}"] = [values[name] for values in ran]
+    frame = consolidated(frame)
     ranges = {
         (method.name, name): _grown(bound.low, bound.high, frame[f"param {name}"])
         for method in experiment.methods

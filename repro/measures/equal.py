@@ -79,7 +79,7 @@ def paired_difference_at_equal(
         # a timing at a larger scale may be of a larger network: only the same problem's counts
         same = results.runs["problem"].isin(set(rows["problem"]))
         alike = same | (results.runs["experiment"] != run_time_experiment)
-        of_problem = dataclasses.replace(results, runs=results.runs[alike])
+        of_problem = results.beside(results.runs[alike])
         timed = {m: step_seconds(of_problem, run_time_experiment, m, study=study) for m in (a, b)}
         seconds = {method: measured.interval.estimate for method, measured in timed.items()}
         spent = points["step"] * points["method"].map(seconds)

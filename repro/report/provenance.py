@@ -51,7 +51,7 @@ def watch(make: Callable[[Results], _Made], results: Results) -> tuple[_Made, tu
     """
     runs = _Watched(results.runs)
     runs._selection = _Selection([])
-    made = make(dataclasses.replace(results, runs=runs))
+    made = make(results.beside(runs))
     return made, _sources(results.runs, runs._selection.keys())
 
 

@@ -41,6 +41,7 @@ from repro.results.store import Store, read_store, remove_leftovers, write_whole
 from repro.results.table import (
     EmptySelectionError,
     Results,
+    consolidated,
     select,
     sort_curves,
     sort_runs,
@@ -69,6 +70,7 @@ __all__ = [
     "Results",
     "Store",
     "check_curves",
+    "consolidated",
     "load",
     "load_runs",
     "published_curves",

@@ -17,7 +17,15 @@ from repro.results.index import read_indexed
 from repro.results.records import RejectedFileError
 from repro.results.schema import CURVE_COLUMNS, LATER_COLUMNS, RUN_COLUMNS, SCHEMA
 from repro.results.store import write_whole, writing_whole
-from repro.results.table import Results, contiguous, sort_curves, sort_runs, tabulate, typed
+from repro.results.table import (
+    Results,
+    consolidated,
+    contiguous,
+    sort_curves,
+    sort_runs,
+    tabulate,
+    typed,
+)
 
 ROW_GROUP = 2**18
 """Points that are compressed together: as many as a writer of curves holds."""
@@ -256,7 +264,7 @@ def load(
             curves = sort_curves(pd.concat([curves, indexed.curves(new["key"])], ignore_index=True))
         problems += indexed.problems
     known = pd.DataFrame() if facts is None else facts
-    return Results(contiguous(runs), contiguous(curves), known, problems)
+    return Results(consolidated(runs), contiguous(curves), known, problems)
 
 
 def load_runs(

@@ -56,10 +56,11 @@ def _match(evidence: Evidence, method: str) -> Iterator[Part]:
         return
     meanings: tuple[tuple[str, Status], ...] = (("test", "fail"), ("validation", "pass"))
     for column, status in meanings:
-        pair = rows[["score", column]].replace([np.inf, -np.inf], np.nan).dropna()
+        pair = rows[["score", column]].to_numpy(np.float64)
+        pair = pair[np.isfinite(pair).all(axis=1)]
         # scores were turned so that smaller is better: compare sizes
-        if len(pair) >= 3 and pair["score"].nunique() > 1:
-            same = np.isclose(pair["score"].abs(), pair[column].abs(), rtol=1e-9, atol=0.0).mean()
+        if len(pair) >= 3 and np.ptp(pair[:, 0]) > 0:
+            same = np.isclose(*np.abs(pair).T, rtol=1e-9, atol=0.0).mean()
             if same > 0.9:
                 text = f"{same:.0%} of {len(pair)} trial scores equal the {column} column"
                 yield Part(status, text, ("rows",), {f"{method}, equal share": float(same)}, method)
