@@ -135,13 +135,14 @@ class Prices:
             device: Name of the device whose rows count; that of the latest row by default. Where it has no
                 rows, those of all devices count.
         """
-        columns = ["finished", "key", "device", *_READ]
         # by key, too: what was finished in the same second has one order wherever it comes from
-        latest_first = runs[columns].sort_values(["finished", "key"], ascending=False)
-        self.device = device or next(iter(latest_first["device"]), "")
-        own = latest_first[latest_first["device"] == self.device]
-        self.borrowed = own.empty
-        self._rows = _kinds(latest_first if self.borrowed else own)
+        told = runs[["finished", "key"]].reset_index(drop=True)
+        places = told.sort_values(["finished", "key"], ascending=False).index.to_numpy()
+        devices = runs["device"].to_numpy()[places]
+        self.device = device or next(iter(devices), "")
+        own = places[devices == self.device]
+        self.borrowed = not own.size
+        self._rows = _kinds(runs, places if self.borrowed else own)
         self._known: dict[object, float | None] = {}
         self._foreign_looks: dict[bool, float] = {}
         self._sizes: dict[object, list[_Rows]] = {}
@@ -248,31 +249,28 @@ class Prices:
         return None if turn is None else turn * turns
 
 
-_READ = ("spec", "status", "num_steps", "seconds", "wall_seconds", "step_seconds", "group_size")
-"""Columns that a price depends on."""
-
-
-def _kinds(latest_first: pd.DataFrame) -> list[_Rows]:
-    """Return rows by kind: a specification is parsed once, however many runs have it."""
+def _kinds(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[_Rows]:
+    """Return the rows at some places by kind: a specification is parsed once, however many runs have it."""
+    texts = runs["spec"].to_numpy()
     known: dict[object, int] = {}
     codes = np.array(
-        [known.setdefault(_kind(text), len(known)) for text in latest_first["spec"]], dtype=np.intp
+        [known.setdefault(_kind(text), len(known)) for text in texts[places]], dtype=np.intp
     )
     columns = {
         "place": np.arange(len(codes)),
-        "done": (latest_first["status"] == "done").to_numpy(bool),
-        "steps": latest_first["num_steps"].to_numpy(np.float64),
+        "done": (runs["status"] == "done").to_numpy(bool)[places],
+        "steps": runs["num_steps"].to_numpy(np.float64)[places],
         **{
-            name: latest_first[name].to_numpy(np.float64)
+            name: runs[name].to_numpy(np.float64)[places]
             for name in ("seconds", "wall_seconds", "step_seconds")
         },
     }
-    shared = np.maximum(1, latest_first["group_size"].to_numpy())
+    shared = np.maximum(1, runs["group_size"].to_numpy())[places]
     order = np.argsort(codes, kind="stable")
     ends = np.cumsum(np.bincount(codes, minlength=len(known)))
     found = []
     for part in np.split(order, ends)[: len(known)]:
-        spec = parse_run(latest_first["spec"].iloc[part[0]])
+        spec = parse_run(texts[places[part[0]]])
         values = {name: column[part] for name, column in columns.items()}
         if isinstance(spec.task, Training):
             # the runs of a training group share their seconds; timing runs have their own

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -173,10 +173,10 @@ def _merge(
     arrivals: Sequence[Arrival], published: Path, say: Callable[[str], None]
 ) -> dict[str, int]:
     runs = _read_whole(published)
-    sources: list[tuple[pd.Index, Points]] = [
-        (pd.Index(runs["key"]), functools.partial(published_curves, published))
+    before = set(runs["key"])
+    sources: list[tuple[Set[str], Points]] = [
+        (before, functools.partial(published_curves, published))
     ]
-    before = sources[0][0]
     for arrival in arrivals:
         for contradiction in _contradictions(runs, arrival.runs):
             raise ContradictionError(
@@ -185,7 +185,7 @@ def _merge(
         fresh = arrival.runs[~arrival.runs["key"].isin(runs["key"])]
         if len(fresh):
             runs = pd.concat([runs, fresh], ignore_index=True)
-            sources.append((pd.Index(fresh["key"]), arrival.points))
+            sources.append((set(fresh["key"]), arrival.points))
     added = runs[~runs["key"].isin(before)].groupby("study").size()
     for study in added.index:
         if not NAME.fullmatch(str(study)):
@@ -205,15 +205,15 @@ def _merge(
 def _points(
     study: str,
     keys: Sequence[str],
-    sources: Sequence[tuple[pd.Index, Points]],
+    sources: Sequence[tuple[Set[str], Points]],
     say: Callable[[str], None],
 ) -> Iterator[pd.DataFrame]:
     """Yield the points of runs in their order, each from the source that has its row."""
     for begin in range(0, len(keys), CHUNK):
         say(f"{study}: curves of {begin} of {len(keys)} runs")
-        part = pd.Index(keys[begin : begin + CHUNK])
-        chosen = ((part[part.isin(own)], points) for own, points in sources)
-        frames = [points(list(found)) for found, points in chosen if len(found)]
+        part = keys[begin : begin + CHUNK]
+        chosen = (([key for key in part if key in own], points) for own, points in sources)
+        frames = [points(found) for found, points in chosen if found]
         yield sort_curves(pd.concat(frames, ignore_index=True))
 
 

@@ -156,6 +156,10 @@ def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
     return list(work), lacking
 
 
+FEW = 30
+"""Experiments of which `status` shows every method."""
+
+
 def show_status(options: argparse.Namespace, console: Console) -> int:
     """Print what is done, what is missing, what it would cost, and in which order it would run."""
     choice = read_choice(options)
@@ -170,12 +174,16 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
         grid.add_column(header, no_wrap=header == "Experiment")
     for header in ("Done", "Missing", "Cost of the missing"):
         grid.add_column(header, justify="right")
+    apart = len(work) <= FEW
     for w in work:
-        for method, missing in w.missing.items():
-            counts = str(w.done[method]), str(len(missing))
+        for method, missing in (w.missing if apart else {"": w.left}).items():
+            done = w.done[method] if apart else sum(w.done.values())
             cost = _spell_cost(prices.of(missing)) if missing else ""
-            grid.add_row(w.study, w.experiment, method, w.scale, *counts, cost)
+            named = method or f"all {len(w.missing)}"
+            grid.add_row(w.study, w.experiment, named, w.scale, str(done), str(len(missing)), cost)
     console.print(grid)
+    if not apart:
+        console.print(f"with `--only`, up to {FEW} experiments are shown method by method")
 
     stages = [s for s in plan(work, choice.studies, prices.of) if s.cost != Cost()]
     queue = Grid(title="The queue: cheapest verdict first")
