@@ -10,8 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from figures import style
+from figures.approaches import num_tangents
 from figures.fluegel2024_networks import NETWORKS
-from figures.fluegel2024_runs import STUDY, doubling, narrowed, num_tangents
+from figures.fluegel2024_runs import STUDY, doubling, narrowed
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
 from repro import measures
 from repro.measures import Measurement

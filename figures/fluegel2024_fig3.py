@@ -11,7 +11,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from figures import style
-from figures.fluegel2024_runs import STUDY, doubling, entries, heading, looks, narrowed
+from figures.approaches import looks
+from figures.fluegel2024_runs import STUDY, doubling, entries, heading, narrowed
 from figures.selection import frame, not_run, stack
 from repro import measures
 from repro.results import EmptySelectionError, Results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from figures import style
+from figures.approaches import looks
 from figures.fluegel2024_runs import (
     FINAL,
     STUDY,
@@ -16,7 +17,6 @@ from figures.fluegel2024_runs import (
     functions,
     heading,
     logarithmic_with_zero,
-    looks,
     mean_row,
     narrowed,
     per_dimension,

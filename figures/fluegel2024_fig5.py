@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
 from figures import style
+from figures.approaches import looks
 from figures.fluegel2024_runs import (
     FINAL,
     STUDY,
     bars,
     entries,
     heading,
-    looks,
     mean_row,
     narrowed,
     per_dimension,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from figures import style
+from figures.approaches import looks
 from figures.fluegel2024_networks import (
     APPROACHES,
     ARM_TITLES,
@@ -16,7 +17,7 @@ from figures.fluegel2024_networks import (
     final,
     row,
 )
-from figures.fluegel2024_runs import bars, doubling, entries, heading, looks, narrowed
+from figures.fluegel2024_runs import bars, doubling, entries, heading, narrowed
 from figures.selection import frame, not_run, stack
 from repro.results import Results
 

@@ -10,9 +10,8 @@ import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
 
 from figures import style
+from figures.approaches import DASHES, MARKERS, num_tangents
 from figures.fluegel2024_runs import (
-    DASHES,
-    MARKERS,
     STUDY,
     bars,
     doubling,
@@ -22,7 +21,6 @@ from figures.fluegel2024_runs import (
     heading,
     mean_row,
     narrowed,
-    num_tangents,
     words,
     write_words,
 )

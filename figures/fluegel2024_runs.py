@@ -1,4 +1,4 @@
-"""What the figures and tables of Flügel et al. share: approaches, their looks, functions by dimension, exact zeros.
+"""What the figures and tables of Flügel et al. share: functions by dimension, exact zeros.
 
 Nothing here lists functions, dimensions, aggregations or angles: they are what the rows have.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
-import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from figures import style
-from figures.selection import BOTH, frame
+from figures.selection import frame
 from repro.measures import Measurement
 from repro.results import Results
 
@@ -26,8 +24,6 @@ FINAL = "final value"
 """Quantity of the facts that hold where the authors' searches ended, seed 0."""
 FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
 """Order of the paper; others follow."""
-DASHES = ((0, (1, 1)), (0, (4, 1.2)), "-")
-MARKERS = "^sovD"
 
 
 def narrowed(results: Results, family: str, metrics: Iterable[str] = ()) -> Results:
@@ -68,51 +64,6 @@ def functions(results: Results) -> pd.DataFrame:
 def function_title(function: str) -> str:
     """Return a function's name as a heading, e.g. `Styblinski-Tang`."""
     return "-".join(word.capitalize() for word in function.split("-"))
-
-
-def num_tangents(series: str) -> int:
-    """Return the last whole number of a name: the `k` of `mean, k=16`; 0 without one."""
-    found = re.findall(r"\d+", series)
-    return int(found[-1]) if found else 0
-
-
-def ordered(series: Iterable[str]) -> list[str]:
-    """Return approaches in the order of legends: the two that stand alone, then by aggregation and number."""
-    alone = {name: place for place, name in enumerate(BOTH)}
-
-    def key(name: str) -> tuple[int, str, int, str]:
-        base, _, variant = name.partition(", ")
-        return alone.get(name, len(alone)), base, num_tangents(variant), variant
-
-    return sorted(set(series) - {""}, key=key)
-
-
-def looks(series: Iterable[str]) -> dict[str, style.Look]:
-    """Return the look of every approach: an aggregation has one colour, darker and fuller with more tangents.
-
-    Args:
-        series: Names such as `mean, k=16`: the aggregation, and after a comma what varies.
-
-    Returns:
-        Look by name, in the order of legends.
-    """
-    names = ordered(series)
-    bases = style.looks(dict.fromkeys(name.partition(", ")[0] for name in names))
-    found = {}
-    for name in names:
-        base, _, variant = name.partition(", ")
-        look = bases[base]
-        if variant.startswith("k="):
-            numbers = [num_tangents(other) for other in names if other.startswith(f"{base}, k=")]
-            place = sorted(set(numbers)).index(num_tangents(variant)) - len(set(numbers))
-            # counted from the end: the most tangents are always solid, in the full colour
-            shades = sns.light_palette(look.color, 3 + len(set(numbers))).as_hex()
-            dashes, marker = DASHES[max(place, -len(DASHES))], MARKERS[place % len(MARKERS)]
-            look = style.Look(shades[place], dashes, marker)
-        elif variant:
-            look = dataclasses.replace(look, dashes=DASHES[0], marker="x")
-        found[name] = look
-    return found
 
 
 def mean_row(measured: Measurement, factor: float = 1.0) -> dict[str, object]:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from figures.fluegel2024_runs import FINAL, FUNCTIONS, STUDY, narrowed, ordered
+from figures.approaches import ordered
+from figures.fluegel2024_runs import FINAL, FUNCTIONS, STUDY, narrowed
 from repro import measures
 from repro.results import EmptySelectionError, Results
 from repro.tables import Cell, Column, Table

@@ -7,6 +7,7 @@ import dataclasses
 import pandas as pd
 
 from figures import style
+from figures.approaches import looks
 from figures.fluegel2024_networks import (
     APPROACHES,
     ARM_TITLES,
@@ -16,7 +17,7 @@ from figures.fluegel2024_networks import (
     difference,
     row,
 )
-from figures.fluegel2024_runs import bars, entries, heading, looks, narrowed
+from figures.fluegel2024_runs import bars, entries, heading, narrowed
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
 from repro import measures
 from repro.results import Results

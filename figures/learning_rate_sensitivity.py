@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import searches, style
+from figures import approaches, searches, style
 from figures.searches import DECLARED, Searched, searched
 from figures.selection import frame, not_run, stack
 from repro.results import Results
@@ -16,7 +16,7 @@ TITLE = (
     "batch order for every method of a panel. Rings: the winners. Crosses: diverged trials, one row a method, counted at the "
     "left. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons without trials are not shown."
 )
-TOP = 0.30
+TOP, CROWDED_TOP = 0.30, 0.40
 """Share of a panel's height, at its top, that is kept for diverged trials."""
 
 layout = searches.layout
@@ -24,7 +24,12 @@ layout = searches.layout
 
 def select(results: Results) -> pd.DataFrame:
     """Return every trial, the winners, and the ranges searched."""
-    parts = [_comparison(found) for found in searched(results)]
+    return selected(results, many=False)
+
+
+def selected(results: Results, *, many: bool) -> pd.DataFrame:
+    """Return the table of comparisons of few methods, or of those of many; see `searches.searched`."""
+    parts = [_comparison(found) for found in searched(results, many=many)]
     return stack(parts) if parts else not_run("searches", note="no trials")
 
 
@@ -62,7 +67,7 @@ def _ranges(found: Searched) -> pd.DataFrame:
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each comparison."""
     trials = table[table["kind"] != "guide"]
-    looks = style.looks(name for name in dict.fromkeys(trials["series"]) if name)
+    looks = approaches.looks(name for name in dict.fromkeys(trials["series"]) if name)
     for panel, heading, rows in searches.panels(table, axes):
         searches.title(panel, heading, rows)
         panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
@@ -83,6 +88,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 
 def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     ours = rows[rows["kind"].isin(["point", "diverged"])].sort_values("x")
+    crowded = searches.is_crowded(rows)
     for place, (series, look) in enumerate(looks.items()):
         part = ours[ours["series"] == series]
         # a diverged trial has no loss: the line is broken there
@@ -94,22 +100,24 @@ def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> Non
         # rings of several sizes, since two may lie on one point
         axes.plot(
             won["x"], won["y"], "o", color=look.color,
-            ms=5.5 + 2 * place, mfc="none", mew=0.9, zorder=2.6,
+            ms=5.5 + (1 if crowded else 2) * place, mfc="none", mew=0.9, zorder=2.6,
         )  # fmt: skip
     losses = ours["y"].dropna()
     low, high = (losses.min(), losses.max()) if len(losses) else (1.0, 1.0)
     low, high = low / 1.25, high * 1.1
-    axes.set_ylim(low, low * (high / low) ** (1 / (1 - TOP)))
+    top = CROWDED_TOP if crowded else TOP
+    axes.set_ylim(low, low * (high / low) ** (1 / (1 - top)))
     style.log_ticks(axes)
 
 
 def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     counts = rows[rows["n"] > 0].drop_duplicates("series").set_index("series")
     across = axes.get_xaxis_transform()
+    top, size = (CROWDED_TOP, 5.5) if searches.is_crowded(rows) else (TOP, 6.5)
     # all methods are given the same rates: a row each, or their crosses would lie on one another
-    for place, (series, count) in enumerate(counts.iterrows()):
-        look = looks[str(series)]
-        height = 0.97 - place * TOP / (len(counts) + 0.5)
+    for place, series in enumerate(name for name in looks if name in counts.index):
+        look, count = looks[series], counts.loc[series]
+        height = 0.97 - place * top / (len(counts) + 0.5)
         lost = rows[(rows["kind"] == "diverged") & (rows["series"] == series)]
         rates = lost["x"].to_numpy()
         heights = np.full(len(rates), height)
@@ -120,6 +128,6 @@ def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -
             f"{count['diverged']} of {count['n']}",
             transform=axes.transAxes,
             color=look.color,
-            size=6.5,
+            size=size,
             va="center",
         )

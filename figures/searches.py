@@ -23,7 +23,9 @@ DECLARED = (1e-6, 1e1)
 OPTIMIZERS = ("SGD", "Nesterov", "Adam")
 """Order of the panels of one problem; others follow."""
 COLUMNS = 3
-PANEL_WIDTH, PANEL_HEIGHT = style.DOUBLE / COLUMNS, 2.15
+PANEL_WIDTH, PANEL_HEIGHT, TALL_HEIGHT = style.DOUBLE / COLUMNS, 2.15, 2.95
+FEW = 3
+"""Methods that share a panel easily; comparisons of more have figures of their own, with taller panels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Searched:
     trials: Mapping[str, pd.DataFrame]
 
 
-def searched(results: Results) -> Iterator[Searched]:
+def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
     """Yield the searched classifications that have trials, by study, problem and optimizer.
 
     Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
 
     Args:
         results: The tables.
+        many: Whether those of more than `FEW` methods are wanted, or those of no more.
 
     Yields:
         One value a comparison.
@@ -66,6 +69,8 @@ def searched(results: Results) -> Iterator[Searched]:
         # of two searches the one with more trials: theirs never mix
         kept = kept[kept["search"] == kept["search"].value_counts().sort_index().idxmax()]
         methods = sorted(set(kept["method"]))
+        if (len(methods) > FEW) is not many:
+            continue
         ending = _common_ending(methods)
         title = f"{kept['problem'].iloc[0]}{ending}"
         yield Searched(
@@ -124,9 +129,18 @@ def layout(table: pd.DataFrame) -> style.Layout:
     """
     panels = table["panel"].nunique()
     rows, cols = math.ceil(panels / COLUMNS), min(panels, COLUMNS)
-    return style.Layout(
-        rows, cols, max(style.SINGLE, cols * PANEL_WIDTH), rows * PANEL_HEIGHT + 0.7
-    )
+    height = TALL_HEIGHT if is_crowded(table) else PANEL_HEIGHT
+    return style.Layout(rows, cols, max(style.SINGLE, cols * PANEL_WIDTH), rows * height + 0.7)
+
+
+def is_crowded(table: pd.DataFrame) -> bool:
+    """Return whether a panel has more than `FEW` methods.
+
+    Args:
+        table: The figure's table, or rows of a panel.
+    """
+    methods = table[table["n"] > 0].groupby("panel")["series"].nunique()
+    return bool((methods > FEW).any())
 
 
 TITLE_WIDTH = 31

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures import searches, style
+from figures import approaches, searches, style
 from figures.searches import Searched, declared, searched
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
 from repro import stats
@@ -27,7 +27,7 @@ TITLE = (
     "many trials cannot tell methods apart whatever they score. Trials added by the edge rule take no part."
 )
 
-TOP = 0.38
+TOP = 0.40
 """Share of a panel's height, at its top, that is kept for what is settled."""
 
 layout = searches.layout
@@ -35,7 +35,12 @@ layout = searches.layout
 
 def select(results: Results) -> pd.DataFrame:
     """Return the best so far, the bands, and what is settled about pairs of methods."""
-    parts = [_comparison(found) for found in searched(results)]
+    return selected(results, many=False)
+
+
+def selected(results: Results, *, many: bool) -> pd.DataFrame:
+    """Return the table of comparisons of few methods, or of those of many; see `searches.searched`."""
+    parts = [_comparison(found) for found in searched(results, many=many)]
     kept = stack(part for part in parts if len(part))
     return kept if len(kept) else not_run("searches", note="no trials")
 
@@ -88,8 +93,9 @@ def _words(found: Searched, other: str, base: str, settled: Settled) -> pd.DataF
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
-    """Draw a panel for each comparison."""
-    looks = style.looks(dict.fromkeys(table["series"][table["kind"] == "best"]))
+    """Draw a panel for each comparison; of many methods without their bands, which would hide one another."""
+    crowded = searches.is_crowded(table)
+    looks = approaches.looks(dict.fromkeys(table["series"][table["kind"] == "best"]))
     for panel, heading, rows in searches.panels(table, axes):
         settled = rows[rows["kind"] == "settled"]
         reach = [f"reach {settled['y'].max():g}"] if len(settled) else []
@@ -102,17 +108,22 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_ylim(low, low * (high / low) ** (1 / (1 - TOP)))
             style.log_ticks(panel)
         for series, look in looks.items():
-            _series(panel, rows[rows["series"] == series], look)
-        _verdicts(panel, settled, looks)
+            of_series = rows[rows["series"] == series]
+            _best(panel, of_series[of_series["kind"] == "best"], look)
+            if not crowded:
+                _band(panel, of_series[of_series["kind"] == "expected"], look)
+        _verdicts(panel, settled, looks, crowded)
     entries = [(name, {"color": look.color, "ls": look.dashes}) for name, look in looks.items()]
     band = ("expected: median over searches, with its band", {"color": style.GREY, "lw": 0.6})
     if entries:
-        style.key(axes, [*entries, band], 4)
+        style.key(axes, entries if crowded else [*entries, band], 4)
 
 
-def _series(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
-    best, expected = (rows[rows["kind"] == kind] for kind in ("best", "expected"))
+def _best(axes: Axes, best: pd.DataFrame, look: style.Look) -> None:
     axes.step(best["x"], best["y"], where="mid", color=look.color, ls=look.dashes, zorder=2.5)
+
+
+def _band(axes: Axes, expected: pd.DataFrame, look: style.Look) -> None:
     # what is unbounded, or of trials that diverged, goes on beyond the panel
     limits = axes.get_ylim()
     median, low, high = (
@@ -125,15 +136,22 @@ def _series(axes: Axes, rows: pd.DataFrame, look: style.Look) -> None:
     axes.set_ylim(limits)
 
 
-def _verdicts(axes: Axes, settled: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    for place, row in enumerate(style.each(settled)):
+def _verdicts(
+    axes: Axes, settled: pd.DataFrame, looks: dict[str, style.Look], crowded: bool
+) -> None:
+    ordered = settled.set_index("series").loc[
+        [name for name in looks if name in set(settled["series"])]
+    ]
+    for place, row in enumerate(style.each(ordered.reset_index())):
         axes.text(
             0.98,
             0.98 - place * TOP / len(settled),
-            row.note.replace(": ", ":\n", 1),
+            row.note.removesuffix(", never certain")
+            if crowded
+            else row.note.replace(": ", ":\n", 1),
             transform=axes.transAxes,
             color=looks[row.series].color,
-            size=6.3,
+            size=5.5 if crowded else 6.3,
             ha="right",
             va="top",
             zorder=5,

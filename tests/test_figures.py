@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import figures
 from figures import (
+    approaches,
     baydin2022_fig1,
     baydin2022_fig2,
     baydin2022_fig3,
@@ -279,9 +280,7 @@ APPROACHES = (
 
 def lowest(function: str, dimension: int, method: str, repetition: int, gain: float = 0.0) -> float:
     """Lowest value: backpropagation gets to 0 or -10 n from n or 0, the others miss a share of that."""
-    share = (
-        0.0 if method == BACKPROPAGATION else 0.4 / max(1, fluegel2024_runs.num_tangents(method))
-    )
+    share = 0.0 if method == BACKPROPAGATION else 0.4 / max(1, approaches.num_tangents(method))
     share += 0.01 * repetition * (method != BACKPROPAGATION) + gain
     start, end = (dimension, 0.0) if function != "styblinski-tang" else (0.0, -10.0 * dimension)
     return end + (start - end) * share
@@ -368,9 +367,7 @@ def add_fluegel(
 
 def accuracy_of(method: str, place: int, repetition: int) -> float:
     """Test accuracy at the best epoch: backpropagation 0.9, the others behind by less the more tangents they have."""
-    behind = (
-        0.0 if method == BACKPROPAGATION else 0.2 / max(1, fluegel2024_runs.num_tangents(method))
-    )
+    behind = 0.0 if method == BACKPROPAGATION else 0.2 / max(1, approaches.num_tangents(method))
     return 0.9 - 0.01 * place - behind * (1 + 0.1 * repetition)
 
 
@@ -398,7 +395,7 @@ def add_networks(
     modes = [f"{m}, {p}, k={k}" for m in ("forward", "simulated") for p in ("activations", "weights") for k in (1, 16)]  # fmt: skip
     for network in fluegel2024_networks.NETWORKS:
         for method in (BACKPROPAGATION, *modes):
-            cost = max(1, fluegel2024_runs.num_tangents(method))
+            cost = max(1, approaches.num_tangents(method))
             curve = {("none", "step_seconds"): {s: cost * (1 + s / 100) for s in range(ROUNDS)}}
             add(
                 f"networks-run-time-{network}-mnist", method, 0, "timing", curve, study="fluegel2024", arm="cost",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
@@ -44,14 +45,12 @@ def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
         One comparison an experiment; none for one whose search or report is not finished.
     """
     runs = results.runs[results.runs["study"] == study.name]
+    apart = dict(iter(runs.groupby(["experiment", "scale"])))
     for experiment in study.experiments:
         for scale in reversed(SCALES):
             plan = experiment.plan(scale)
-            rows = runs[
-                (runs["experiment"] == experiment.name)
-                & (runs["scale"] == experiment.label(scale))
-                & runs["method"].isin([m.name for m in experiment.methods])
-            ]
+            rows = apart.get((experiment.name, experiment.label(scale)), runs[:0])
+            rows = rows[rows["method"].isin([m.name for m in experiment.methods])]
             reported = set(rows[rows["role"] == "report"]["method"])
             if plan.search and reported == {m.name for m in experiment.methods}:
                 yield _evidence(study, experiment, scale, rows, results)
@@ -103,11 +102,13 @@ def _evidence(
         *count(frame, ranges, ROWS),
         *_declared(study, experiment, scale, rows, results),
     )
-    curves = results.curves[
-        results.curves["key"].isin(rows[rows["role"] == "report"]["key"])
-        & results.curves["split"].isin(["validation", "test"])
-        & (results.curves["metric"] != "last_batch_loss")  # kept to show the slip, never reported
-    ].merge(rows[["key", "method", "repetition"]], on="key")
+    reported = rows[rows["role"] == "report"]
+    points = [results.places[key] for key in reported["key"] if key in results.places]
+    curves = results.curves.take(np.sort(np.concatenate(points)) if points else [])
+    curves = curves[
+        curves["split"].isin(["validation", "test"])
+        & (curves["metric"] != "last_batch_loss")  # kept to show the slip, never reported
+    ].merge(reported[["key", "method", "repetition"]], on="key")
     curves = curves.assign(metric=curves["split"] + " " + curves["metric"], x=curves["step"])
     label = f"{study.name}/{experiment.name}"
     if experiment.label(scale) != "full":

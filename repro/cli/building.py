@@ -243,7 +243,7 @@ def _write_tables(results: Results, rows: str, directory: Path) -> dict[str, Lis
     stamp = directory / ".digests.json"
     before, after, listed = _read_json(stamp), {}, {}
     for name in figures.table_names():
-        inputs = _inputs(rows, name)
+        inputs = digests.of(rows, _code(name))
         files = {suffix: directory / f"{name}.{suffix}" for suffix in tables.SUFFIXES}
         known = before.get(name, {})
         if known.get("inputs") != inputs or known.get("files") != _digests(files):
@@ -269,10 +269,11 @@ def _digests(files: Mapping[str, Path]) -> dict[str, str]:
     return {suffix: digests.of_file(path) for suffix, path in files.items() if path.exists()}
 
 
-def _inputs(rows: str, name: str) -> str:
+def _code(name: str) -> str:
+    """Return the digest of the code and the libraries that a figure or table is made with."""
     libraries = json.dumps(dict(digests.libraries()))
     # `figures` finds its modules by name, so the closure starts at the figure's own
-    return digests.of(rows, digests.of_module(f"figures.{name}"), libraries)
+    return digests.of(digests.of_module(f"figures.{name}"), libraries)
 
 
 # Figures
@@ -289,9 +290,12 @@ class _Drawing:
         self._results, self._directory = results, directory
         self._stamp = directory / ".digests.json"
         self._known = _read_json(self._stamp)
-        self._inputs = {name: _inputs(rows, name) for name in figures.names()}
+        self._code = {name: _code(name) for name in figures.names()}
+        self._inputs = {name: digests.of(rows, code) for name, code in self._code.items()}
         self._titles = figures.captions()
-        self._waiting = [name for name in figures.names() if not self._is_current(name)]
+        waiting = [name for name in figures.names() if not self._is_current(name)]
+        # those whose rows decide how many panels they have take longest: none of them is begun last
+        self._waiting = sorted(waiting, key=lambda n: not hasattr(figures.module_of(n), "layout"))
         for name in set(figures.names()) - set(self._waiting):
             self.figures[name] = Figure.parse(self._known[name]["figure"])
         self._workers = min(workers, len(self._waiting))
@@ -351,7 +355,7 @@ class _Drawing:
     def _values(self, name: str) -> str:
         """Return the digest of the values that the files of a figure show, if its code drew them."""
         known = self._known.get(name, {})
-        same = known.get("code") == _inputs("", name)
+        same = known.get("code") == self._code[name]
         return known["values"] if same and known.get("files") == _digests(self._files(name)) else ""
 
     def _keep(self, name: str, outcome: _Outcome) -> None:
@@ -361,7 +365,7 @@ class _Drawing:
             self.drawn.append(name)
         self._known[name] = {
             "inputs": self._inputs[name],
-            "code": _inputs("", name),
+            "code": self._code[name],
             "values": outcome.values,
             "files": _digests(self._files(name)),
             "figure": dataclasses.asdict(figure),
