@@ -11,7 +11,9 @@ import io
 import json
 import multiprocessing
 import os
+import pickle
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
@@ -300,15 +302,19 @@ class _Drawing:
             self.figures[name] = Figure.parse(self._known[name]["figure"])
         self._workers = min(workers, len(self._waiting))
         self._pool: ProcessPoolExecutor | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="repro-")
         self._futures: dict[str, Future[_Outcome]] = {}
 
     def __enter__(self) -> _Drawing:
         if self._workers > 1:
+            # by a file: what is sent to a process that starts is waited for until it has started
+            sent = Path(self._scratch.name) / "results"
+            sent.write_bytes(pickle.dumps(self._results, pickle.HIGHEST_PROTOCOL))
             self._pool = ProcessPoolExecutor(
                 self._workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_receive,
-                initargs=(self._results,),
+                initargs=(sent,),
             )
             for name in self._waiting:
                 self._futures[name] = self._pool.submit(
@@ -319,10 +325,11 @@ class _Drawing:
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+        self._scratch.cleanup()
 
     def wait(self) -> Iterator[tuple[int, int]]:
         """Collect the figures; yield how many are done, and of how many."""
-        _receive(self._results)
+        _received[:] = [self._results]
         total = len(self._waiting)
         yield 0, total
         for done, name in enumerate(self._waiting, 1):
@@ -383,8 +390,8 @@ class _Outcome:
 _received: list[Results] = []
 
 
-def _receive(results: Results) -> None:
-    _received[:] = [results]
+def _receive(sent: Path) -> None:
+    _received[:] = [pickle.loads(sent.read_bytes())]  # of our own making, just now
 
 
 def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
