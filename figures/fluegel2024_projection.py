@@ -128,10 +128,14 @@ def _panel(found: list[Differences], function: str, panel: str, part: str) -> pd
         if of.function == function:
             if of.why:
                 rows.append(words(panel, of.dimension, "nothing to descend"))
-            for (what, name, _), measured in of.measured.items():
-                if what == part:
-                    common = {"panel": panel, "series": name.partition(", ")[2], "x": of.dimension}
-                    rows.append(frame([{**common, **mean_row(measured, 100.0)}]))
+            common = {"panel": panel, "x": of.dimension}
+            told = [
+                {**common, "series": name.partition(", ")[2], **mean_row(measured, 100.0)}
+                for (what, name, _), measured in of.measured.items()
+                if what == part
+            ]
+            if told:
+                rows.append(frame(told))
     known = stack(rows)
     shown = known["kind"].isin(["mean", "diverged"])
     return known if shown.any() else not_run(panel)

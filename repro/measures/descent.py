@@ -161,8 +161,9 @@ def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) 
 
 def _shares(first: pd.DataFrame, second: pd.DataFrame, descent: pd.Series) -> Vector:
     """Return the differences of lowest values over the descent, by the repetitions that all three have."""
-    values = [rows.assign(y=column(rows, "best_value")) for rows in (first, second)]
-    a, b = (rows.set_index("repetition")["y"] for rows in values)
+    a, b = (
+        pd.Series(column(rows, "best_value"), index=rows["repetition"]) for rows in (first, second)
+    )
     shared = sorted(set(a.index) & set(b.index) & set(descent.index))
     return ((a - b) / descent)[shared].to_numpy(np.float64)
 

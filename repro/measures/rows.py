@@ -127,6 +127,13 @@ def curve_rows(
     Raises:
         EmptySelectionError: If none of the runs recorded the metric.
     """
+    asked = ("curve rows", tuple(runs["key"]), tuple(runs["method"]), metric, split)
+    return _remembered(results, asked, lambda: _curve_rows(results, runs, metric, split))
+
+
+def _curve_rows(
+    results: Results, runs: pd.DataFrame, metric: str, split: str | None
+) -> pd.DataFrame:
     places = [results.places[key] for key in runs["key"].unique() if key in results.places]
     points = results.curves.take(np.sort(np.concatenate(places)) if places else [])
     points = points[points["metric"] == metric]
