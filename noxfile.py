@@ -134,7 +134,7 @@ def chaos(session: nox.Session) -> None:
 def tests_without_torch(session: nox.Session) -> None:
     """Test where PyTorch is not installed: redrawing must work there."""
     install(session, *LIGHT, *groups("test"))
-    session.run("python", "-m", "pytest", "tests", *PARALLEL, *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *(session.posargs or ["tests"]))
 
 
 @nox.session(default=False)
