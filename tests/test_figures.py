@@ -40,6 +40,7 @@ from figures import (
     fluegel2024_table1,
     landscapes,
     learning_rate_sensitivity,
+    learning_rate_sensitivity_many,
     rike2022_fig1,
     rike2022_fig2,
     rike2022_last_batch,
@@ -51,6 +52,7 @@ from figures import (
     style,
     tuned_differences,
     tuning_budget,
+    tuning_budget_many,
 )
 from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
@@ -392,6 +394,15 @@ def add_networks(
                         of.experiment(arm), method, repetition, "training", {}, study="fluegel2024", arm=arm,
                         num_parameters=1_000 * 10**place, learning_rate=0.1, **ends,
                     )  # fmt: skip
+    of = fluegel2024_networks.SETTINGS[0]
+    for place, method in enumerate(fluegel2024_networks.APPROACHES):
+        for number, rate in enumerate((1e-5, 1e-3, 1e-1, 1.0)):
+            lost = number == 3
+            add(
+                of.experiment("tuned"), method, 0, "training", {}, study="fluegel2024", role="tune", search="n",
+                trial=number, learning_rate=rate, score=1_000.0 if lost else 2.0 - place / 10 + abs(number - 1),
+                status="diverged" if lost else "done", problem="mnist fc",
+            )  # fmt: skip
     modes = [f"{m}, {p}, k={k}" for m in ("forward", "simulated") for p in ("activations", "weights") for k in (1, 16)]  # fmt: skip
     for network in fluegel2024_networks.NETWORKS:
         for method in (BACKPROPAGATION, *modes):
@@ -442,9 +453,11 @@ def test_names_are_of_two_kinds() -> None:
         *baydin,
         *fluegel,
         "learning_rate_sensitivity",
+        "learning_rate_sensitivity_many",
         *rike,
         "speed",
         "tuning_budget",
+        "tuning_budget_many",
     ) == FIGURES
     assert figures.table_names() == TABLES
     assert set(figures.captions()) == set(FIGURES)
@@ -783,6 +796,28 @@ def test_a_panel_for_every_searched_comparison(full: Results) -> None:
     figure = drawn(tuning_budget, tuning_budget.select(more))
     assert [axes.axison for axes in figure.axes] == [True] * 4 + [False] * 2
     assert "another2030: mnist nn" in text(figure)
+
+
+def test_comparisons_of_many_methods_have_panels_with_room(full: Results) -> None:
+    for module, few in (
+        (learning_rate_sensitivity_many, learning_rate_sensitivity),
+        (tuning_budget_many, tuning_budget),
+    ):
+        table, others = module.select(full), few.select(full)
+        assert not set(table["panel"]) & set(others["panel"])
+        assert set(table["series"]) >= set(fluegel2024_networks.APPROACHES)
+        assert set(others["series"]) & set(fluegel2024_networks.APPROACHES) <= set(selection.BOTH)
+        tall, low = (figures.layout_of(m, t) for m, t in ((module, table), (few, others)))
+        assert tall.height / tall.rows > low.height / low.rows
+    table = learning_rate_sensitivity_many.select(full)
+    shown = text(drawn(learning_rate_sensitivity_many, table))
+    assert shown.count("1 of 4") == len(fluegel2024_networks.APPROACHES)
+    shown = text(drawn(tuning_budget_many, tuning_budget_many.select(full)))
+    behind = [
+        line.partition(": ")[0] for line in shown.splitlines() if "never" in line or ": " in line
+    ]
+    ordered = [name for name in behind if name in fluegel2024_networks.APPROACHES]
+    assert ordered == approaches.ordered(ordered)
 
 
 def test_smaller_budgets_are_read_off_the_search(full: Results) -> None:
