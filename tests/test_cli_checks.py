@@ -9,7 +9,7 @@ import pytest
 
 import studies
 from repro import cli
-from repro.cli import shared
+from repro.cli import redraw, shared
 from repro.cli import verify as verifying
 from repro.results import read_published, write_parquet
 
@@ -22,7 +22,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(shared.PAPER, tmp_path / "kept", ignore=shutil.ignore_patterns("build"))
     shutil.copy(shared.README, tmp_path / "README.md")
     monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
-    for module in (shared, cli.redraw):
+    for module in (shared, redraw):
         for name in ("VERDICTS",):
             monkeypatch.setattr(module, name, tmp_path / "kept" / "verdicts.json", raising=False)
     monkeypatch.setattr(shared, "PAPER", tmp_path / "kept")

@@ -30,7 +30,8 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     known, places, times = np.unique(numbers, return_inverse=True, return_counts=True)
 
     def total(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        return np.bincount(places, np.asarray(values, dtype=np.float64), len(known))
+        weights = np.asarray(values, dtype=np.float64)
+        return np.bincount(places, weights, len(known)).astype(np.float64)
 
     return pd.DataFrame(
         {

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early wit
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import sys
@@ -16,7 +17,6 @@ from typing import Any
 from rich.console import Console
 
 from repro import __version__
-from repro.cli import audit, bench, redraw, runs, tasks, verify
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # into a file or a pipe, tables get room; a terminal has its own width
     console = Console(width=None if sys.stdout.isatty() else 140)
-    verb: Callable[[argparse.Namespace, Console], int] = options.verb
     try:
-        return verb(options, console)
+        status: int = _named(options.verb)(options, console)
+        return status
     except KeyboardInterrupt:
         return complain("stopped; finished runs are kept", STOPPED)
     except ModuleNotFoundError as error:
@@ -74,7 +74,24 @@ def _reraise_for_debugging() -> None:
         raise  # noqa: PLE0704 - called from an except clause
 
 
+def _named(name: str) -> Callable[..., Any]:
+    """Return a function of one of the modules here: only that of the verb in use is imported, which takes long."""
+    module, _, function = name.partition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return found
+
+
 class _Parser(argparse.ArgumentParser):
+    configure = ""
+    """Function that adds the options when they are asked for."""
+
+    def parse_known_args(self, *arguments: Any, **more: Any) -> Any:
+        """Parse, with all options of this verb."""
+        if self.configure:
+            configure, self.configure = self.configure, ""
+            _named(configure)(self)
+        return super().parse_known_args(*arguments, **more)
+
     def error(self, message: str) -> None:  # type: ignore[override]
         """Exit with one line instead of the whole usage."""
         self.exit(USAGE, f"repro: {message}. See `{self.prog} --help`.\n")
@@ -90,14 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"repro {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def verb(
-        name: str,
-        function: Callable[[argparse.Namespace, Console], int],
-        text: str,
-        *,
-        store: str = "store",
-        **more: Any,
-    ) -> argparse.ArgumentParser:
+    def verb(name: str, function: str, text: str, *, store: str = "store", **more: Any) -> _Parser:
         sub = verbs.add_parser(
             name, help=text, description=text, formatter_class=parser.formatter_class, **more
         )
@@ -108,42 +118,40 @@ def _parser() -> argparse.ArgumentParser:
 
     everything = verb(
         "reproduce",
-        redraw.reproduce,
+        "redraw.reproduce",
         "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page.",
     )
     _choose_build(everything)
     written = verb(
         "paper",
-        redraw.build_paper,
+        "redraw.build_paper",
         "Build the paper and the results page, with everything that they show. A sentence whose claim has another "
         "verdict now keeps the paper from being built, and is named.",
     )
     _choose_build(written)
     for name, function, text in (
-        ("figures", redraw.draw_figures, "Draw figures from the rows."),
-        ("tables", redraw.write_tables, "Write tables from the rows."),
+        ("figures", "redraw.draw_figures", "Draw figures from the rows."),
+        ("tables", "redraw.write_tables", "Write tables from the rows."),
     ):
         stage = verb(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     judged = verb(
         "claims",
-        redraw.judge_claims,
+        "redraw.judge_claims",
         "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one.",
     )
     judged.add_argument("--accept", action="store_true",
                         help="commit these verdicts: write them into README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
-    audit.configure(
-        verb(
-            "audit",
-            audit.audit,
-            "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
-            "anybody's finished search.",
-        )
-    )
+    verb(
+        "audit",
+        "audit.audit",
+        "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
+        "anybody's finished search.",
+    ).configure = "audit.configure"
     _choose_checks(
         verb(
             "verify",
-            verify.verify,
+            "verify.verify",
             "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
             "that differs; then run a sample of the published runs again and compare their numbers.",
             epilog="example: repro verify --only live --budget 10m --seed 3",
@@ -152,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verb(
         "run",
-        runs.run,
+        "runs.run",
         "Run what a study declares and neither the store nor the published rows have, cheapest verdict "
         "first; running it again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
         "optuna-dashboard.",
@@ -169,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     _choose_executor(run)
     written = verb(
         "tasks",
-        tasks.write_tasks,
+        "tasks.write_tasks",
         "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
         "or any scheduler. A search gives its next batch: once that has run, write again, until nothing is "
         "missing.",
@@ -180,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
                          help="folder for the files; it is made")  # fmt: skip
     worker = verb(
         "worker",
-        tasks.work,
+        "tasks.work",
         "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
         "SIGUSR1, SIGUSR2 or --time-limit) or killed, it goes on from the last checkpoint when it is called "
         "again; called twice, it gives the same rows.",
@@ -193,7 +201,7 @@ def _parser() -> argparse.ArgumentParser:
     _choose_checkpoints(worker)
     status = verb(
         "status",
-        runs.show_status,
+        "runs.show_status",
         "Say what is done, what is missing, what it would cost, and in which order it would run.",
     )
     _choose_runs(status)
@@ -203,17 +211,17 @@ def _parser() -> argparse.ArgumentParser:
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
     timed = verb(
         "bench",
-        bench.bench,
+        "bench.bench",
         "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
         "loop, and hold it to the package's bars. Leave the machine alone meanwhile.",
         store="bench",
         epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
     )
     _choose_what_to_time(timed)
-    verb("list", runs.show_list, "List studies, experiments, methods and scales.")
+    verb("list", "runs.show_list", "List studies, experiments, methods and scales.")
     publish = verb(
         "publish",
-        runs.publish_rows,
+        "runs.publish_rows",
         "Merge finished runs into the published rows (studies/results), or write them as few small files "
         "that another checkout merges.",
         epilog="example: repro publish --to rows there, and repro publish --from rows here",
@@ -223,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
                       help="write the store's finished rows into this folder instead, two files a study")  # fmt: skip
     ways.add_argument("--from", type=Path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
-    data = verb("data", runs.verify_data, "Find or download data sets and verify their content.")
+    data = verb("data", "runs.verify_data", "Find or download data sets and verify their content.")
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )

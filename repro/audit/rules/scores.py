@@ -60,7 +60,8 @@ def _match(evidence: Evidence, method: str) -> Iterator[Part]:
         pair = pair[np.isfinite(pair).all(axis=1)]
         # scores were turned so that smaller is better: compare sizes
         if len(pair) >= 3 and np.ptp(pair[:, 0]) > 0:
-            same = np.isclose(*np.abs(pair).T, rtol=1e-9, atol=0.0).mean()
+            scores, others = np.abs(pair).T
+            same = np.isclose(scores, others, rtol=1e-9, atol=0.0).mean()
             if same > 0.9:
                 text = f"{same:.0%} of {len(pair)} trial scores equal the {column} column"
                 yield Part(status, text, ("rows",), {f"{method}, equal share": float(same)}, method)
