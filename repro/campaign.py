@@ -13,9 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from repro.claims import experiments_of
 from repro.pricing import Cost
-from repro.protocol import Comparison, RunSpec, Study, Timing
+from repro.protocol import Comparison, RunSpec, Study, Timing, experiments_of
 
 
 @dataclasses.dataclass(frozen=True)

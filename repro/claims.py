@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from repro import measures
 from repro.measures import Measurement
-from repro.protocol import Check, Claim, Expectation, Study, spread
+from repro.protocol import Check, Claim, Expectation, Study
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
@@ -53,8 +53,6 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
-EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last", "family")
-"""Settings of the measures that name an experiment, or a family of them."""
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
@@ -99,27 +97,6 @@ class Judgement:
     def scales(self) -> tuple[str, ...]:
         """Scales of the rows that the verdict rests on, sorted."""
         return tuple(sorted({f.measurement.scale for f in self.findings if f.measurement}))
-
-
-def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
-    """Return the experiments that a claim's checks are measured on.
-
-    Args:
-        study: The study that states the claim; a check may name another.
-        claim: The claim.
-
-    Returns:
-        Pairs of study and experiment, each once, in the order of the checks.
-    """
-    own = [experiment.name for experiment in study.experiments]
-    pairs = (
-        (str(options.get("study", study.name)), name)
-        for options in (check.measure.options() for check in claim.checks)
-        for setting in EXPERIMENT_SETTINGS
-        if setting in options
-        for name in spread(own, str(options[setting]))
-    )
-    return tuple(dict.fromkeys(pairs))
 
 
 def judge(study: Study, results: Results) -> tuple[Judgement, ...]:

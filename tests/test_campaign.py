@@ -13,6 +13,7 @@ from repro import claims
 from repro.campaign import Stage, Work, plan, survey
 from repro.pricing import Cost, Prices
 from repro.protocol import (
+    EXPERIMENT_SETTINGS,
     SCALES,
     Check,
     Claim,
@@ -32,6 +33,7 @@ from repro.protocol import (
     Trial,
     comparisons,
     expand,
+    experiments_of,
     settings,
     use,
 )
@@ -237,7 +239,7 @@ def test_every_declared_experiment_is_in_the_queue_once(scale: Any) -> None:
         f"{of.name} {claim.number}"
         for of in every
         for claim in of.claims
-        if not unpriced & set(claims.experiments_of(of, claim))
+        if not unpriced & set(experiments_of(of, claim))
     }
     queued = [stage for stage in stages if stage.purpose]
     unknown = [place for place, stage in enumerate(queued) if stage.cost.unknown]
@@ -252,13 +254,13 @@ def test_the_settings_that_name_an_experiment_are_those_of_the_measures() -> Non
         for parameter in inspect.signature(measure).parameters
         if "experiment" in parameter or parameter in ("first", "last", "family")
     }
-    assert named == set(claims.EXPERIMENT_SETTINGS)
+    assert named == set(EXPERIMENT_SETTINGS)
 
 
 def test_every_tested_claim_needs_experiments_that_exist() -> None:
     for of in (studies.get(name) for name in studies.names()):
         for stated in of.claims:
-            needed = claims.experiments_of(of, stated)
+            needed = experiments_of(of, stated)
             assert bool(needed) == bool(stated.checks)
             for owner, name in needed:
                 assert name in {e.name for e in studies.get(owner).experiments}

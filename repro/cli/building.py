@@ -28,6 +28,7 @@ from repro.claims import Judgement
 from repro.cli import audit
 from repro.cli.grid import show_verdicts
 from repro.cli.shared import all_studies, judge
+from repro.protocol import experiments_of
 from repro.report import completeness, digests, page, paper, provenance, verdicts
 from repro.report.paper import Figure, Listed
 from repro.results import Results, write_whole
@@ -99,7 +100,7 @@ def build(
         for done, total in drawing.wait():
             say(f"drawing figures: {done} of {total}")
     shown = {
-        (study.name, claim.number): drawing.showing(claims.experiments_of(study, claim))
+        (study.name, claim.number): drawing.showing(experiments_of(study, claim))
         for study in all_studies()
         for claim in study.claims
     }

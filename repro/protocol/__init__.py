@@ -10,10 +10,18 @@ and hashed where no PyTorch is installed. Two ideas carry the rest of the packag
   draw, and tuning and reported repetitions, which differ in their role, never share a seed.
 """
 
+from repro.protocol.choosing import (
+    EXPERIMENT_SETTINGS,
+    Comparison,
+    choose,
+    comparisons,
+    expand,
+    experiments_of,
+    spread,
+)
 from repro.protocol.declarations import (
     Check,
     Claim,
-    Comparison,
     Expectation,
     Experiment,
     Fact,
@@ -22,10 +30,6 @@ from repro.protocol.declarations import (
     Search,
     SearchSpace,
     Study,
-    choose,
-    comparisons,
-    expand,
-    spread,
 )
 from repro.protocol.runs import (
     PROTOCOL_VERSION,
@@ -55,6 +59,7 @@ from repro.protocol.runs import (
 )
 
 __all__ = [
+    "EXPERIMENT_SETTINGS",
     "PROTOCOL_VERSION",
     "SCALES",
     "Approximation",
@@ -90,6 +95,7 @@ __all__ = [
     "comparisons",
     "derive_seed",
     "expand",
+    "experiments_of",
     "parse_run",
     "settings",
     "spread",

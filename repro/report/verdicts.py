@@ -12,8 +12,8 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from repro.claims import Judgement, Verdict, describe, experiments_of
-from repro.protocol import Study
+from repro.claims import Judgement, Verdict, describe
+from repro.protocol import Study, experiments_of
 from repro.results import write_whole
 from repro.tables import Cell, Column, Table, to_markdown
 

@@ -1,0 +1,265 @@
+"""From declarations to runs: which experiments are meant, and the runs and searches that they come to."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable
+
+from repro.protocol.declarations import Claim, Experiment, Plan, Search, Study
+from repro.protocol.runs import (
+    SCALES,
+    Method,
+    RunSpec,
+    Scale,
+    Settings,
+    Task,
+    Timing,
+    Training,
+    Trial,
+)
+
+EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last", "family")
+"""Settings of the measures that name an experiment, or a family of them."""
+
+
+def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str, ...]:
+    """Return the wanted names in declared order, or say which do not exist.
+
+    Args:
+        names: The names that exist, in order.
+        wanted: The names asked for; none means all.
+        what: What the names name, for the message.
+
+    Returns:
+        The chosen names.
+
+    Raises:
+        ValueError: If a wanted name does not exist.
+    """
+    # a string is one name, not a collection of letters
+    known, asked = (
+        tuple(dict.fromkeys(names)),
+        (wanted,) if isinstance(wanted, str) else tuple(wanted),
+    )
+    for name in asked:
+        if name not in known:
+            few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
+            more = "" if few is known else f", ... (`repro list` shows all {len(known)})"
+            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(few)}{more}.")
+    return tuple(name for name in known if not asked or name in asked)
+
+
+def spread(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    """Return the wanted names, with the first words of a family of names replaced by its members.
+
+    Args:
+        names: The names that exist, such as `run-time-mlp` and `run-time-cnn`.
+        wanted: Names, or first words such as `run-time`.
+
+    Returns:
+        The names; what neither is a name nor begins one stays, for `choose` to refuse.
+    """
+    known, asked = tuple(names), (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    families = {
+        word: tuple(name for name in known if name.startswith(f"{word}-")) for word in asked
+    }
+    return tuple(n for word in asked for n in (word not in known and families[word]) or (word,))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A searched experiment of a study at one scale: all its methods under one `Search`.
+
+    Attributes:
+        study: Name of the study.
+        experiment: The experiment; its plan has a search.
+        scale: The scale asked for.
+    """
+
+    study: str
+    experiment: Experiment
+    scale: Scale
+
+    @property
+    def plan(self) -> Plan:
+        """The plan at this scale."""
+        return self.experiment.plan(self.scale)
+
+    @property
+    def search(self) -> Search:
+        """The search that every method gets."""
+        search = self.plan.search
+        assert search is not None
+        return search
+
+    def trial_runs(self, method: Method, trial: Trial, values: Settings) -> tuple[RunSpec, ...]:
+        """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end.
+
+        With early stopping a trial is evaluated as often as a reported run, or it would end elsewhere.
+        """
+        task = self.plan.task
+        assert isinstance(task, Training)
+        every = task.evaluate_every if task.early_stopping else task.num_steps
+        budget = dataclasses.replace(task, evaluate_every=every, test_every=0)
+        return tuple(
+            self._run(method, values, repetition, budget, trial)
+            for repetition in range(self.search.repetitions)
+        )
+
+    def report_runs(self, method: Method, values: Settings) -> tuple[RunSpec, ...]:
+        """Return the reported runs of a method at the settings its search chose."""
+        return tuple(
+            self._run(method, values, repetition, self.plan.task, None)
+            for repetition in range(self.plan.repetitions)
+        )
+
+    def typical_runs(self, method: Method) -> tuple[RunSpec, RunSpec]:
+        """Return a trial and a reported run of a method, in the middle of the space."""
+        middle = tuple(
+            (name, math.sqrt(bound.low * bound.high)) for name, bound in self.search.space.ranges
+        )
+        (trial, *_) = self.trial_runs(method, Trial(0, ""), middle)
+        return trial, self.report_runs(method, middle)[0]
+
+    def _run(
+        self, method: Method, values: Settings, repetition: int, task: Task, trial: Trial | None
+    ) -> RunSpec:
+        (fixed,) = self.experiment.settings_of(method)
+        return RunSpec(
+            study=self.study,
+            arm=self.experiment.arm,
+            scale=self.experiment.label(self.scale),
+            experiment=self.experiment.name,
+            role="report" if trial is None else "tune",
+            problem=self.plan.problem,
+            method=method,
+            hyperparameters=tuple(sorted({**dict(fixed), **dict(values)}.items())),
+            repetition=repetition,
+            task=task,
+            trial=trial,
+        )
+
+
+def expand(
+    study: Study,
+    scale: Scale,
+    *,
+    arms: Iterable[str] = (),
+    only: Iterable[str] = (),
+    methods: Iterable[str] = (),
+    device: str = "cpu",
+) -> tuple[RunSpec, ...]:
+    """Return every run at given settings that a study declares at a scale, in declared order.
+
+    What a search proposes is not among them: see `comparisons`.
+
+    Args:
+        study: The study.
+        scale: `smoke`, `reduced` or `full`.
+        arms: Keep these arms only.
+        only: Keep these experiments only.
+        methods: Keep these methods only.
+        device: The device that timing runs name.
+
+    Returns:
+        The runs; repetitions of a setting stand side by side.
+
+    Raises:
+        ValueError: If a name is unknown or nothing is left.
+    """
+    methods = (methods,) if isinstance(methods, str) else tuple(methods)
+    kept, searched = _kept(study, scale, arms, only)
+    every = (m.name for e in study.experiments for m in e.methods)
+    kept_methods = choose(every, methods, f"method of {study.name}")
+    runs = tuple(
+        RunSpec(
+            study=study.name,
+            arm=experiment.arm,
+            scale=experiment.label(scale),
+            experiment=experiment.name,
+            role="report",
+            problem=experiment.plan(scale).problem,
+            method=method,
+            hyperparameters=experiment.settings_of(method)[index],
+            repetition=repetition,
+            task=_on(experiment.plan(scale).task, device),
+        )
+        for experiment in kept
+        for index in range(len(experiment.hyperparameters))
+        for method in experiment.methods
+        if method.name in kept_methods
+        for repetition in range(experiment.plan(scale).repetitions)
+    )
+    if not runs and (methods or not searched):
+        names = [experiment.name for experiment in (*kept, *searched)]
+        raise ValueError(
+            f"No run of {study.name} has an experiment in {names} and a method in {kept_methods}. "
+            "Drop one of the filters; a search takes all methods of its comparison."
+        )
+    return runs
+
+
+def comparisons(
+    study: Study, scale: Scale, *, arms: Iterable[str] = (), only: Iterable[str] = ()
+) -> tuple[Comparison, ...]:
+    """Return the searched experiments of a study at a scale, in declared order.
+
+    Args:
+        study: The study.
+        scale: `smoke`, `reduced` or `full`.
+        arms: Keep these arms only.
+        only: Keep these experiments only.
+
+    Returns:
+        One value a comparison.
+
+    Raises:
+        ValueError: If a name is unknown.
+    """
+    _, searched = _kept(study, scale, arms, only)
+    return tuple(Comparison(study.name, experiment, scale) for experiment in searched)
+
+
+def _kept(
+    study: Study, scale: Scale, arms: Iterable[str], only: Iterable[str]
+) -> tuple[list[Experiment], list[Experiment]]:
+    """Return the experiments that two filters leave: those at given settings, and those searched."""
+    (scale,) = choose(SCALES, (scale,), "scale")  # type: ignore[assignment]
+    kept_arms = choose((e.arm for e in study.experiments), arms, f"arm of {study.name}")
+    every = [experiment.name for experiment in study.experiments]
+    names = choose(every, spread(every, only), f"experiment of {study.name}")
+    kept = [e for e in study.experiments if e.arm in kept_arms and e.name in names]
+    if not kept:
+        raise ValueError(
+            f"No run of {study.name} has an arm in {kept_arms} and an experiment in {names}. "
+            "Drop one of the filters."
+        )
+    searched = [experiment for experiment in kept if experiment.plan(scale).search is not None]
+    return [experiment for experiment in kept if experiment not in searched], searched
+
+
+def _on(task: Task, device: str) -> Task:
+    return dataclasses.replace(task, device=device) if isinstance(task, Timing) else task
+
+
+def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
+    """Return the experiments that a claim's checks are measured on.
+
+    Args:
+        study: The study that states the claim; a check may name another.
+        claim: The claim.
+
+    Returns:
+        Pairs of study and experiment, each once, in the order of the checks.
+    """
+    own = [experiment.name for experiment in study.experiments]
+    pairs = (
+        (str(options.get("study", study.name)), name)
+        for options in (check.measure.options() for check in claim.checks)
+        for setting in EXPERIMENT_SETTINGS
+        if setting in options
+        for name in spread(own, str(options[setting]))
+    )
+    return tuple(dict.fromkeys(pairs))
