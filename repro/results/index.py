@@ -11,6 +11,7 @@ import contextlib
 import itertools
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +117,10 @@ def read_indexed(directory: Path, say: Callable[[str], None] = lambda line: None
         The rows, and a line for every file that is not usable.
     """
     store, folder = Store(directory), directory / FOLDER
-    stamps, strays = _stamps(store)
-    true = [_only_true(segment, stamps) for segment in read_segments(folder)]
+    with ThreadPoolExecutor(1) as aside:  # the disk is waited for here, and unpacking done there
+        found = aside.submit(lambda: list(read_segments(folder)))
+        stamps, strays = _stamps(store)
+    true = [_only_true(segment, stamps) for segment in found.result()]
     segments = merge_small(folder, true)
     known = np.zeros(len(stamps), dtype=bool)
     for segment in segments:
