@@ -351,20 +351,28 @@ def canonical_json(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            f.name: _plain(getattr(value, f.name))
-            for f in dataclasses.fields(value)
-            if not (f.metadata == _LATER and getattr(value, f.name) == f.default)
-        }
-        return {"class": type(value).__name__, **fields}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+    if value is None or isinstance(
+        value, (str, int, float)
+    ):  # most of what there is, a bool is an int
+        return value
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        content: dict[str, Any] = {"class": type(value).__name__}
+        for name, later, default in _fields(type(value)):
+            own = getattr(value, name)
+            if not (later and own == default):
+                content[name] = _plain(own)
+        return content
     raise TypeError(f"No canonical JSON for {type(value).__name__}: {value!r}.")
+
+
+@functools.cache
+def _fields(cls: type[Any]) -> tuple[tuple[str, bool, object], ...]:
+    """Return name, whether it is left out at its default, and default of a dataclass' fields."""
+    return tuple((f.name, f.metadata == _LATER, f.default) for f in dataclasses.fields(cls))
 
 
 _CLASSES = {
