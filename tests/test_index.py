@@ -14,7 +14,7 @@ import pytest
 from test_results import contents, record, spec
 
 from repro.publishing import publish
-from repro.results import Store, load, load_runs, read_record, read_store, tabulate
+from repro.results import Store, consolidated, load, load_runs, read_record, read_store, tabulate
 from repro.results import index as indexing
 from repro.results import segments as segments_of
 from repro.results.index import FOLDER, read_indexed
@@ -340,7 +340,7 @@ def test_loading_and_publishing_through_the_index(store: Store, tmp_path: Path) 
     fill(store, range(12, 20))
     loaded = load(published, store.directory)
     runs, curves = tabulate(read_store(store.directory)[0])
-    pd.testing.assert_frame_equal(loaded.runs, runs)
+    pd.testing.assert_frame_equal(loaded.runs, consolidated(runs))
     pd.testing.assert_frame_equal(loaded.curves, curves)
     pd.testing.assert_frame_equal(sort_runs(load_runs(published, store.directory)[0]), runs)
     publish(store.directory, published)

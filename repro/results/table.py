@@ -35,7 +35,7 @@ class Results:
     """The two tables, the published facts, and what was skipped while reading.
 
     Attributes:
-        runs: One row a run, `RUN_COLUMNS`.
+        runs: One row a run, `RUN_COLUMNS`; as `load` gives them, words are plain objects (`consolidated`).
         curves: Long, `CURVE_COLUMNS`.
         facts: Published values as rows: study, item, quantity, method, setting, x, value, text, source.
         problems: One line a file that was skipped.
