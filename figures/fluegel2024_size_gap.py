@@ -33,6 +33,10 @@ DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 METRIC = "best_test_accuracy"
 
 
+NAMES = 0.16
+"""Share of a panel's height, at its foot, that is kept for the networks' names."""
+
+
 def select(results: Results) -> pd.DataFrame:
     """Return the gaps by data set, arm, network and approach."""
     results = narrowed(results, "networks")
@@ -76,9 +80,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xlim(sizes.min() / 2, sizes.max() * 2)
         panel.axhline(0.0, color=style.GREY, lw=0.5, zorder=0.5)
         bars(panel, rows, found)
+        low, high = panel.get_ylim()
+        panel.set_ylim(low - NAMES * (high - low), high)
         for place, (size, part) in enumerate(rows.groupby("x")):
             panel.text(
-                size, 0.02 + 0.06 * (place % 2), part["note"].iloc[0].rpartition(", ")[0], ha="center",
+                size, 0.01 + 0.06 * (place % 2), part["note"].iloc[0].rpartition(", ")[0], ha="center",
                 transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
             )  # fmt: skip
     if found:
