@@ -159,12 +159,61 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
 
 
+def test_what_stands_is_said_and_does_not_count() -> None:
+    failing = {
+        (each.evidence.name, f.rule.name)
+        for each in RIKE
+        for f in each.findings
+        if f.status == "fail"
+    }
+    passing = next(
+        (each.evidence.name, f.rule.name)
+        for each in RIKE
+        for f in each.findings
+        if f.status == "pass"
+    )
+    assert report.has(RIKE, "fail")
+    assert report.has(RIKE, "fail", sorted(failing)[1:])
+    assert not report.has(RIKE, "fail", failing)
+    assert report.has(RIKE, "warn", failing)
+    told, gone = report.explained(
+        RIKE, {min(failing): "it is small", passing: "no", ("x", "y"): "no"}
+    )
+    assert told == [
+        f"{min(failing)[0]} does not pass `{min(failing)[1]}`, and that stands: it is small."
+    ]
+    assert gone == [
+        f"{passing[0]}, `{passing[1]}`: expected to fail, since a reason is kept for it, and it does not. "
+        "Take the reason away."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('comparison = "a"\nrule = "edge"', "expects comparison, rule and why, none empty"),
+        (
+            'comparison = "a"\nrule = "edge"\nwhy = ""',
+            "expects comparison, rule and why, none empty",
+        ),
+        (
+            'comparison = "a"\nrule = "b"\nwhy = "c"',
+            "expected one of the rules budget, .* Found 'b'",
+        ),
+    ],
+)
+def test_a_reason_names_a_comparison_and_a_rule(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "audit.toml").write_text(f"[[stands]]\n{text}\n")
+    with pytest.raises(ValueError, match=message):
+        report.read_standing(tmp_path / "audit.toml")
+
+
 def test_the_readme_needs_its_markers() -> None:
     with pytest.raises(ValueError, match="needs one line"):
-        report.embed("nothing here", RIKE)
+        report.embed("nothing here", RIKE, {})
     begin, end = report.MARKERS
-    once = report.embed(f"before\n{begin}\nSTALE\n{end}\nafter\n", RIKE)
+    once = report.embed(f"before\n{begin}\nSTALE\n{end}\nafter\n", RIKE, {})
     assert "STALE" not in once
     assert once.startswith("before\n")
     assert once.endswith("after\n")
-    assert report.embed(once, RIKE) == once
+    assert report.embed(once, RIKE, {}) == once

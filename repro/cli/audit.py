@@ -15,7 +15,7 @@ from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
 from repro.audit.rules import RULES
-from repro.cli.shared import DONE, FAILED, all_studies, read_results, words
+from repro.cli.shared import DONE, FAILED, STANDING, all_studies, read_results, words
 from repro.protocol import choose
 from repro.results import Results, write_whole
 
@@ -41,7 +41,8 @@ rules
   {rules}
   each answers pass, warn, fail, or unknown where the evidence does not say; --explain RULE tells why it asks
 
-exit status: 0 nothing fails, 1 something does (or warns, with --fail-on warn), 2 bad usage
+exit status: 0 nothing fails, 1 something does (or warns, with --fail-on warn), 2 bad usage; a finding against one of our
+comparisons for which paper/audit.toml says why it stands is shown and does not count
 """
 
 
@@ -87,7 +88,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     """Audit what was asked for, print and write the findings."""
     if options.explain:
         return _explain(options.explain, console)
-    foreign = _foreign(options)
+    foreign, stands = _foreign(options), report.NOTHING_STANDS
     if foreign is not None:
         audited = [report.audit(foreign)]
         judged = audited
@@ -95,6 +96,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         known = evidence(read_results(options, console))
         audited = [report.audit(each) for each in _chosen(known, options.targets)]
         judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
+        stands = report.read_standing(STANDING)
     for group in dict.fromkeys(each.group for each in audited):
         _show([each for each in audited if each.group == group], group, console)
     if options.checklists:
@@ -108,7 +110,10 @@ def audit(options: argparse.Namespace, console: Console) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text(audited).encode())
             console.print(f"written: {path}", soft_wrap=True, highlight=False)
-    return FAILED if report.has(judged, options.fail_on) else DONE
+    told, gone = report.explained(judged, stands)
+    for line in (*told, *gone):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    return FAILED if gone or report.has(judged, options.fail_on, stands) else DONE
 
 
 def evidence(results: Results) -> list[Evidence]:

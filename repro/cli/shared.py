@@ -23,6 +23,8 @@ DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 PAPER = Path(studies.__file__).resolve().parent.parent / "paper"
 """The paper's sources, and the committed verdicts and manifest beside them."""
 VERDICTS = PAPER / "verdicts.json"
+STANDING = PAPER / "audit.toml"
+"""Why findings against our own comparisons stand."""
 README = PAPER.parent / "README.md"
 
 
@@ -80,7 +82,7 @@ def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
 
     headlines = verdicts.read_headlines(PAPER / "headlines.toml")
     text = verdicts.embed(README.read_text(encoding="utf-8"), judgements, headlines)
-    text = report.embed(text, audit.everything(results))
+    text = report.embed(text, audit.everything(results), report.read_standing(STANDING))
     listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
     write_whole(README, text.encode())
     write_whole(PAPER / "claims.md", listing.encode())
