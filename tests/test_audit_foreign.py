@@ -167,12 +167,13 @@ def test_what_is_read_from_a_storage_is_what_optuna_says(tmp_path: Path) -> None
 @needs_optuna
 def test_a_journal_and_a_database_of_one_study_say_the_same(tmp_path: Path) -> None:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     database = f"sqlite:///{tmp_path / 'x.db'}"
     study = optuna.create_study(study_name="s", storage=database)
     study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1.0, log=True) ** 2, n_trials=8)
-    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "x.journal"))
+    backend = JournalFileBackend(str(tmp_path / "x.journal"))
     optuna.copy_study(
         from_study_name="s",
         from_storage=database,
