@@ -140,7 +140,9 @@ def render(module: ModuleType, rows: pd.DataFrame) -> dict[str, bytes]:
         # one salt a figure: equal ids in two drawings of one page would collide
         mpl.rcParams["svg.hashsalt"] = module.__name__
         figure = draw(module, rows)
-        figure.draw_without_rendering()  # lay out once, for all formats
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.execute(figure)  # lay out once, for all formats
         figure.set_layout_engine(None)
         contents = {}
         for suffix, metadata in METADATA.items():

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,18 +58,26 @@ def frame(values: Mapping[str, object] | Iterable[Mapping[str, object]] = ()) ->
         All of `COLUMNS`, typed.
     """
     if isinstance(values, Mapping):
-        size = max(
-            (len(v) for v in values.values() if isinstance(v, (pd.Series, np.ndarray))), default=1
-        )
-        rows = pd.DataFrame(dict(values), index=pd.RangeIndex(size))
+        vectors = [len(v) for v in values.values() if isinstance(v, (pd.Series, np.ndarray))]
+        size, told = max(vectors, default=1), values
     else:
-        rows = pd.DataFrame(list(values))
-    columns = {}
-    for name, default in COLUMNS.items():
-        column = rows[name] if name in rows else pd.Series(default, index=rows.index)
-        kind = {str: "str", bool: "bool", int: "int64", float: "float64"}[type(default)]
-        columns[name] = column.fillna(default).astype(kind)  # type: ignore[call-overload]
-    return pd.DataFrame(columns)
+        rows = list(values)
+        size, told = len(rows), {name: [row.get(name) for row in rows] for name in COLUMNS}
+    columns = {name: _column(told.get(name), default, size) for name, default in COLUMNS.items()}
+    return pd.DataFrame(columns, index=pd.RangeIndex(size))
+
+
+_KINDS = {str: "str", bool: "bool", int: "int64", float: "float64"}
+
+
+def _column(value: Any, default: str | bool | float, size: int) -> Any:
+    """Return a typed column from a vector, a list or a scalar, with the default for what is missing."""
+    kind = _KINDS[type(default)]
+    if isinstance(value, (pd.Series, np.ndarray)):
+        return pd.Series(np.asarray(value)).fillna(default).astype(kind).array  # type: ignore[call-overload]
+    told: list[Any] = value if isinstance(value, list) else [value] * size
+    known: list[Any] = [default if pd.isna(one) else one for one in told]
+    return pd.array(known, dtype="str") if kind == "str" else np.asarray(known, dtype=kind)
 
 
 def stack(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
