@@ -159,7 +159,7 @@ def test_reproduce_ends_with_counts_paths_and_what_is_missing(
     first = capsys.readouterr().out
     for words in (
         "not reproduced: ",
-        "not run: figure rike2022_fig1: all of it",
+        "not run: ",
         "paper: paper/build/paper.pdf",
         "page: paper/build/index.html",
     ):
