@@ -208,6 +208,13 @@ def test_a_reason_names_a_comparison_and_a_rule(tmp_path: Path, text: str, messa
         report.read_standing(tmp_path / "audit.toml")
 
 
+def test_reasons_may_be_absent_but_not_broken(tmp_path: Path) -> None:
+    assert report.read_standing(tmp_path / "audit.toml") == {}
+    (tmp_path / "audit.toml").write_text("[[stands")
+    with pytest.raises(ValueError, match=r"audit.toml: expected TOML. Found: "):
+        report.read_standing(tmp_path / "audit.toml")
+
+
 def test_the_readme_needs_its_markers() -> None:
     with pytest.raises(ValueError, match="needs one line"):
         report.embed("nothing here", RIKE, {})

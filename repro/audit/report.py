@@ -81,13 +81,19 @@ def read_standing(path: Path) -> Standing:
         path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
 
     Returns:
-        The reasons.
+        The reasons; none without the file.
 
     Raises:
-        ValueError: If an entry lacks a text, has another, or names no rule.
+        ValueError: If the file is not TOML, or an entry lacks a text, has another, or names no rule.
     """
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("stands", [])
+    except FileNotFoundError:
+        return NOTHING_STANDS
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: expected TOML. Found: {error}. Mend the file.") from error
     found = {}
-    for entry in tomllib.loads(path.read_text(encoding="utf-8")).get("stands", []):
+    for entry in entries:
         if set(entry) != {"comparison", "rule", "why"} or not all(entry.values()):
             raise ValueError(
                 f"{path}: `stands` expects comparison, rule and why, none empty. Found {entry}."
