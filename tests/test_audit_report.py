@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import studies.facts
-from repro.audit import checklists, declared, report
+from repro.audit import checklists, declared, report, standing
 from repro.audit.rules import RULES
 from repro.cli import DONE, FAILED, main
 
@@ -172,11 +172,11 @@ def test_what_stands_is_said_and_does_not_count() -> None:
         for f in each.findings
         if f.status == "pass"
     )
-    assert report.has(RIKE, "fail")
-    assert report.has(RIKE, "fail", sorted(failing)[1:])
-    assert not report.has(RIKE, "fail", failing)
-    assert report.has(RIKE, "warn", failing)
-    told, gone = report.explained(
+    assert standing.has(RIKE, "fail")
+    assert standing.has(RIKE, "fail", sorted(failing)[1:])
+    assert not standing.has(RIKE, "fail", failing)
+    assert standing.has(RIKE, "warn", failing)
+    told, gone = standing.explained(
         RIKE, {min(failing): "it is small", passing: "no", ("x", "y"): "no"}
     )
     assert told == [
@@ -205,22 +205,22 @@ def test_what_stands_is_said_and_does_not_count() -> None:
 def test_a_reason_names_a_comparison_and_a_rule(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "audit.toml").write_text(f"[[stands]]\n{text}\n")
     with pytest.raises(ValueError, match=message):
-        report.read_standing(tmp_path / "audit.toml")
+        standing.read_standing(tmp_path / "audit.toml")
 
 
 def test_reasons_may_be_absent_but_not_broken(tmp_path: Path) -> None:
-    assert report.read_standing(tmp_path / "audit.toml") == {}
+    assert standing.read_standing(tmp_path / "audit.toml") == {}
     (tmp_path / "audit.toml").write_text("[[stands")
     with pytest.raises(ValueError, match=r"audit.toml: expected TOML. Found: "):
-        report.read_standing(tmp_path / "audit.toml")
+        standing.read_standing(tmp_path / "audit.toml")
 
 
 def test_the_readme_needs_its_markers() -> None:
     with pytest.raises(ValueError, match="needs one line"):
-        report.embed("nothing here", RIKE, {})
+        report.embed("nothing here", RIKE)
     begin, end = report.MARKERS
-    once = report.embed(f"before\n{begin}\nSTALE\n{end}\nafter\n", RIKE, {})
+    once = report.embed(f"before\n{begin}\nSTALE\n{end}\nafter\n", RIKE)
     assert "STALE" not in once
     assert once.startswith("before\n")
     assert once.endswith("after\n")
-    assert report.embed(once, RIKE, {}) == once
+    assert report.embed(once, RIKE) == once

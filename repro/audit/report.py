@@ -25,10 +25,8 @@ import dataclasses
 import json
 import math
 import textwrap
-import tomllib
-from collections.abc import Container, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from repro.audit import checklists
 from repro.audit.evidence import Evidence
@@ -67,90 +65,6 @@ class Audited:
 def audit(evidence: Evidence) -> Audited:
     """Return what every rule says of a comparison, in the rules' order."""
     return Audited(evidence, tuple(judge(rule, evidence) for rule in RULES.values()))
-
-
-Standing: TypeAlias = Mapping[tuple[str, str], str]
-"""Why a finding against one of our own comparisons stands, by the comparison's and the rule's name."""
-NOTHING_STANDS: Standing = {}
-
-
-def read_standing(path: Path) -> Standing:
-    """Return what stands, and why.
-
-    Args:
-        path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
-
-    Returns:
-        The reasons; none without the file.
-
-    Raises:
-        ValueError: If the file is not TOML, or an entry lacks a text, has another, or names no rule.
-    """
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("stands", [])
-    except FileNotFoundError:
-        return NOTHING_STANDS
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: expected TOML. Found: {error}. Mend the file.") from error
-    found = {}
-    for entry in entries:
-        if set(entry) != {"comparison", "rule", "why"} or not all(entry.values()):
-            raise ValueError(
-                f"{path}: `stands` expects comparison, rule and why, none empty. Found {entry}."
-            )
-        if entry["rule"] not in RULES:
-            raise ValueError(
-                f"{path}: expected one of the rules {', '.join(RULES)}. Found {entry['rule']!r}."
-            )
-        found[entry["comparison"], entry["rule"]] = entry["why"]
-    return found
-
-
-def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()) -> bool:
-    """Tell whether a comparison fails, or with `fail_on` of `warn` fails or warns.
-
-    Args:
-        audited: The comparisons.
-        fail_on: `fail` or `warn`.
-        stands: Comparison and rule of findings that do not count.
-
-    Returns:
-        Whether there is such a finding.
-    """
-    bad = ("fail", "warn") if fail_on == "warn" else ("fail",)
-    return any(
-        finding.status in bad and (each.evidence.name, finding.rule.name) not in stands
-        for each in audited
-        for finding in each.findings
-    )
-
-
-def explained(audited: Iterable[Audited], stands: Standing) -> tuple[list[str], list[str]]:
-    """Return what is said of the findings that stand.
-
-    Args:
-        audited: The comparisons.
-        stands: The reasons.
-
-    Returns:
-        A line for each finding that stands; and one for each reason whose comparison is there and does not fail.
-    """
-    failing = {
-        (each.evidence.name, finding.rule.name): finding.status == "fail"
-        for each in audited
-        for finding in each.findings
-    }
-    told = [
-        f"{comparison} does not pass `{rule}`, and that stands: {why}."
-        for (comparison, rule), why in stands.items()
-        if failing.get((comparison, rule))
-    ]
-    gone = [
-        f"{comparison}, `{rule}`: expected to fail, since a reason is kept for it, and it does not. Take the reason away."
-        for comparison, rule in stands
-        if failing.get((comparison, rule)) is False
-    ]
-    return told, gone
 
 
 def to_json(audited: Sequence[Audited]) -> str:
@@ -379,13 +293,13 @@ def markdown(audited: Sequence[Audited]) -> str:
     return "\n".join(parts)
 
 
-def embed(text: str, audited: Sequence[Audited], stands: Standing) -> str:
+def embed(text: str, audited: Sequence[Audited], reasons: Iterable[str] = ()) -> str:
     """Return a README with the audit between its markers brought up to date.
 
     Args:
         text: The README.
         audited: All comparisons.
-        stands: Why some findings stand.
+        reasons: Why findings against our own comparisons stand, a line each.
 
     Returns:
         The README.
@@ -402,8 +316,8 @@ def embed(text: str, audited: Sequence[Audited], stands: Standing) -> str:
         f"Of {len(RULES)} rules, our {len(ours)} finished tuned comparisons pass all but these; "
         "`nox -s audit` names each comparison.\n"
     )
-    reasons = "".join(f"- {line}\n" for line in explained(ours, stands)[0])
-    parts = [to_markdown(overview(audited)), passed, to_markdown(wanting), reasons]
+    listed = "".join(f"- {line}\n" for line in reasons)
+    parts = [to_markdown(overview(audited)), passed, to_markdown(wanting), listed]
     block = "\n".join(part for part in parts if part)
     before, rest = text.split(begin)
     return f"{before}{begin}\n\n{block}\n{end}{rest.split(end)[1]}"

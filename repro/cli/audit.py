@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies.facts
-from repro.audit import declared, optuna_files, ours, report, trials
+from repro.audit import declared, optuna_files, ours, report, standing, trials
 from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
@@ -88,7 +88,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     """Audit what was asked for, print and write the findings."""
     if options.explain:
         return _explain(options.explain, console)
-    foreign, stands = _foreign(options), report.NOTHING_STANDS
+    foreign, stands = _foreign(options), standing.NOTHING_STANDS
     if foreign is not None:
         audited = [report.audit(foreign)]
         judged = audited
@@ -96,7 +96,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         known = evidence(read_results(options, console))
         audited = [report.audit(each) for each in _chosen(known, options.targets)]
         judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
-        stands = report.read_standing(STANDING)
+        stands = standing.read_standing(STANDING)
     for group in dict.fromkeys(each.group for each in audited):
         _show([each for each in audited if each.group == group], group, console)
     if options.checklists:
@@ -110,10 +110,10 @@ def audit(options: argparse.Namespace, console: Console) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text(audited).encode())
             console.print(f"written: {path}", soft_wrap=True, highlight=False)
-    told, gone = report.explained(judged, stands)
+    told, gone = standing.explained(judged, stands)
     for line in (*told, *gone):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
-    return FAILED if gone or report.has(judged, options.fail_on, stands) else DONE
+    return FAILED if gone or standing.has(judged, options.fail_on, stands) else DONE
 
 
 def evidence(results: Results) -> list[Evidence]:

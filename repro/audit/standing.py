@@ -1,0 +1,98 @@
+"""Why findings against our own comparisons stand: reasons that a person wrote down, and what they excuse.
+
+A reason excuses one rule of one comparison from failing the audit. It does not outlive its finding: a reason whose
+comparison passes fails the audit as a finding without a reason does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Container, Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from repro.audit.report import Audited
+from repro.audit.rules import RULES
+
+Standing: TypeAlias = Mapping[tuple[str, str], str]
+"""Why a finding against one of our own comparisons stands, by the comparison's and the rule's name."""
+NOTHING_STANDS: Standing = {}
+
+
+def read_standing(path: Path) -> Standing:
+    """Return what stands, and why.
+
+    Args:
+        path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
+
+    Returns:
+        The reasons; none without the file.
+
+    Raises:
+        ValueError: If the file is not TOML, or an entry lacks a text, has another, or names no rule.
+    """
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("stands", [])
+    except FileNotFoundError:
+        return NOTHING_STANDS
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: expected TOML. Found: {error}. Mend the file.") from error
+    found = {}
+    for entry in entries:
+        if set(entry) != {"comparison", "rule", "why"} or not all(entry.values()):
+            raise ValueError(
+                f"{path}: `stands` expects comparison, rule and why, none empty. Found {entry}."
+            )
+        if entry["rule"] not in RULES:
+            raise ValueError(
+                f"{path}: expected one of the rules {', '.join(RULES)}. Found {entry['rule']!r}."
+            )
+        found[entry["comparison"], entry["rule"]] = entry["why"]
+    return found
+
+
+def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()) -> bool:
+    """Tell whether a comparison fails, or with `fail_on` of `warn` fails or warns.
+
+    Args:
+        audited: The comparisons.
+        fail_on: `fail` or `warn`.
+        stands: Comparison and rule of findings that do not count.
+
+    Returns:
+        Whether there is such a finding.
+    """
+    bad = ("fail", "warn") if fail_on == "warn" else ("fail",)
+    return any(
+        finding.status in bad and (each.evidence.name, finding.rule.name) not in stands
+        for each in audited
+        for finding in each.findings
+    )
+
+
+def explained(audited: Iterable[Audited], stands: Standing) -> tuple[list[str], list[str]]:
+    """Return what is said of the findings that stand.
+
+    Args:
+        audited: The comparisons.
+        stands: The reasons.
+
+    Returns:
+        A line for each finding that stands; and one for each reason whose comparison is there and does not fail.
+    """
+    failing = {
+        (each.evidence.name, finding.rule.name): finding.status == "fail"
+        for each in audited
+        for finding in each.findings
+    }
+    told = [
+        f"{comparison} does not pass `{rule}`, and that stands: {why}."
+        for (comparison, rule), why in stands.items()
+        if failing.get((comparison, rule))
+    ]
+    gone = [
+        f"{comparison}, `{rule}`: expected to fail, since a reason is kept for it, and it does not. Take the reason away."
+        for comparison, rule in stands
+        if failing.get((comparison, rule)) is False
+    ]
+    return told, gone
