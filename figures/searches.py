@@ -11,6 +11,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -95,13 +96,24 @@ def _common_ending(methods: list[str]) -> str:
 
 
 def _trials(rows: pd.DataFrame) -> pd.DataFrame:
-    # a trial is scored by the mean over its repetitions
-    grouped = rows.assign(diverged=rows["status"] == "diverged").groupby("trial", as_index=False)
-    trials = grouped.agg(
-        rate=("learning_rate", "first"), score=("score", "mean"), diverged=("diverged", "any")
+    numbers, first, places = np.unique(
+        rows["trial"].to_numpy(), return_index=True, return_inverse=True
     )
-    trials.insert(0, "number", trials.pop("trial").astype("int64"))
-    return trials.sort_values("number", ignore_index=True)
+    scores = rows["score"].to_numpy(np.float64)
+    known = ~np.isnan(scores)
+    with np.errstate(invalid="ignore"):  # of a trial without any score it is unknown
+        # a trial is scored by the mean over its repetitions
+        means = np.bincount(places[known], scores[known], len(numbers)) / np.bincount(
+            places[known], minlength=len(numbers)
+        )
+    return pd.DataFrame(
+        {
+            "number": numbers.astype(np.int64),
+            "rate": rows["learning_rate"].to_numpy(np.float64)[first],
+            "score": means,
+            "diverged": np.bincount(places, rows["status"] == "diverged") > 0,
+        }
+    )
 
 
 def declared(trials: pd.DataFrame) -> pd.DataFrame:

@@ -67,7 +67,7 @@ def frame(values: Mapping[str, object] | Iterable[Mapping[str, object]] = ()) ->
     return pd.DataFrame(columns, index=pd.RangeIndex(size))
 
 
-_KINDS = {str: "str", bool: "bool", int: "int64", float: "float64"}
+_KINDS = {str: "object", bool: "bool", int: "int64", float: "float64"}
 
 
 def _column(value: Any, default: str | bool | float, size: int) -> Any:
@@ -77,7 +77,7 @@ def _column(value: Any, default: str | bool | float, size: int) -> Any:
         return pd.Series(np.asarray(value)).fillna(default).astype(kind).array  # type: ignore[call-overload]
     told: list[Any] = value if isinstance(value, list) else [value] * size
     known: list[Any] = [default if pd.isna(one) else one for one in told]
-    return pd.array(known, dtype="str") if kind == "str" else np.asarray(known, dtype=kind)
+    return np.asarray(known, dtype=kind)
 
 
 def stack(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:

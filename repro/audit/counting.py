@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,11 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns number, score (infinite where a run of the trial ended early), seconds, length.
     """
-    ended = runs["status"].isin(["done", "diverged"]) & runs["score"].notna()
-    scores = np.where(ended, runs["score"], np.inf)
-    numbers = runs["number"].to_numpy(np.float64)
+    score, numbers, seconds, length = (
+        runs[name].to_numpy(np.float64) for name in ("score", "number", "seconds", "length")
+    )
+    ended = np.array([status in ("done", "diverged") for status in runs["status"]], dtype=bool)
+    scores = np.where(ended & ~np.isnan(score), score, np.inf)
     if np.isnan(numbers).any():  # rows without numbers are trials in the order of the file
         numbers = np.arange(len(runs), dtype=np.float64)
     known, places, times = np.unique(numbers, return_inverse=True, return_counts=True)
@@ -37,8 +40,8 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
         {
             "number": known,
             "score": total(scores) / times,
-            "seconds": total(runs["seconds"].fillna(0.0)),
-            "length": total(runs["length"].fillna(0.0)),
+            "seconds": total(np.where(np.isnan(seconds), 0.0, seconds)),
+            "length": total(np.where(np.isnan(length), 0.0, length)),
         }
     )
 
@@ -90,7 +93,7 @@ def count(
                 for parameter in parameters:
                     _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
         for parameter in parameters:
-            used = report[f"param {parameter}"].dropna().unique()
+            used = _distinct(report[f"param {parameter}"])
             if len(used) == 1:
                 tell(name, f"used {parameter}", used[0])
                 tell(name, f"origin of {parameter}", "search" if len(tune) > 1 else "no search")
@@ -98,8 +101,8 @@ def count(
                 tell(name, f"origin of {parameter}", "search")
         for setting in settings:
             for rows, quantity in ((tune, "tuned with"), (report, "ran with")):
-                values = rows[f"setting {setting}"].dropna().unique()
-                if len(values):
+                values = _distinct(rows[f"setting {setting}"])
+                if values:
                     text = " or ".join(sorted(str(v) for v in values))
                     tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
         if len(report):
@@ -108,6 +111,11 @@ def count(
             tell(name, f"reported {unit}", float(report["length"].max()))
             tell(name, "seconds", float(report["seconds"].mean()))
     return tuple(facts)
+
+
+def _distinct(column: pd.Series) -> list[Any]:
+    """Return the different values that are known, in order."""
+    return list(dict.fromkeys(v for v in column.to_numpy() if not pd.isna(v)))
 
 
 def _repeated(tune: pd.DataFrame) -> int:

@@ -82,16 +82,14 @@ def in_accuracies(values: npt.ArrayLike) -> Iterator[Trace]:
     if interior.size < 3:
         return
     unit = max(min(_half_unit(v) for v in interior), 1e-9)
-    for size in range(2, 513):
-        tolerance = size * unit * (1 + 1e-6)
-        if tolerance >= 0.25:
-            return
-        off = np.abs(interior * size - np.round(interior * size))
-        if (off <= tolerance).all() and (2 * tolerance) ** interior.size < LUCK / 512:
-            yield Trace(
-                float(size), f"all {interior.size} accuracies are multiples of 1/{size}", True
-            )
-            return
+    sizes = np.arange(2, 513)
+    tolerances = sizes * unit * (1 + 1e-6)
+    off = np.abs(np.outer(sizes, interior) - np.round(np.outer(sizes, interior)))
+    fits = (tolerances < 0.25) & (off <= tolerances[:, None]).all(axis=1)
+    rare = (2 * tolerances) ** interior.size < LUCK / 512
+    for size in sizes[fits & rare][:1]:
+        text = f"all {interior.size} accuracies are multiples of 1/{size}"
+        yield Trace(float(size), text, True)
 
 
 def in_losses(values: npt.ArrayLike) -> Iterator[Trace]:

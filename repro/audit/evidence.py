@@ -17,6 +17,8 @@ import functools
 import math
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.protocol import Fact
@@ -180,9 +182,23 @@ class Evidence:
         groups = self.runs.groupby(["role", "method"], sort=False)
         return {(str(role), str(method)): rows for (role, method), rows in groups}
 
+    @functools.cached_property
+    def _no_rows(self) -> pd.DataFrame:
+        return self.runs.iloc[:0]
+
     def rows(self, role: str, method: str) -> pd.DataFrame:
         """Return a method's runs of a role."""
-        return self._rows.get((role, method), self.runs.iloc[:0])
+        return self._rows.get((role, method), self._no_rows)
+
+    @functools.cached_property
+    def traces(self) -> Mapping[str, tuple[tuple[str, npt.NDArray[np.float64]], ...]]:
+        """The curves in order, each with the name of its metric, by method."""
+        found: dict[str, tuple[tuple[str, npt.NDArray[np.float64]], ...]] = {}
+        ordered = self.curves.sort_values(["method", "metric", "repetition", "x"], kind="stable")
+        for (method, metric, _), curve in ordered.groupby(["method", "metric", "repetition"]):
+            values = curve["value"].to_numpy(np.float64)
+            found[str(method)] = (*found.get(str(method), ()), (str(metric), values))
+        return found
 
     def seeds(self, role: str, method: str) -> frozenset[str]:
         """Return the seeds of a method's tuning or reported runs that are known."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -46,11 +47,6 @@ class Measurement:
     device: str = ""
 
 
-def _largest(rows: pd.DataFrame) -> str:
-    scales = set(rows["scale"])
-    return next(scale for scale in SCALES if scale in scales)
-
-
 def report_runs(
     results: Results,
     experiment: str,
@@ -73,41 +69,40 @@ def report_runs(
         EmptySelectionError: If the experiment, or one of the methods, was not run.
     """
     wanted = tuple(methods)
-    return _remembered(
-        results,
+    return results.memory.recall(
         ("report runs", experiment, wanted, study),
         lambda: _report_runs(results, experiment, wanted, study),
     )
 
 
-def _remembered(
-    results: Results, asked: Hashable, select: Callable[[], pd.DataFrame]
-) -> pd.DataFrame:
-    # claims, figures and tables ask for the same few rows thousands of times
-    if asked not in results.memory:
-        results.memory[asked] = select()
-    return results.memory[asked].copy(deep=False)
-
-
 def _report_runs(
     results: Results, experiment: str, wanted: tuple[str, ...], study: str | None
 ) -> pd.DataFrame:
-    rows = of_experiment(results, experiment, study)
-    rows = rows[rows["scale"] == _largest(rows)]
-    timing = rows["task"] == "timing"
+    places = _reported(results, experiment, study)
+    # looking at single columns, and taking rows once: rows have many columns, and selections are small
+    scales = results.runs["scale"].to_numpy()
+    present = set(scales[places])
+    scale = next(each for each in SCALES if each in present)
+    places = places[scales[places] == scale]
+    timing = results.runs["task"].to_numpy()[places] == "timing"
     if timing.any():
-        machines = rows[timing].groupby(["device", "num_threads"]).size()
-        device, threads = machines.sort_values(ascending=False, kind="stable").index[0]
-        rows = rows[~timing | ((rows["device"] == device) & (rows["num_threads"] == threads))]
+        columns = (results.runs[name].to_numpy()[places] for name in ("device", "num_threads"))
+        machines = list(zip(*columns, strict=True))
+        sizes = Counter(m for m, timed in zip(machines, timing, strict=True) if timed)
+        most = min(sizes, key=lambda machine: (-sizes[machine], machine))
+        places = places[~timing | np.array([machine == most for machine in machines])]
+    methods = results.runs["method"].to_numpy()
     for method in wanted:
-        if method not in set(rows["method"]):
+        if method not in methods[places]:
             raise EmptySelectionError(
-                f"Experiment {experiment!r} has no run of {method!r} at scale "
-                f"{rows['scale'].iloc[0]!r}. Run what is missing."
+                f"Experiment {experiment!r} has no run of {method!r} at scale {scale!r}. Run what is missing."
             )
-    if wanted:
-        rows = rows[rows["method"].isin(wanted)]
-    return rows.sort_values(["method", "repetition", "key"], ignore_index=True)
+    order = list(zip(
+        methods[places], results.runs["repetition"].to_numpy()[places],
+        results.runs["key"].to_numpy()[places], places, strict=True,
+    ))  # fmt: skip
+    chosen = [place for method, *_, place in sorted(order) if not wanted or method in wanted]
+    return results.runs.take(chosen).reset_index(drop=True)
 
 
 def curve_rows(
@@ -128,26 +123,48 @@ def curve_rows(
         EmptySelectionError: If none of the runs recorded the metric.
     """
     asked = ("curve rows", tuple(runs["key"]), tuple(runs["method"]), metric, split)
-    return _remembered(results, asked, lambda: _curve_rows(results, runs, metric, split))
+    return results.memory.recall(asked, lambda: _curve_rows(results, runs, metric, split))
 
 
 def _curve_rows(
     results: Results, runs: pd.DataFrame, metric: str, split: str | None
 ) -> pd.DataFrame:
-    places = [results.places[key] for key in runs["key"].unique() if key in results.places]
-    points = results.curves.take(np.sort(np.concatenate(places)) if places else [])
-    points = points[points["metric"] == metric]
-    splits = set(points["split"])
-    chosen = split or next((s for s in ("validation", "none", "train") if s in splits), "")
-    points = points[points["split"] == chosen]
-    if points.empty:
+    names = ("method", "repetition", "key")
+    ranked = sorted(zip(*(runs[name].to_numpy() for name in names), strict=True))
+    places = [results.places.get(key, _NOWHERE) for _, _, key in ranked]
+    owner = np.repeat(np.arange(len(ranked)), [len(each) for each in places])
+    where = np.concatenate([_NOWHERE, *places])
+    metrics, splits = results.words["metric"], results.words["split"]
+    kept = _is(metrics, metric, where)
+    present = set(splits.categories[np.unique(splits.codes[where[kept]])])
+    chosen = split or next((s for s in ("validation", "none", "train") if s in present), "")
+    kept &= _is(splits, chosen, where)
+    if not kept.any():
         raise EmptySelectionError(f"None of the {len(runs)} runs recorded the metric {metric!r}.")
-    names = runs[["key", "method", "repetition"]]
-    merged = points[["key", "step", "epoch", "value"]].merge(
-        names, on="key", validate="many_to_one"
+    owner, where = owner[kept], where[kept]
+    steps = results.curves["step"].to_numpy()[where]
+    order = np.lexsort((steps, owner))
+    owner, where = owner[order], where[order]
+    methods, repetitions, keys = (np.array(c, object)[owner] for c in zip(*ranked, strict=True))
+    return pd.DataFrame(
+        {
+            "key": keys,
+            "method": methods,
+            "repetition": repetitions.astype(np.int64),
+            "step": steps[order],
+            "epoch": results.curves["epoch"].to_numpy()[where],
+            "value": results.curves["value"].to_numpy()[where],
+        }
     )
-    columns = ["key", "method", "repetition", "step", "epoch", "value"]
-    return merged[columns].sort_values(["method", "repetition", "key", "step"], ignore_index=True)
+
+
+_NOWHERE = np.empty(0, dtype=np.intp)
+
+
+def _is(words: pd.Categorical, word: str, where: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    codes = {known: code for code, known in enumerate(words.categories)}
+    same: npt.NDArray[np.bool_] = words.codes[where] == codes.get(word, len(codes))
+    return same
 
 
 def curve_table(
@@ -172,24 +189,11 @@ def curve_table(
         points = curve_rows(results, report_runs(results, experiment, study=study), metric, "none")
         return points.pivot_table(index="step", columns="method", values="value")
 
-    return _remembered(results, ("curve table", experiment, metric, study), select)
+    return results.memory.recall(("curve table", experiment, metric, study), select)
 
 
-def of_experiment(results: Results, experiment: str, study: str | None) -> pd.DataFrame:
-    """Return the reported rows of an experiment, at every scale.
-
-    Args:
-        results: The tables.
-        experiment: Name of the experiment.
-        study: Name of the study, or `None` where only one has an experiment of that name.
-
-    Returns:
-        Rows of the runs table.
-
-    Raises:
-        EmptySelectionError: If it was not run.
-        ValueError: If several studies have an experiment of that name.
-    """
+def _reported(results: Results, experiment: str, study: str | None) -> npt.NDArray[np.intp]:
+    """Return where the reported rows of an experiment stand, at every scale."""
     studies = results.reported.get(experiment, {})
     if not studies or (study is not None and study not in studies):
         raise EmptySelectionError(f"Experiment {experiment!r} was not run. Run what is missing.")
@@ -198,8 +202,7 @@ def of_experiment(results: Results, experiment: str, study: str | None) -> pd.Da
             f"Experiment {experiment!r} exists in several studies: {', '.join(sorted(studies))}. "
             "Name one."
         )
-    places = studies[study or next(iter(studies))]
-    return results.runs.take(places).reset_index(drop=True)
+    return studies[study or next(iter(studies))]
 
 
 def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:

@@ -406,7 +406,7 @@ def parse_run(text: str) -> RunSpec:
     """
     try:
         content = json.loads(text)
-        version, run = content["protocol"], _revive(content["run"])
+        version, run = content["protocol"], _revive_run(content["run"])
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"Expected the canonical JSON of a run. Found {text[:60]!r}.") from error
     if version != PROTOCOL_VERSION or not isinstance(run, RunSpec):
@@ -414,6 +414,19 @@ def parse_run(text: str) -> RunSpec:
             f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}."
         )
     return run
+
+
+def _revive_run(fields: Any) -> Any:
+    if not isinstance(fields, dict):
+        return fields
+    # the runs of an experiment share problem, method and task, which are most of each
+    whole = {k: _revive_text(json.dumps(v)) for k, v in fields.items() if k != "class"}
+    return _CLASSES[fields["class"]](**whole)
+
+
+@functools.lru_cache(maxsize=4096)
+def _revive_text(text: str) -> Any:
+    return _revive(json.loads(text))
 
 
 def _revive(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import pandas as pd
 
-from repro.results import Results
+from repro.results import Memory, Results
 
 _Made = TypeVar("_Made")
 EXPERIMENT = ["study", "experiment"]
@@ -50,9 +50,12 @@ def watch(make: Callable[[Results], _Made], results: Results) -> tuple[_Made, tu
         What was made, and its sources in the order of the runs table.
     """
     runs = _Watched(results.runs)
-    runs._selection = _Selection([])
-    made = make(results.beside(runs))
-    return made, _sources(results.runs, runs._selection.keys())
+    family: list[_Selection] = []
+    runs._selection = _Selection(family)
+    watched = results.beside(runs, _Noting(results.memory, family))
+    watched.__dict__["reported"] = results.reported  # the same rows
+    made = make(watched)
+    return made, _sources(results.runs, _keys(family))
 
 
 def _sources(runs: pd.DataFrame, keys: set[str]) -> tuple[Source, ...]:
@@ -71,20 +74,43 @@ def _sources(runs: pd.DataFrame, keys: set[str]) -> tuple[Source, ...]:
 
 
 class _Selection:
-    """Some rows of the runs table, and what was selected from among them."""
+    """Some rows of the runs table, and whether something was selected from among them."""
 
     def __init__(self, family: list[_Selection], rows: pd.DataFrame | None = None) -> None:
         self.family = family
-        self.rows = rows
         self.narrowed = False
+        self.keys: list[str] = []
+        self.single = False
+        if rows is not None:
+            self.keys = rows["key"].to_list()
+            columns = [rows[name].to_numpy() for name in EXPERIMENT]
+            self.single = len(rows) > 0 and all((c == c[0]).all() for c in columns)
         family.append(self)
 
-    def keys(self) -> set[str]:
-        """Return the keys of all rows that were meant."""
-        selected = [(s.rows, s.narrowed) for s in self.family if s.rows is not None and len(s.rows)]
-        single = [rows for rows, _ in selected if len(rows[EXPERIMENT].drop_duplicates()) == 1]
-        meant = single or [rows for rows, narrowed in selected if not narrowed]
-        return {str(key) for rows in meant for key in rows["key"]}
+
+def _keys(family: list[_Selection]) -> set[str]:
+    """Return the keys of all rows that were meant."""
+    selected = [s for s in dict.fromkeys(family) if s.keys]
+    single = [s for s in selected if s.single]
+    return {key for s in single or selected if s.single or not s.narrowed for key in s.keys}
+
+
+class _Noting(Memory):
+    """What all watched selections remember, with what was noted while each was made."""
+
+    def __init__(self, memory: Memory, family: list[_Selection]) -> None:
+        super().__init__(noted=memory.noted)
+        self._family = family
+
+    def recall(self, asked: Hashable, select: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        if asked in self.noted:
+            rows, selections = self.noted[asked]
+            self._family.extend(selections)
+        else:
+            before = len(self._family)
+            rows = pd.DataFrame(select())
+            self.noted[asked] = rows, tuple(self._family[before:])
+        return rows.copy(deep=False)
 
 
 class _Watched(pd.DataFrame):
@@ -100,9 +126,10 @@ class _Watched(pd.DataFrame):
     def __finalize__(self, other: Any, method: str | None = None, **options: Hashable) -> Self:
         super().__finalize__(other, method, **options)  # type: ignore[misc]
         above = getattr(other, "_selection", None) if isinstance(other, _Watched) else None
-        needed = ["key", *EXPERIMENT]
-        if above is not None and len(self) < len(other) and set(needed) <= set(self.columns):
+        # what is taken from rows of one experiment is among them
+        if above is None or above.single or len(self) >= len(other):
+            return self
+        if {"key", *EXPERIMENT} <= set(self.columns):
             above.narrowed = True
-            rows = pd.DataFrame({name: self[name].to_numpy() for name in needed})
-            self._selection = _Selection(above.family, rows)
+            self._selection = _Selection(above.family, self)
         return self

@@ -40,6 +40,7 @@ from repro.results.snapshot import (
 from repro.results.store import Store, read_store, remove_leftovers, write_whole
 from repro.results.table import (
     EmptySelectionError,
+    Memory,
     Results,
     consolidated,
     select,
@@ -65,6 +66,7 @@ __all__ = [
     "Curve",
     "EmptySelectionError",
     "Indexed",
+    "Memory",
     "Record",
     "RejectedFileError",
     "Results",

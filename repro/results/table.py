@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 from array import array
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,35 @@ class EmptySelectionError(ValueError):
     """A selection that no row meets; a figure answers it with "not run"."""
 
 
+@dataclasses.dataclass
+class Memory:
+    """Selections by what was asked: claims, figures and tables ask for the same few rows thousands of times.
+
+    Attributes:
+        known: What was selected.
+        noted: The same, with what a watcher noted meanwhile: see `repro.report.provenance`.
+    """
+
+    known: dict[Hashable, pd.DataFrame] = dataclasses.field(default_factory=dict)
+    noted: dict[Hashable, tuple[pd.DataFrame, tuple[Any, ...]]] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def recall(self, asked: Hashable, select: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """Return what was asked for, selected the first time.
+
+        Args:
+            asked: What is asked for.
+            select: Selects it.
+
+        Returns:
+            The selection, its columns free to be replaced.
+        """
+        if asked not in self.known:
+            self.known[asked] = select()
+        return self.known[asked].copy(deep=False)
+
+
 @dataclasses.dataclass(frozen=True)
 class Results:
     """The two tables, the published facts, and what was skipped while reading.
@@ -45,10 +74,10 @@ class Results:
     curves: pd.DataFrame
     facts: pd.DataFrame
     problems: tuple[str, ...] = ()
-    memory: dict[Hashable, pd.DataFrame] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
+    memory: Memory = dataclasses.field(
+        default_factory=Memory, init=False, repr=False, compare=False
     )
-    """Selections that are asked for again and again, by what was asked: see `repro.measures`."""
+    """Selections that are asked for again and again."""
 
     @functools.cached_property
     def places(self) -> Mapping[str, npt.NDArray[np.intp]]:
@@ -67,14 +96,22 @@ class Results:
                 found.setdefault(experiment, {})[study] = np.asarray(places)
         return found
 
-    def beside(self, runs: pd.DataFrame) -> Results:
+    @functools.cached_property
+    def words(self) -> Mapping[str, pd.Categorical]:
+        """The words of the curves, `split` and `metric`, as numbers: compared many times faster."""
+        return {name: pd.Categorical(self.curves[name]) for name in ("split", "metric")}
+
+    def beside(self, runs: pd.DataFrame, memory: Memory | None = None) -> Results:
         """Return other runs with the same curves and facts, and with what is known of the curves already.
 
         Args:
             runs: Rows of the runs table.
+            memory: Of selections from them; an empty one by default.
         """
         other = dataclasses.replace(self, runs=runs)
-        other.__dict__["places"] = self.places
+        other.__dict__.update(places=self.places, words=self.words)
+        if memory is not None:
+            other.__dict__["memory"] = memory
         return other
 
 

@@ -126,10 +126,8 @@ def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
     size = evidence.number("reported split size", method)
     if evidence.curves.empty and evidence.runs.empty:
         return
-    of_method = evidence.curves[evidence.curves["method"] == method]
-    for (name, _), curve in of_method.groupby(["metric", "repetition"], sort=True):
-        values = curve.sort_values("x")["value"].to_numpy(np.float64)
-        fraction = "accuracy" in str(name)
+    for name, values in evidence.traces.get(method, ()):
+        fraction = "accuracy" in name
         traces = list(detect.in_accuracies(values) if fraction else detect.in_losses(values))
         yield from _weigh(f"{method}, {name} over {len(values)} evaluations", traces, size)
     accuracies = evidence.runs[evidence.runs["method"] == method]["accuracy"].dropna()
