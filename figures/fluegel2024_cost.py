@@ -43,7 +43,7 @@ LAYOUT = style.Layout(2, len(NETWORKS), style.DOUBLE, 3.9)
 
 def select(results: Results) -> pd.DataFrame:
     """Return seconds and peak memory of a step by network, series and number of tangents."""
-    results = narrowed(results, FAMILY, ["step_seconds"])
+    results = narrowed(results, FAMILY)
     return stack(_panel(results, network, what) for what in QUANTITIES for network in NETWORKS)
 
 

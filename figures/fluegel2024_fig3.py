@@ -64,8 +64,7 @@ THEORY: Mapping[tuple[str, str], Callable[[float, float], float]] = {
 
 def select(results: Results) -> pd.DataFrame:
     """Return means over draws with their intervals and what theory says, by k and by n."""
-    metrics = [name + suffix for name in METRICS for suffix in ("", "_std")]
-    results = narrowed(results, FAMILY, metrics)
+    results = narrowed(results, FAMILY)
     parts = [_panel(results, metric) for metric in METRICS]
     return stack([*parts, _over_dimensions(results)])
 

@@ -50,7 +50,7 @@ def layout(table: pd.DataFrame) -> style.Layout:
 
 def select(results: Results) -> pd.DataFrame:
     """Return the lowest values of every function, dimension and approach, and what was published."""
-    results = narrowed(results, FAMILY, ["value"])
+    results = narrowed(results, FAMILY)
     runs = functions(results)
     runs = runs[runs["arm"].isin(list(ARMS))]
     if runs.empty:

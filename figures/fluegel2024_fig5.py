@@ -43,7 +43,7 @@ LAYOUT = style.Layout(1, len(PANELS), style.DOUBLE, 3.0)
 
 def select(results: Results) -> pd.DataFrame:
     """Return cosines and lowest values by angle."""
-    results = narrowed(results, FAMILY, ["cosine", "cosine_std"])
+    results = narrowed(results, FAMILY)
     arms = [panel for panel in PANELS if panel != QUALITY]
     return stack([_quality(results), *(_descent(results, arm) for arm in arms)])
 

@@ -75,7 +75,7 @@ def layout(table: pd.DataFrame) -> style.Layout:
 
 def select(results: Results) -> pd.DataFrame:
     """Return the differences by function, dimension and number of tangents, and their parts."""
-    results = narrowed(results, FAMILY, ["value"])
+    results = narrowed(results, FAMILY)
     runs = functions(results)
     names = list(dict.fromkeys(runs["function"]))
     if not names:

@@ -5,9 +5,8 @@ Nothing here lists functions, dimensions, aggregations or angles: they are what 
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -26,22 +25,19 @@ FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
 """Order of the paper; others follow."""
 
 
-def narrowed(results: Results, family: str, metrics: Iterable[str] = ()) -> Results:
-    """Return the results without what is not of a family: what is left is searched many times.
+def narrowed(results: Results, family: str) -> Results:
+    """Return the results without the runs that are not of a family: what is left is searched many times.
 
     Args:
         results: The tables; unchanged.
         family: First word of the experiments.
-        metrics: Metrics of the curves that are needed.
 
     Returns:
-        Reported runs of the study, their curves, and the facts.
+        Reported runs of the study, with all curves and facts.
     """
     runs = results.runs
     ours = (runs["study"] == STUDY) & (runs["role"] == "report")
-    runs = runs[ours & runs["experiment"].str.startswith(f"{family}-")]
-    curves = results.curves[results.curves["metric"].isin(list(metrics))]
-    return dataclasses.replace(results, runs=runs, curves=curves[curves["key"].isin(runs["key"])])
+    return results.beside(runs[ours & runs["experiment"].str.startswith(f"{family}-")])
 
 
 def functions(results: Results) -> pd.DataFrame:

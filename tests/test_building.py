@@ -10,8 +10,10 @@ import pytest
 import figures
 import studies
 from repro import cli
+from repro.audit.report import Audited
 from repro.claims import Judgement
 from repro.cli import building
+from repro.cli.audit import everything
 from repro.cli.shared import all_studies, judge
 from repro.report import digests
 from repro.results import Results, load, tabulate, tabulate_facts
@@ -26,19 +28,32 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two figures and one table, which is enough to see."""
     monkeypatch.setattr(figures, "names", lambda: CHOSEN)
     monkeypatch.setattr(figures, "table_names", lambda: ("rike2022_table1",))
-    # judging takes seconds, and the same rows give the same verdicts
-    monkeypatch.setattr(building, "judge", lambda results: _judged(len(results.runs)))
+    # these take seconds, and the same rows give the same
+    monkeypatch.setattr(building, "judge", lambda results: _judged(not results.runs.empty))
+    monkeypatch.setattr(
+        building.audit, "everything", lambda results: _audited(not results.runs.empty)
+    )
 
 
 @functools.cache
-def _judged(num_runs: int) -> tuple[Judgement, ...]:
+def _judged(published: bool) -> tuple[Judgement, ...]:
+    return judge(_results(published))
+
+
+@functools.cache
+def _audited(published: bool) -> list[Audited]:
+    return everything(_results(published))
+
+
+@functools.cache
+def _results(published: bool) -> Results:
     facts = tabulate_facts(all_studies())
-    return judge(load(studies.RESULTS, None, facts) if num_runs else Results(*tabulate(()), facts))
+    return load(studies.RESULTS, None, facts) if published else Results(*tabulate(()), facts)
 
 
 @pytest.fixture(scope="module")
 def published() -> Results:
-    return load(studies.RESULTS, None, tabulate_facts(all_studies()))
+    return _results(True)
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -34,16 +35,17 @@ CLASSES = 10
 TEST_SIZES = {"mnist": 10_000, "cifar10": 10_000}
 
 
-def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
-    """Yield the evidence of every searched experiment, at the largest scale at which it was finished.
+def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]]:
+    """Return how to read the evidence of every searched experiment, at the largest scale at which it was finished.
 
     Args:
         study: A study.
         results: The tables.
 
-    Yields:
-        One comparison an experiment; none for one whose search or report is not finished.
+    Returns:
+        What reads it, by the name of the comparison; none for one whose search or report is not finished.
     """
+    found: dict[str, Callable[[], Evidence]] = {}
     runs = results.runs[results.runs["study"] == study.name]
     apart = dict(iter(runs.groupby(["experiment", "scale"])))
     for experiment in study.experiments:
@@ -53,12 +55,29 @@ def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
             rows = rows[rows["method"].isin([m.name for m in experiment.methods])]
             reported = set(rows[rows["role"] == "report"]["method"])
             if plan.search and reported == {m.name for m in experiment.methods}:
-                yield _evidence(study, experiment, scale, rows, results)
+                name = f"{study.name}/{experiment.name}"
+                if experiment.label(scale) != "full":
+                    name += f" ({experiment.label(scale)})"
+                found[name] = functools.partial(
+                    _evidence, name, study, experiment, scale, rows, results
+                )
                 break
+    return found
+
+
+def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
+    """Yield the evidence of every searched experiment of a study that is `finished`."""
+    for read in finished(study, results).values():
+        yield read()
 
 
 def _evidence(
-    study: Study, experiment: Experiment, scale: Scale, rows: pd.DataFrame, results: Results
+    name: str,
+    study: Study,
+    experiment: Experiment,
+    scale: Scale,
+    rows: pd.DataFrame,
+    results: Results,
 ) -> Evidence:
     search = experiment.plan(scale).search
     assert search is not None
@@ -84,18 +103,18 @@ def _evidence(
             }
         ).reset_index(drop=True)
     )
-    for name, _ in search.space.ranges:
-        frame[f"param {name}"] = [
-            dict(specs[key].hyperparameters).get(name, math.nan) for key in rows["key"]
+    for parameter, _ in search.space.ranges:
+        frame[f"param {parameter}"] = [
+            dict(specs[key].hyperparameters).get(parameter, math.nan) for key in rows["key"]
         ]
     ran = [_settings(specs[k].problem, specs[k].method, specs[k].task) for k in rows["key"]]
-    for name in ran[0]:
-        frame[f"setting {name}"] = [values[name] for values in ran]
+    for setting in ran[0]:
+        frame[f"setting {setting}"] = [values[setting] for values in ran]
     frame = consolidated(frame)
     ranges = {
-        (method.name, name): _grown(bound.low, bound.high, frame[f"param {name}"])
+        (method.name, parameter): _grown(bound.low, bound.high, frame[f"param {parameter}"])
         for method in experiment.methods
-        for name, bound in search.space.ranges
+        for parameter, bound in search.space.ranges
     }
     methods = tuple(method.name for method in experiment.methods)
     facts = (
@@ -110,10 +129,7 @@ def _evidence(
         & (curves["metric"] != "last_batch_loss")  # kept to show the slip, never reported
     ].merge(reported[["key", "method", "repetition"]], on="key")
     curves = curves.assign(metric=curves["split"] + " " + curves["metric"], x=curves["step"])
-    label = f"{study.name}/{experiment.name}"
-    if experiment.label(scale) != "full":
-        label += f" ({experiment.label(scale)})"
-    return Evidence(label, "ours", methods, facts, frame, curves[list(CURVE_COLUMNS)])
+    return Evidence(name, "ours", methods, facts, frame, curves[list(CURVE_COLUMNS)])
 
 
 def _stops_early(task: Task) -> bool:

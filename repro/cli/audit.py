@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -93,8 +94,8 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         audited = [report.audit(foreign)]
         judged = audited
     else:
-        known = evidence(read_results(options, console))
-        audited = [report.audit(each) for each in _chosen(known, options.targets)]
+        chosen = _chosen(read_results(options, console), options.targets)
+        audited = [report.audit(each) for each in chosen]
         judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
         stands = standing.read_standing(STANDING)
     for group in dict.fromkeys(each.group for each in audited):
@@ -116,20 +117,15 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     return FAILED if gone or standing.has(judged, options.fail_on, stands) else DONE
 
 
-def evidence(results: Results) -> list[Evidence]:
-    """Return what is known of our finished tuned comparisons, then of every comparison of the papers."""
-    mine = [e for study in all_studies() for e in ours.comparisons(study, results)]
-    published = [
-        each
-        for paper in studies.facts.names()
-        for each in declared.comparisons(paper, studies.facts.get(paper))
-    ]
-    return [*mine, *published]
-
-
 def everything(results: Results) -> list[Audited]:
-    """Return the audit of all that `evidence` knows."""
-    return [report.audit(each) for each in evidence(results)]
+    """Return the audit of our finished tuned comparisons, then of every comparison of the papers."""
+    mine = (each for study in all_studies() for each in ours.comparisons(study, results))
+    return [report.audit(each) for each in (*mine, *_published())]
+
+
+def _published() -> Iterator[Evidence]:
+    for paper in studies.facts.names():
+        yield from declared.comparisons(paper, studies.facts.get(paper))
 
 
 def write(audited: Sequence[Audited], folder: Path) -> None:
@@ -171,14 +167,28 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
     )
 
 
-def _chosen(known: Sequence[Evidence], targets: Sequence[str]) -> list[Evidence]:
-    def names(each: Evidence) -> tuple[str, ...]:
+def _chosen(results: Results, targets: Sequence[str]) -> list[Evidence]:
+    """Return the evidence of `targets`, and read no other of our own, which takes most of the time."""
+    known: list[tuple[set[str], Callable[[], Evidence]]] = [
+        ({"ours", *_names(name)}, read)
+        for study in all_studies()
+        for name, read in ours.finished(study, results).items()
+    ]
+    for each in _published():
         paper = each.name.split("/", maxsplit=1)[0]
-        whole = "ours" if each.origin == "ours" else paper
-        return (whole, each.name, each.name.split(" (", maxsplit=1)[0])
+        known.append(({paper, *_names(each.name)}, functools.partial(_same, each)))
+    every = sorted(set().union(*(names for names, _ in known)))
+    wanted = set(choose(every, targets, "comparison", "repro audit"))
+    return [read() for names, read in known if wanted & names]
 
-    wanted = set(choose((n for each in known for n in names(each)), targets, "comparison"))
-    return [each for each in known if wanted & set(names(each))]
+
+def _names(name: str) -> tuple[str, str]:
+    """Return what a comparison is called: with its scale, and without."""
+    return name, name.split(" (", maxsplit=1)[0]
+
+
+def _same(each: Evidence) -> Evidence:
+    return each
 
 
 def _show(audited: Sequence[Audited], title: str, console: Console) -> None:

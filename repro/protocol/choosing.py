@@ -24,13 +24,16 @@ EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last", "fa
 """Settings of the measures that name an experiment, or a family of them."""
 
 
-def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str, ...]:
+def choose(
+    names: Iterable[str], wanted: Iterable[str], what: str, shown_by: str = "repro list"
+) -> tuple[str, ...]:
     """Return the wanted names in declared order, or say which do not exist.
 
     Args:
         names: The names that exist, in order.
         wanted: The names asked for; none means all.
         what: What the names name, for the message.
+        shown_by: The command that shows all of them, where there are too many for the message.
 
     Returns:
         The chosen names.
@@ -46,7 +49,7 @@ def choose(names: Iterable[str], wanted: Iterable[str], what: str) -> tuple[str,
     for name in asked:
         if name not in known:
             few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
-            more = "" if few is known else f", ... (`repro list` shows all {len(known)})"
+            more = "" if few is known else f", ... (`{shown_by}` shows all {len(known)})"
             raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(few)}{more}.")
     return tuple(name for name in known if not asked or name in asked)
 
