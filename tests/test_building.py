@@ -31,7 +31,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     # these take seconds, and the same rows give the same
     monkeypatch.setattr(building, "judge", lambda results: _judged(not results.runs.empty))
     monkeypatch.setattr(
-        building.audit, "everything", lambda results: _audited(not results.runs.empty)
+        "repro.cli.audit.everything", lambda results: _audited(not results.runs.empty)
     )
 
 
