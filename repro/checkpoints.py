@@ -37,7 +37,7 @@ ARITHMETIC = (
     "aggregation.py",
     "autodiff/*.py",
     "checkpoints.py",
-    "datasets.py",
+    "datasets/*.py",
     "engine.py",
     "estimators.py",
     "models/*.py",
@@ -46,7 +46,7 @@ ARITHMETIC = (
     "protocol/*.py",
     "stopping.py",
     "tangents.py",
-    "training.py",
+    "training/*.py",
 )
 """Sources that decide what the rest of a run gives."""
 

@@ -241,7 +241,8 @@ def test_the_code_version_covers_what_training_imports() -> None:
         for pattern in checkpoints.ARITHMETIC
         for path in root.glob(pattern)
     }
-    source = (root / "training.py").read_text() + (root / "problems/__init__.py").read_text()
+    paths = [*root.glob("training/*.py"), root / "problems/__init__.py"]
+    source = "".join(path.read_text() for path in paths)
     named = set(re.findall(r"^from repro\.(\w+)", source, re.MULTILINE))
     named |= {n for line in re.findall(r"^from repro import (.*)$", source, re.MULTILINE)
               for n in line.split(", ")}  # fmt: skip

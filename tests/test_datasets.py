@@ -23,6 +23,8 @@ from repro.datasets import (
     Dataset,
     Split,
     content_digest,
+    decoding,
+    files,
     load,
     scale_inputs,
     split,
@@ -119,7 +121,7 @@ def make_fake(name: str, monkeypatch: pytest.MonkeyPatch) -> Fake:
         digest = content_digest(images[k], labels[k])
         monkeypatch.setitem(datasets._DIGESTS, (name, which), digest)
     for file, data in fake.archives().items():
-        monkeypatch.setitem(datasets._HASHES, file, hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(files.HASHES, file, hashlib.sha256(data).hexdigest())
     return fake
 
 
@@ -343,7 +345,7 @@ class Server:
 def test_downloads_into_the_cache_once(
     cifar10: Fake, sandbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mirror = datasets._MIRRORS["cifar10"][0]
+    mirror = files.MIRRORS["cifar10"][0]
     server = Server({mirror + file: data for file, data in cifar10.archives().items()})
     monkeypatch.setattr("requests.get", server)
     assert_genuine(load("cifar10"), cifar10)
@@ -359,11 +361,11 @@ def test_falls_back_on_the_mirror_and_fetches_only_what_is_missing(
     archives = mnist.archives()
     write(tmp_path, mnist.contents())
     (tmp_path / TRAIN_LABELS).unlink()
-    first, second = datasets._MIRRORS["mnist"]
+    first, second = files.MIRRORS["mnist"]
     server = Server({second + file: data for file, data in archives.items()})
     monkeypatch.setattr("requests.get", server)
     assert_genuine(load("mnist", directory=tmp_path), mnist)
-    retried = 1 + datasets._RETRIES
+    retried = 1 + files.RETRIES
     assert server.requests == [f"{first}{TRAIN_LABELS}.gz"] * retried + [
         f"{second}{TRAIN_LABELS}.gz"
     ]
@@ -403,7 +405,7 @@ def test_no_download_where_it_is_switched_off(
 def test_a_download_with_another_hash_is_not_kept(
     cifar10: Fake, sandbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = datasets._MIRRORS["cifar10"][0] + "cifar-10-binary.tar.gz"
+    address = files.MIRRORS["cifar10"][0] + "cifar-10-binary.tar.gz"
     monkeypatch.setattr("requests.get", Server({address: b"<html>Log in to the Wi-Fi"}))
     with pytest.raises(
         DataError, match=r"download failed \(ValueError: .*does not match the known"
@@ -413,12 +415,12 @@ def test_a_download_with_another_hash_is_not_kept(
 
 
 def test_a_download_never_leaves_https(cifar10: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    mirror = datasets._MIRRORS["cifar10"][0]
+    mirror = files.MIRRORS["cifar10"][0]
     pages = {mirror + file: data for file, data in cifar10.archives().items()}
     monkeypatch.setattr("requests.get", Server(pages, redirect="http://elsewhere.example/x"))
     with pytest.raises(DataError, match="expected a source on HTTPS, was sent on to http://else"):
         load("cifar10")
-    assert all(url.startswith("https://") for urls in datasets._MIRRORS.values() for url in urls)
+    assert all(url.startswith("https://") for urls in files.MIRRORS.values() for url in urls)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -527,7 +529,7 @@ def test_only_the_listed_members_of_an_archive_are_read(cifar10: Fake, tmp_path:
 def test_a_small_archive_cannot_fill_the_memory(
     mnist: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(datasets._MAX_BYTES, "mnist", 100)
+    monkeypatch.setitem(decoding.MAX_BYTES, "mnist", 100)
     with pytest.raises(DataError, match=r"expected at most 100 bytes in .*, found more"):
         load("mnist", directory=write(tmp_path, mnist.archives()))
 
@@ -546,7 +548,7 @@ def test_damage_in_the_cache_is_set_aside_and_fetched_again(
     assert len(list(folder.iterdir())) == 4  # the others stay
     with pytest.raises(DataError, match=f"expected {damaged.name} in .*found nothing"):
         load("mnist")
-    mirror = datasets._MIRRORS["mnist"][0]
+    mirror = files.MIRRORS["mnist"][0]
     pages = {mirror + file: data for file, data in mnist.archives().items()}
     monkeypatch.setattr("requests.get", Server(pages))
     assert_genuine(load("mnist"), mnist)

@@ -10,6 +10,7 @@ and hashed where no PyTorch is installed. Two ideas carry the rest of the packag
   draw, and tuning and reported repetitions, which differ in their role, never share a seed.
 """
 
+from repro.protocol.canonical import canonical_json
 from repro.protocol.choosing import (
     EXPERIMENT_SETTINGS,
     Comparison,
@@ -31,6 +32,7 @@ from repro.protocol.declarations import (
     SearchSpace,
     Study,
 )
+from repro.protocol.parsing import parse_run
 from repro.protocol.runs import (
     PROTOCOL_VERSION,
     SCALES,
@@ -51,9 +53,7 @@ from repro.protocol.runs import (
     Timing,
     Training,
     Trial,
-    canonical_json,
     derive_seed,
-    parse_run,
     settings,
     use,
 )

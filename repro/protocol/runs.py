@@ -9,7 +9,9 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
+
+from repro.protocol.canonical import LATER, canonical_json
 
 PROTOCOL_VERSION = 1
 """Part of every key: raised when the same specification begins to mean other arithmetic."""
@@ -19,9 +21,6 @@ Settings: TypeAlias = tuple[tuple[str, Scalar], ...]
 Scale = Literal["smoke", "reduced", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "reduced", "full")
 Role = Literal["tune", "report"]
-
-_LATER = {"later": True}
-"""Marks a field that older specifications lack: at its default it stays out of the canonical JSON."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +76,7 @@ class ClosedForm:
     name: str
     function: str
     start: tuple[float, ...]
-    dimension: int | None = dataclasses.field(default=None, metadata=_LATER)
+    dimension: int | None = dataclasses.field(default=None, metadata=LATER)
 
     @property
     def num_parameters(self) -> int:
@@ -131,8 +130,8 @@ class Method:
     estimator: Component
     optimizer: Component
     schedule: str = "constant"
-    loss: str | None = dataclasses.field(default=None, metadata=_LATER)
-    tangent_seed: str = dataclasses.field(default="identity", metadata=_LATER)
+    loss: str | None = dataclasses.field(default=None, metadata=LATER)
+    tangent_seed: str = dataclasses.field(default="identity", metadata=LATER)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,11 +157,11 @@ class Training:
     evaluate_every: int
     loss_limit: float = 1e3
     precision: str = "float32"
-    test_every: int = dataclasses.field(default=0, metadata=_LATER)
-    patience: int = dataclasses.field(default=0, metadata=_LATER)
-    keep_losses: bool = dataclasses.field(default=True, metadata=_LATER)
-    early_stopping: int = dataclasses.field(default=0, metadata=_LATER)
-    validation_limit: float = dataclasses.field(default=0.0, metadata=_LATER)
+    test_every: int = dataclasses.field(default=0, metadata=LATER)
+    patience: int = dataclasses.field(default=0, metadata=LATER)
+    keep_losses: bool = dataclasses.field(default=True, metadata=LATER)
+    early_stopping: int = dataclasses.field(default=0, metadata=LATER)
+    validation_limit: float = dataclasses.field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -201,9 +200,9 @@ class Timing:
     num_threads: int
     memory: bool = True
     precision: str = "float32"
-    loop_steps: int = dataclasses.field(default=0, metadata=_LATER)
-    replicas: int = dataclasses.field(default=1, metadata=_LATER)
-    processes: int = dataclasses.field(default=1, metadata=_LATER)
+    loop_steps: int = dataclasses.field(default=0, metadata=LATER)
+    replicas: int = dataclasses.field(default=1, metadata=LATER)
+    processes: int = dataclasses.field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -303,7 +302,7 @@ class RunSpec:
     hyperparameters: Settings
     repetition: int
     task: Task
-    trial: Trial | None = dataclasses.field(default=None, metadata=_LATER)
+    trial: Trial | None = dataclasses.field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         rate = dict(self.hyperparameters).get("learning_rate")
@@ -333,109 +332,6 @@ class Replica:
 
     role: Role
     repetition: int
-
-
-def canonical_json(value: object) -> str:
-    """Return sorted, compact JSON in which every dataclass carries its class name.
-
-    Args:
-        value: Dataclasses, mappings, sequences and scalars, nested.
-
-    Returns:
-        The text; equal values give equal text.
-
-    Raises:
-        TypeError: If a part has no canonical form.
-    """
-    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(value: object) -> Any:
-    if value is None or isinstance(
-        value, (str, int, float)
-    ):  # most of what there is, a bool is an int
-        return value
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        content: dict[str, Any] = {"class": type(value).__name__}
-        for name, later, default in _fields(type(value)):
-            own = getattr(value, name)
-            if not (later and own == default):
-                content[name] = _plain(own)
-        return content
-    raise TypeError(f"No canonical JSON for {type(value).__name__}: {value!r}.")
-
-
-@functools.cache
-def _fields(cls: type[Any]) -> tuple[tuple[str, bool, object], ...]:
-    """Return name, whether it is left out at its default, and default of a dataclass' fields."""
-    return tuple((f.name, f.metadata == _LATER, f.default) for f in dataclasses.fields(cls))
-
-
-_CLASSES = {
-    cls.__name__: cls
-    for cls in (
-        Component,
-        ClosedForm,
-        Classification,
-        Method,
-        Training,
-        Timing,
-        Sampling,
-        Approximation,
-        Trial,
-        RunSpec,
-    )
-}
-
-
-def parse_run(text: str) -> RunSpec:
-    """Return the run that `RunSpec.canonical_json` wrote.
-
-    Args:
-        text: Canonical JSON of a run.
-
-    Returns:
-        The equal value.
-
-    Raises:
-        ValueError: If the text is no run of this protocol version.
-    """
-    try:
-        content = json.loads(text)
-        version, run = content["protocol"], _revive_run(content["run"])
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"Expected the canonical JSON of a run. Found {text[:60]!r}.") from error
-    if version != PROTOCOL_VERSION or not isinstance(run, RunSpec):
-        raise ValueError(
-            f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}."
-        )
-    return run
-
-
-def _revive_run(fields: Any) -> Any:
-    if not isinstance(fields, dict):
-        return fields
-    # the runs of an experiment share problem, method and task, which are most of each
-    whole = {k: _revive_text(json.dumps(v)) for k, v in fields.items() if k != "class"}
-    return _CLASSES[fields["class"]](**whole)
-
-
-@functools.lru_cache(maxsize=4096)
-def _revive_text(text: str) -> Any:
-    return _revive(json.loads(text))
-
-
-def _revive(value: Any) -> Any:
-    if isinstance(value, dict):
-        fields = {k: _revive(v) for k, v in value.items() if k != "class"}
-        return _CLASSES[value["class"]](**fields)
-    if isinstance(value, list):
-        return tuple(_revive(v) for v in value)
-    return value
 
 
 def derive_seed(purpose: str, *identity: str | int) -> int:

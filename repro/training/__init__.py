@@ -1,0 +1,351 @@
+"""Training: where problem, estimator and optimizer meet, and specifications become records.
+
+Runs that differ only in repetition or in numeric hyperparameters are *replicas*: they train together,
+stacked along a leading dimension, and each draws from its own generators, so a run's numbers do not depend
+on what is trained beside it (up to the rounding of stacked products).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repro import engine, estimators, optimizers, problems
+from repro.autodiff import leaves
+from repro.checkpoints import Checkpoint, Checkpoints
+from repro.engine import Patience
+from repro.environment import describe, now, synchronize
+from repro.problems.classification import ClassificationProblem
+from repro.protocol import Replica, RunSpec, Training
+from repro.results import Record
+from repro.stopping import EarlyStopping
+from repro.training.log import Log, add_best, final_rows
+from repro.training.schedule import Schedule, tangent_generator, tangent_seed
+
+__all__ = [
+    "CHECK_EVERY",
+    "Interrupted",
+    "Progress",
+    "Schedule",
+    "replica_group",
+    "tangent_generator",
+    "tangent_seed",
+    "train",
+    "train_within_memory",
+]
+
+CHECK_EVERY = 100
+"""Steps between two looks at the losses; a look waits for the device."""
+
+Progress = Callable[[int], None]
+
+
+class Interrupted(Exception):
+    """Raised inside training when the caller asked to stop."""
+
+
+def replica_group(spec: RunSpec) -> RunSpec:
+    """Return what runs must share to train together: all but repetition, hyperparameters and trial."""
+    return dataclasses.replace(spec, repetition=0, hyperparameters=(), trial=None)
+
+
+def train_within_memory(
+    specs: Sequence[RunSpec],
+    device: torch.device,
+    *,
+    chunk_size: int | None = None,
+    on_steps: Progress = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
+) -> list[Record]:
+    """Train replicas together, or in smaller parts where the device's memory runs out, and say so.
+
+    Args:
+        specs: Runs of one `replica_group`.
+        device: Where to train.
+        chunk_size: Tangents carried through the network at once; `None` for all.
+        on_steps: As of `train`; steps of an attempt that did not fit are told too.
+        should_stop: As of `train`.
+        checkpoints: As of `train`; each part has its own.
+
+    Returns:
+        Records in the order of `specs`.
+
+    Raises:
+        OSError: If one run with one tangent at a time does not fit.
+        ValueError, Interrupted: As `train`.
+    """
+    how: dict[str, Any] = {
+        "on_steps": on_steps,
+        "should_stop": should_stop,
+        "checkpoints": checkpoints,
+    }
+    try:
+        return train(specs, device, chunk_size=chunk_size, **how)
+    except torch.OutOfMemoryError:
+        pass  # what was allocated is free once the exception is
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    what = f"{specs[0].experiment}: {specs[0].method.name}"
+    if len(specs) > 1:
+        half = (len(specs) + 1) // 2
+        _say(f"{what}: {len(specs)} runs together do not fit in memory; trying {half}.")
+        parts = specs[:half], specs[half:]
+        return [
+            r for p in parts for r in train_within_memory(p, device, chunk_size=chunk_size, **how)
+        ]
+    tangents = chunk_size or specs[0].method.estimator.options().get("num_tangents", 1)
+    assert isinstance(tangents, int)
+    if tangents == 1:
+        raise OSError(
+            f"{what} does not fit in the memory of {device} alone. Use another device or a smaller scale."
+        )
+    half = (tangents + 1) // 2
+    _say(f"{what}: {tangents} tangents at once do not fit in memory; trying {half}.")
+    return train_within_memory(specs, device, chunk_size=half, **how)
+
+
+def _say(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)
+
+
+def train(
+    specs: Sequence[RunSpec],
+    device: torch.device,
+    *,
+    chunk_size: int | None = None,
+    on_steps: Progress = lambda steps: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    checkpoints: Checkpoints | None = None,
+) -> list[Record]:
+    """Train replicas together and return one record each.
+
+    Args:
+        specs: Runs of one `replica_group`.
+        device: Where to train.
+        chunk_size: Tangents carried through the network at once, which bounds memory and changes no
+            number; what the method says by default.
+        on_steps: Told how many steps were just done, about every `CHECK_EVERY` steps.
+        should_stop: Asked as often; training stops when it answers yes.
+        checkpoints: Where these runs go on from, if they were under way before, and what they leave behind
+            now and then and when they are stopped.
+
+    Returns:
+        Records in the order of `specs`.
+
+    Raises:
+        ValueError: If the runs are not replicas of each other.
+        Interrupted: If `should_stop` answered yes; nothing is kept but a checkpoint.
+    """
+    first = specs[0]
+    task = first.task
+    if not isinstance(task, Training) or any(
+        replica_group(spec) != replica_group(first) for spec in specs
+    ):
+        raise ValueError(
+            "Runs trained together must be training runs that differ in repetition and "
+            f"hyperparameters only. Found {[spec.key[:12] for spec in specs]}."
+        )
+    environment = describe(device)
+    replicas = [Replica(spec.role, spec.repetition) for spec in specs]
+    start = _start(specs, device, chunk_size)
+    problem, params = start.problem, start.params
+    log = Log(len(specs), task)
+    early = _early_stopping(task, problem, len(specs))
+
+    look = _Looking(start, replicas, log, early)
+    checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
+    batches = problem.batches(replicas)
+    step, seconds = _take_up(checkpoint, start, log, early, batches)
+    if step:
+        on_steps(step)
+    else:
+        look(0, at_end=False)
+    advance = engine.prepare(start, device)
+    losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
+    ended = step == task.num_steps or log.all_ended()
+    while not ended:
+        steps = _steps_until_look(task, step)
+        synchronize(device)
+        started = time.perf_counter()
+        for offset in range(steps):
+            losses[offset] = advance(next(batches), step + offset)
+        synchronize(device)
+        seconds += time.perf_counter() - started
+        step += steps
+        log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
+        log.stop(start.patience)
+        on_steps(steps)
+        ended = step == task.num_steps or log.all_ended()
+        look(step, at_end=ended)
+        ended = ended or log.all_ended()
+        stop = should_stop()
+        _leave(checkpoint, stop, step, seconds, start, log, early)
+        if stop:
+            raise Interrupted
+
+    log.close()
+    final = final_rows(problem, start.judged(), replicas, log, first.role)
+    if early is not None and task.early_stopping:
+        add_best(final, problem, start.judged(), replicas, log, early, first.role)
+    cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
+    shared: dict[str, float | int | str] = {
+        "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
+        "seconds": seconds,
+        "group_size": len(specs),
+        "finished": now(),
+    }
+
+    return [
+        Record(
+            spec=spec,
+            status="diverged" if log.diverged_at(index) else "done",
+            measured={
+                **final[index],
+                # a run that ended early is charged for what it did, not for what its stack did after it
+                **_cost(cost, log.diverged_at(index) or log.stopped_at(index) or step),
+                **shared,
+                **environment,
+            },
+            curves=log.curves(index),
+            steps_per_epoch=problem.steps_per_epoch,
+        )
+        for index, spec in enumerate(specs)
+    ]
+
+
+def _cost(cost: estimators.Cost, steps: int) -> dict[str, float | int]:
+    return {
+        "num_steps": steps,
+        "forward_passes": cost.forward_passes * steps,
+        "tangents": float(cost.tangents * steps),
+    }
+
+
+def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | None) -> engine.Step:
+    """Return the first step of replicas: everything built, nothing trained."""
+    first = specs[0]
+    method, precision = first.method, getattr(torch, first.task.precision)
+    problem = problems.build(first.trained_problem, device, precision)
+    options = method.estimator.options()
+    if chunk_size is not None:
+        options = {**options, "chunk_size": chunk_size}
+    optimizer = optimizers.build(method.optimizer.name, **method.optimizer.options())
+    params = problem.start([Replica(spec.role, spec.repetition) for spec in specs])
+    schedule = Schedule(method.schedule, specs, device)
+    assert isinstance(first.task, Training)
+    return engine.Step(
+        problem,
+        estimators.build(method.estimator.name, **options),
+        optimizer,
+        schedule,
+        params,
+        optimizer.init(params),
+        _generators(specs, device),
+        Patience(first.task.patience, schedule.rates) if first.task.patience else None,
+        problem.statistics(len(specs)),
+    )
+
+
+def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Generator]:
+    """Return a generator a run; runs of one seed, such as the trials of a search, share it and its draws."""
+    seeds = [tangent_seed(spec) for spec in specs]
+    made = {seed: torch.Generator(device).manual_seed(seed) for seed in seeds}
+    return [made[seed] for seed in seeds]
+
+
+class _Looking:
+    """Evaluates what is trained, where that is due, and lets early stopping end replicas."""
+
+    def __init__(
+        self,
+        start: engine.Step,
+        replicas: Sequence[Replica],
+        log: Log,
+        early: EarlyStopping | None,
+    ) -> None:
+        self.start, self.replicas, self.log, self.early = start, replicas, log, early
+
+    def __call__(self, step: int, *, at_end: bool) -> None:
+        """Look after a step; at the end in any case."""
+        task, problem, log = self.log.task, self.start.problem, self.log
+        judged = self.start.judged()
+        if step % task.evaluate_every == 0 or at_end:
+            metrics = problem.evaluate(judged, self.replicas, "validation")
+            log.note(step, {**metrics, "parameter_norm": _norm(self.start)})
+            if self.early is not None:
+                running = log.running()
+                ended, lost = self.early.note(step, metrics["loss"], running, leaves(judged))
+                log.end(step, ended, lost)
+                if ended and self.replicas[0].role == "report":
+                    log.note_test(ended, problem.evaluate(judged, self.replicas, "test"))
+        if task.test_every and (step % task.test_every == 0 or at_end):
+            assert isinstance(problem, ClassificationProblem)
+            seen = problem.look_at_test(judged, self.replicas, step)
+            log.note(step, {f"test_{name}": values for name, values in seen.items()})
+
+
+def _early_stopping(
+    task: Training, problem: problems.BuiltProblem, num_replicas: int
+) -> EarlyStopping | None:
+    if not (task.early_stopping or task.validation_limit):
+        return None
+    if not isinstance(problem, ClassificationProblem):
+        raise ValueError("Early stopping needs a validation split, which a function has not.")
+    return EarlyStopping(task.early_stopping, task.validation_limit, num_replicas)
+
+
+def _leave(
+    checkpoint: Checkpoint | None,
+    stop: bool,
+    step: int,
+    seconds: float,
+    start: engine.Step,
+    log: Log,
+    early: EarlyStopping | None,
+) -> None:
+    """Keep what the rest of training depends on, and what it adds to, if it is time or this is the end."""
+    if checkpoint is not None and (stop or checkpoint.is_due()):
+        state = {"seconds": seconds, "start": start.state_dict(), "log": log.state_dict()}
+        if early is not None:
+            state["early"] = early.state_dict()
+        checkpoint.save(step, state)
+
+
+def _take_up(
+    checkpoint: Checkpoint | None,
+    start: engine.Step,
+    log: Log,
+    early: EarlyStopping | None,
+    batches: Iterator[Tensor],
+) -> tuple[int, float]:
+    """Put everything where it was at a checkpoint; return its step and seconds, 0 without one."""
+    saved = None if checkpoint is None else checkpoint.load()
+    if saved is None:
+        return 0, 0.0
+    step, kept = saved
+    start.restore(kept["start"])
+    log.restore(kept["log"])
+    if early is not None:
+        early.restore(kept["early"], leaves(start.params)[0])
+    for _ in range(step):  # the order of the data follows from its seed alone
+        next(batches)
+    return step, kept["seconds"]
+
+
+def _steps_until_look(task: Training, step: int) -> int:
+    """Return how many steps may be done before the losses or the metrics are wanted."""
+    until = [every - step % every for every in (task.evaluate_every, task.test_every) if every]
+    return min(CHECK_EVERY, *until, task.num_steps - step)
+
+
+def _norm(start: engine.Step) -> Tensor:
+    params = start.optimizer.evaluated(start.params, start.state)
+    squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
+    return torch.stack(squares).sum(0).sqrt()
