@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from repro.measures.rows import report_runs
 from repro.report.provenance import watch
 from repro.results import RUN_COLUMNS, Results, tabulate
 
@@ -65,6 +66,19 @@ def test_what_is_never_narrowed_is_meant_as_a_whole(results: Results) -> None:
         ("b", 4),
         ("c", 4),
     ]
+
+
+def test_what_another_remembered_is_named_again(results: Results) -> None:
+    reported = results.beside(results.runs.assign(role="report", task="training"))
+
+    def make(r: Results) -> int:
+        return len(report_runs(r, "a", ["x"]))
+
+    first, again = watch(make, reported), watch(make, reported)
+    assert first == again
+    made, (source,) = again
+    assert (made, source.experiment, source.num_runs) == (3, "a", 3)
+    assert reported.memory.noted  # the second did not select
 
 
 def test_who_selects_nothing_has_no_source(results: Results) -> None:
