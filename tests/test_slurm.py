@@ -35,6 +35,7 @@ from repro.execution import (
     SubmissionError,
     execute,
     form_groups,
+    sbatch,
     slurm,
 )
 from repro.execution.cluster_task import Note, read_note, run_task
@@ -87,8 +88,8 @@ class Imitation:
         self.loses: Callable[[tuple[str, int]], bool] = lambda place: False
         self.runs_tasks = True
         monkeypatch.setattr(slurm, "check_slurm", lambda: None)
-        monkeypatch.setattr(slurm, "_largest_array", lambda: 1000)
-        monkeypatch.setattr(slurm, "_queue", self.look)
+        monkeypatch.setattr(slurm, "largest_array", lambda: 1000)
+        monkeypatch.setattr(slurm, "queue_states", self.look)
         monkeypatch.setattr(slurm, "SETTLE", 0.0)
         monkeypatch.setattr(Cluster, "_ask", _method(self.take))
         # tasks are signalled in processes of their own
@@ -96,7 +97,7 @@ class Imitation:
 
     def take(self, cluster: Any, name: str, chunk: Sequence[Any], at_once: int) -> None:
         if self.refuses:
-            raise SubmissionError(slurm._mend(self.refuses))
+            raise SubmissionError(sbatch.in_our_words(self.refuses))
         tasks = [
             (
                 str(cluster._file(task)),
@@ -168,7 +169,7 @@ def test_no_more_run_at_once_than_allowed(store: Store, queue: Imitation) -> Non
 def test_arrays_are_no_larger_than_the_site_takes_and_together_within_the_cap(
     store: Store, queue: Imitation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "_largest_array", lambda: 2)
+    monkeypatch.setattr(slurm, "largest_array", lambda: 2)
     run(store, slurm=dataclasses.replace(QUICK, max_running=3))
     sizes = [len(tasks) for tasks in queue.arrays.values()]
     assert sizes == [2, 1, 1, 1]
@@ -178,17 +179,16 @@ def test_arrays_are_no_larger_than_the_site_takes_and_together_within_the_cap(
 def test_timings_get_a_node_to_themselves_and_the_threads_they_name() -> None:
     timing = form_groups(expand(STUDY, "smoke", only=["run-time-beale"]))[0]
     training = form_groups(small())[0]
-    task, other = (slurm._Task(0, group, "", ()) for group in (timing, training))
-    asked = slurm._parameters(QUICK, "cpu", [task], "name", 1)
+    asked = sbatch.parameters_of(QUICK, "cpu", [timing], "name", 1)
     assert asked["exclusive"] is True
     assert asked["cpus_per_task"] == 1
-    shared = slurm._parameters(QUICK, "cuda", [other], "name", 1)
+    shared = sbatch.parameters_of(QUICK, "cuda", [training], "name", 1)
     assert "exclusive" not in shared
     assert shared["gpus_per_node"] == 1
 
 
 def test_options_reach_sbatch() -> None:
-    asked = slurm._parameters(
+    asked = sbatch.parameters_of(
         Slurm(7200.0, "p", "a", options=(("mem", "8G"),)), "cpu", [], "name", 9
     )
     assert (asked["partition"], asked["account"], asked["time"]) == ("p", "a", 120)
@@ -210,7 +210,7 @@ def test_a_coordinator_that_is_started_again_submits_nothing_twice(
         return look()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slurm, "_queue", interrupt)
+        patch.setattr(slurm, "queue_states", interrupt)
         outcome = run(store, on_note=said.append)
     assert counts(outcome) == (0, 0, 0, 10)
     assert len(queue.waiting) == 5
@@ -362,7 +362,7 @@ def test_a_quota_that_is_used_up_is_said_with_the_mend(store: Store, queue: Imit
 def test_a_quota_with_tasks_under_way_is_waited_for(
     undisturbed: Store, store: Store, queue: Imitation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "_largest_array", lambda: 2)
+    monkeypatch.setattr(slurm, "largest_array", lambda: 2)
     whole = queue.take
 
     def take(*given: Any) -> None:
@@ -477,7 +477,7 @@ def test_a_signal_before_a_task_has_begun_does_not_end_it(tmp_path: Path) -> Non
     python.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.executable", str(python))
-        line = slurm._python()
+        line = sbatch.python_command()
     program = (
         "import os, signal, sys; os.kill(os.getpid(), signal.SIGUSR2); print(sys.argv[1:]); "
         "from repro.execution.cluster_task import Stop; late = Stop(signal.SIGUSR2); "

@@ -37,8 +37,9 @@ from repro.execution.groups import (
 )
 from repro.execution.holds import HeldError, hold
 from repro.execution.queue import Failure, Given, Queue, Searched, Source
+from repro.execution.sbatch import Slurm, SubmissionError
 from repro.execution.slurm import FOLDER as SLURM_FOLDER
-from repro.execution.slurm import Cluster, Slurm, SubmissionError
+from repro.execution.slurm import Cluster
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Ended, Event, Pool, run_here
 from repro.protocol import RunSpec

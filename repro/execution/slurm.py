@@ -17,92 +17,36 @@ import dataclasses
 import io
 import json
 import logging
-import os
 import re
 import secrets
-import shlex
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro.execution.cluster_task import read_note, run_task
 from repro.execution.groups import Group, is_timing
+from repro.execution.sbatch import (
+    Places,
+    Slurm,
+    SubmissionError,
+    check_slurm,
+    in_our_words,
+    largest_array,
+    parameters_of,
+    python_command,
+    queue_states,
+)
 from repro.execution.tasks import is_finished, write_task
 from repro.execution.workers import Ended, Event
-from repro.protocol import Timing
 from repro.results import Store, read_record, write_whole
 
 FOLDER = "slurm"
 """Where the coordinator and the tasks keep their files in a store; no finished run has such a name."""
-COMMANDS = ("sbatch", "srun", "squeue", "scontrol")
 ATTEMPTS = 3
 """How often in a row a task may vanish without having come any further."""
-LARGEST_ARRAY = 1000
-"""SLURM's own default, less one, where the site does not say."""
 SETTLE = 5.0
 """Seconds that a submission may take to show in the queue."""
-
-
-class SubmissionError(ValueError):
-    """SLURM takes no task; the message is its own, with a way to mend it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Slurm:
-    """How tasks are asked for.
-
-    Attributes:
-        wall_time: Seconds that a task may take before it has to go on in another.
-        partition: Name of the partition; the site's default where empty.
-        account: Whom the time is charged to; the user's default where empty.
-        max_running: Most tasks that run at once.
-        options: Further options of `sbatch` by their long names, without dashes.
-        poll: Seconds between two looks at the queue.
-        patience: Seconds after which a task counts as lost that is neither in the queue nor finished: shared
-            file systems show a new file late.
-    """
-
-    wall_time: float = 3600.0
-    partition: str = ""
-    account: str = ""
-    max_running: int = 100
-    options: tuple[tuple[str, str], ...] = ()
-    poll: float = 5.0
-    patience: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not self.wall_time >= 60.0:
-            raise ValueError(
-                f"SLURM counts minutes: `--wall-time` is at least 1m. Found {self.wall_time:g}s."
-            )
-        if self.max_running < 1:
-            raise ValueError(f"`workers` must be at least 1. Found {self.max_running}.")
-
-
-def check_slurm() -> None:
-    """Raise unless tasks can be submitted from here.
-
-    Raises:
-        SubmissionError: If a command or a package is missing.
-    """
-    absent = [name for name in COMMANDS if shutil.which(name) is None]
-    if absent:
-        raise SubmissionError(
-            f"`--executor slurm` needs SLURM's commands {', '.join(COMMANDS)}. Found no {absent[0]}: run this on "
-            "a node of the cluster that can submit, or write the tasks with `repro tasks` and hand them to "
-            "`repro worker` by whatever scheduler there is."
-        )
-    try:
-        import submitit  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise SubmissionError(
-            f"`--executor slurm` needs {error.name}, which is not installed. Install the extra `slurm`: "
-            "python -m pip install -e '.[train,slurm]' -c constraints.txt"
-        ) from error
 
 
 @dataclasses.dataclass
@@ -158,7 +102,7 @@ class Cluster:
         self._waiting: list[_Task] = []
         self._finished: list[_Task] = []
         self._looked = 0.0
-        self._largest = _largest_array()
+        self._largest = largest_array()
         self._deaf = self._full = False
         self._adopted = self._adopt()
 
@@ -208,7 +152,7 @@ class Cluster:
         time.sleep(min(0.2, self._slurm.poll))
         if time.monotonic() - self._looked < self._slurm.poll:
             return []
-        queue = _queue()
+        queue = queue_states()
         self._looked = time.monotonic()
         if queue is None:
             if not self._deaf:
@@ -235,7 +179,7 @@ class Cluster:
         return submitted > 0
 
     def _look_at(
-        self, task: _Task, queue: _Places, on_event: Callable[[Event], None]
+        self, task: _Task, queue: Places, on_event: Callable[[Event], None]
     ) -> Ended | None:
         from repro.checkpoints import steps_done
 
@@ -352,8 +296,11 @@ class Cluster:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         logging.getLogger("submitit").setLevel(logging.CRITICAL)  # what it says is said here
-        executor = submitit.SlurmExecutor(folder=self._folder / "submitit", python=_python())
-        executor.update_parameters(**_parameters(self._slurm, self._device, chunk, name, at_once))
+        executor = submitit.SlurmExecutor(folder=self._folder / "submitit", python=python_command())
+        groups = [task.group for task in chunk]
+        executor.update_parameters(
+            **parameters_of(self._slurm, self._device, groups, name, at_once)
+        )
         try:
             # what SLURM says is said once, by the error
             with contextlib.redirect_stderr(io.StringIO()), executor.batch():
@@ -368,15 +315,15 @@ class Cluster:
                         name,
                     )
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            raise SubmissionError(_mend(str(error))) from error
+            raise SubmissionError(in_our_words(str(error))) from error
 
     def _adopt(self) -> dict[str, tuple[str, int]]:
         """Return which groups earlier coordinators have in the queue, and forget arrays that are not."""
         records = sorted((self._folder / "arrays").glob("*.json"))
-        queue = _queue() if records else {}
+        queue = queue_states() if records else {}
         if queue is not None and {path.stem for path in records} - {name for name, _ in queue}:
             time.sleep(min(SETTLE, self._slurm.patience))  # one may have been submitted just now
-            queue = _queue()
+            queue = queue_states()
         if queue is None:
             raise SubmissionError(
                 "SLURM does not answer, and an earlier coordinator may have tasks in its queue. Try again when "
@@ -411,96 +358,9 @@ class Cluster:
         """Leave the tasks to the queue."""
 
 
-_Places = dict[tuple[str, int], str]
-
-
-def _queue() -> _Places | None:
-    """Return the state of this user's tasks by array and number; `None` if SLURM does not answer."""
-    command = ["squeue", "-u", str(os.getuid()), "-h", "-r", "-o", "%j|%K|%T"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    places = {}
-    for line in said.stdout.splitlines():
-        name, number, state = line.strip().rsplit("|", 2)
-        places[name, int(number) if number.isdigit() else 0] = state  # "N/A": an array of one
-    return places
-
-
 def _groups_of(record: Path) -> list[str]:
     try:
         groups = json.loads(record.read_bytes())["groups"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return groups if isinstance(groups, list) else []
-
-
-def _largest_array() -> int:
-    """Return how many tasks an array of this site may have."""
-    command = ["scontrol", "show", "config"]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    except (OSError, subprocess.SubprocessError):
-        return LARGEST_ARRAY
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", said.stdout, re.MULTILINE)
-    return max(1, int(found[1]) - 1) if found else LARGEST_ARRAY
-
-
-def _python() -> str:
-    """Return the command of a task's Python, which a signal does not end before there is somebody to take it.
-
-    The signal that announces the end of the wall time may come up to a minute early, and importing PyTorch over
-    a shared file system takes long.
-    """
-    return f'sh -c \'trap "" USR2; exec "$0" "$@"\' {shlex.quote(sys.executable)}'
-
-
-def _parameters(
-    slurm: Slurm, device: str, chunk: Iterable[_Task], name: str, at_once: int
-) -> dict[str, Any]:
-    """Return what submitit asks `sbatch` for."""
-    tasks = [task.group[0].task for task in chunk]
-    timings = [task for task in tasks if isinstance(task, Timing)]
-    parameters: dict[str, Any] = {
-        "job_name": name,
-        "time": max(1, int(slurm.wall_time // 60)),
-        "nodes": 1,
-        "ntasks_per_node": 1,
-        "cpus_per_task": max((t.num_threads * t.processes for t in timings), default=1),
-        "array_parallelism": at_once,
-        # a step of a large network and the writing of a checkpoint have to fit in
-        "signal_delay_s": int(min(90.0, slurm.wall_time / 4)),
-        "stderr_to_stdout": True,
-        "additional_parameters": {"requeue": True, **dict(slurm.options)},
-    }
-    if timings:
-        parameters["exclusive"] = True  # a neighbour would be in the numbers
-    if device == "cuda":
-        parameters["gpus_per_node"] = 1
-    for key in ("partition", "account"):
-        if value := getattr(slurm, key):
-            parameters[key] = value
-    return parameters
-
-
-MENDS = {
-    "(gres)": "No such GPUs there: name their partition by `--partition`.",
-    "partition": "`sinfo` lists the partitions; name one by `--partition`.",
-    "limit": "Lower `--workers` or `--wall-time`, or wait until your other jobs have ended.",
-    "qos": "Name another by `--sbatch qos=`, or wait until your other jobs have ended.",
-    "account": "Name an account that may submit there by `--account`.",
-    "option": "See what `--sbatch` was given.",
-    "controller": "Try again when `squeue` works.",
-    "space": "Make room there.",
-}
-"""What to do about it, by a word of what SLURM says."""
-
-
-def _mend(said: str) -> str:
-    """Return SLURM's message in one line, and what to do about it."""
-    lines = [line.strip() for line in said.splitlines() if "error" in line.lower()] or [said]
-    text = "; ".join(dict.fromkeys(re.sub(r"^sbatch: (error: )?", "", line) for line in lines))
-    lowered = text.lower()
-    mend = next((mend for word, mend in MENDS.items() if word in lowered), "")
-    return " ".join(f"SLURM took no task: {text.rstrip('.')}. {mend}".split())
