@@ -343,7 +343,8 @@ def _stack(objective: Objective, params: Params) -> Objective:
 def _unflatten(flat: Tensor, params: Params) -> Params:
     # views (R, ..., *leaf) of a flat (R, ..., d), without copying
     points = leaves(params)
-    pieces = torch.split(flat, [point[0].numel() for point in points], dim=-1)
+    sizes = [point[0].numel() for point in points]
+    pieces = torch.split(flat, sizes, dim=-1) if len(points) > 1 else (flat,)
     shaped = [
         piece.view(*piece.shape[:-1], *point.shape[1:])
         for piece, point in zip(pieces, points, strict=True)
