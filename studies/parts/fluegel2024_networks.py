@@ -154,7 +154,7 @@ FULLY_CONNECTED = (
 )
 REDUCED_STEPS = {  # where two cores can: enough for backpropagation to leave the loss of guessing
     "resnet18-mnist": 12,
-    "resnet18-cifar10": 12,
+    "resnet18-cifar10": 40,
     "vit-mnist": 60,
     "vit-cifar10": 40,
 }
