@@ -2,21 +2,23 @@
 
 A snapshot is a pair of Parquet files a study, wherever it lies: that of the repository grows by `publish`, and a
 campaign elsewhere travels as one of its own, which `publish` writes too and `merge` brings home. Rows that are
-there already stay as they are. Rows that contradict them are refused, all or nothing.
+there already stay as they are. Rows that contradict them are refused, all or nothing. Rows of a plan that a study
+has changed since would be averaged with those of the new one: they stay out, and `retire` takes them out.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from repro.protocol import parse_run
+from repro.protocol import RunSpec, parse_run
 from repro.results import (
     HYPERPARAMETERS,
     IDENTITY,
@@ -46,6 +48,15 @@ CHUNK = 1_024
 Points = Callable[[Sequence[str]], pd.DataFrame]
 """Gives the points of runs by their keys."""
 
+Declared = Mapping[str, Callable[[RunSpec], bool]]
+"""By study, what tells whether it declares a run; of studies that are not there, nothing is known."""
+
+Keep = Callable[[pd.DataFrame], pd.DataFrame]
+"""Chooses among rows of a runs table."""
+
+Count = Mapping[tuple[str, str], int]
+"""Rows by study and experiment."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Arrival:
@@ -60,8 +71,31 @@ class ContradictionError(ValueError):
     """Rows that cannot both be true; the message names them and says how to mend it."""
 
 
+class Planned:
+    """Lets rows through that their studies declare, and counts those of plans that are no more.
+
+    Attributes:
+        left_out: What was kept back.
+    """
+
+    def __init__(self, declared: Declared) -> None:
+        """Take the studies; rows of others are let through."""
+        self._declared = declared
+        self.left_out: dict[tuple[str, str], int] = {}
+
+    def __call__(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a runs table that are let through."""
+        old = _undeclared(runs, self._declared)
+        for cell, number in _count(runs[old]).items():
+            self.left_out[cell] = self.left_out.get(cell, 0) + number
+        return runs[~old]
+
+
 def publish(
-    store: Path, published: Path, say: Callable[[str], None] = lambda line: None
+    store: Path,
+    published: Path,
+    say: Callable[[str], None] = lambda line: None,
+    keep: Keep = lambda runs: runs,
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Merge finished runs into a snapshot.
 
@@ -69,6 +103,7 @@ def publish(
         store: Folder of finished runs.
         published: Folder of the snapshot; it need not exist.
         say: Told, in a line, how far it is.
+        keep: Told of rows that would be new, and returns those that may come in.
 
     Returns:
         New rows by study, and a line for every file that was skipped.
@@ -79,15 +114,18 @@ def publish(
     """
     indexed = read_indexed(store, say)
     arrival = Arrival(str(store), indexed.runs, indexed.curves)
-    return _merge([arrival], published, say), indexed.problems
+    return _merge([arrival], published, say, keep), indexed.problems
 
 
-def merge(folders: Sequence[Path], published: Path) -> dict[str, int]:
+def merge(
+    folders: Sequence[Path], published: Path, keep: Keep = lambda runs: runs
+) -> dict[str, int]:
     """Merge snapshots that were made elsewhere into a snapshot.
 
     Args:
         folders: Folders that `publish` wrote.
         published: Folder of the snapshot.
+        keep: As of `publish`.
 
     Returns:
         New rows by study.
@@ -96,7 +134,47 @@ def merge(folders: Sequence[Path], published: Path) -> dict[str, int]:
         RejectedFileError: If a folder is no snapshot, or a file cannot be read; nothing is written then.
         ContradictionError: If rows contradict each other; nothing is written then.
     """
-    return _merge([read_snapshot(folder) for folder in folders], published, lambda line: None)
+    arrivals = [read_snapshot(folder) for folder in folders]
+    return _merge(arrivals, published, lambda line: None, keep)
+
+
+def retire(published: Path, declared: Declared) -> Count:
+    """Take the rows of plans that studies no longer declare out of a snapshot.
+
+    Args:
+        published: Folder of the snapshot.
+        declared: The studies.
+
+    Returns:
+        What was taken out.
+
+    Raises:
+        RejectedFileError: If a file of the snapshot cannot be read; nothing is written then.
+    """
+    runs = _read_whole(published)
+    gone = _undeclared(runs, declared)
+    points = functools.partial(published_curves, published)
+    for study in sorted(set(runs["study"][gone])):
+        _write(published, study, runs[~gone], [(set(runs["key"]), points)])
+    return _count(runs[gone])
+
+
+def undeclared(published: Path, declared: Declared) -> Count:
+    """Count the rows of a snapshot that `retire` would take out."""
+    runs, _ = read_published_runs(published)
+    return _count(runs[_undeclared(runs, declared)])
+
+
+def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:
+    told = (
+        study in declared and not declared[study](parse_run(text))
+        for study, text in zip(runs["study"], runs["spec"], strict=True)
+    )
+    return pd.Series(list(told), index=runs.index, dtype=bool)
+
+
+def _count(runs: pd.DataFrame) -> Count:
+    return collections.Counter(zip(runs["study"], runs["experiment"], strict=True))
 
 
 def read_snapshot(folder: Path) -> Arrival:
@@ -170,7 +248,7 @@ def _not_themselves_of(runs: pd.DataFrame) -> list[str]:
 
 
 def _merge(
-    arrivals: Sequence[Arrival], published: Path, say: Callable[[str], None]
+    arrivals: Sequence[Arrival], published: Path, say: Callable[[str], None], keep: Keep
 ) -> dict[str, int]:
     runs = _read_whole(published)
     before = set(runs["key"])
@@ -178,11 +256,12 @@ def _merge(
         (before, functools.partial(published_curves, published))
     ]
     for arrival in arrivals:
-        for contradiction in _contradictions(runs, arrival.runs):
+        known = arrival.runs["key"].isin(runs["key"])
+        fresh = keep(arrival.runs[~known])
+        for contradiction in _contradictions(runs, pd.concat([arrival.runs[known], fresh])):
             raise ContradictionError(
                 f"{arrival.name}: {contradiction} Find out which is right and take the other away."
             )
-        fresh = arrival.runs[~arrival.runs["key"].isin(runs["key"])]
         if len(fresh):
             runs = pd.concat([runs, fresh], ignore_index=True)
             sources.append((set(fresh["key"]), arrival.points))
@@ -194,12 +273,24 @@ def _merge(
                 "Find out where it comes from and take it away."
             )
     for study in added.index:
-        own = runs[runs["study"] == study]
-        # curves first: a crash in between leaves curves without a run, which nothing shows
-        points = _points(str(study), sorted(own["key"]), sources, say)
-        write_curves(published / f"{study}.curves.parquet", points)
-        write_parquet(published / f"{study}.runs.parquet", sort_runs(own))
+        _write(published, str(study), runs, sources, say)
     return {str(study): int(count) for study, count in added.items()}
+
+
+def _write(
+    published: Path,
+    study: str,
+    runs: pd.DataFrame,
+    sources: Sequence[tuple[Set[str], Points]],
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Write both files of a study."""
+    own = runs[runs["study"] == study]
+    # curves first: a crash in between leaves curves without a run, which nothing shows, or runs to be retired
+    # without curves, which retiring them again takes out
+    points = _points(study, sorted(own["key"]), sources, say)
+    write_curves(published / f"{study}.curves.parquet", points)
+    write_parquet(published / f"{study}.runs.parquet", sort_runs(own))
 
 
 def _points(
@@ -239,5 +330,6 @@ def _contradictions(old: pd.DataFrame, new: pd.DataFrame) -> Iterator[str]:
         if len(digests := sorted(set(found["search"]))) > 1:
             yield (
                 f"{study} {experiment} at {scale} scale would have trials of the searches "
-                f"{' and '.join(digests)}, which differ in space, budget or sampler."
+                f"{' and '.join(digests)}, which differ in space, budget or sampler. `repro publish --retire` takes "
+                "out what is published of a search that its study no longer declares."
             )

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 import secrets
 import warnings
@@ -30,6 +29,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from repro.protocol import (
+    SAMPLER,
     Comparison,
     LogUniform,
     Method,
@@ -37,12 +37,8 @@ from repro.protocol import (
     SearchSpace,
     Settings,
     Trial,
-    canonical_json,
     settings,
 )
-
-SAMPLER = "optuna 5 QMCSampler, Sobol, scrambled"
-"""Part of a search's digest: another sampler proposes other trials."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,20 +89,6 @@ class Progress:
     space: SearchSpace
     winners: Mapping[str, Settings] = dataclasses.field(default_factory=dict)
     on_edge: tuple[str, ...] = ()
-
-
-def digest(comparison: Comparison) -> str:
-    """Return what identifies a search: problem, budget, space, sampler; trials of others never mix in.
-
-    Args:
-        comparison: The searched experiment.
-
-    Returns:
-        Twelve hexadecimal digits.
-    """
-    plan = dataclasses.replace(comparison.plan, repetitions=1)  # reporting more moves no trial
-    text = canonical_json({"plan": plan, "sampler": SAMPLER})
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def advance(comparison: Comparison, scores: Scores) -> Progress:
@@ -196,7 +178,7 @@ class _Asking:
 
     def __init__(self, comparison: Comparison, method: Method) -> None:
         self.comparison, self.method = comparison, method
-        self.search_digest = digest(comparison)
+        self.search_digest = comparison.digest
         self.sampler = _sampler(comparison.search.seed)
         with _quiet():
             self.study = optuna.create_study(sampler=self.sampler)
@@ -286,7 +268,7 @@ def refuse_other_searches(comparisons: Iterable[Comparison], runs: pd.DataFrame)
     """
     tuned = runs[runs["role"] == "tune"]
     for comparison in comparisons:
-        own = digest(comparison)
+        own = comparison.digest
         same = tuned[
             (tuned["study"] == comparison.study)
             & (tuned["experiment"] == comparison.experiment.name)
@@ -297,7 +279,8 @@ def refuse_other_searches(comparisons: Iterable[Comparison], runs: pd.DataFrame)
                 f"The rows of {comparison.study}, {comparison.experiment.name} hold {len(same)} trials "
                 f"of search {other[0]}, of another space, budget or sampler; this one is {own} "
                 f"({SAMPLER}). Trials of two searches do not mix: rename the experiment, or start anew "
-                "with `--store` on an empty folder and these rows taken out of studies/results."
+                "with `--store` on an empty folder, once `repro publish --retire` has taken what is "
+                "published of the other one out of studies/results."
             )
 
 

@@ -38,6 +38,7 @@ from repro.protocol import (
     canonical_json,
     choose,
     comparisons,
+    declared,
     derive_seed,
     expand,
     parse_run,
@@ -159,11 +160,11 @@ def test_only_plain_values_have_a_text() -> None:
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", studies.names())
 def test_every_declared_run_survives_the_text(name: str, scale: Scale) -> None:
-    for declared in expand(studies.get(name), scale):
-        revived = parse_run(declared.canonical_json())
-        assert revived == declared
-        assert revived.key == declared.key
-        assert revived.canonical_json() == declared.canonical_json()
+    for spec in expand(studies.get(name), scale):
+        revived = parse_run(spec.canonical_json())
+        assert revived == spec
+        assert revived.key == spec.key
+        assert revived.canonical_json() == spec.canonical_json()
 
 
 @pytest.mark.parametrize(
@@ -314,6 +315,48 @@ def test_rates_are_positive_finite_floats(rate: Any) -> None:
         ValueError, match=r"`learning_rate` must be a positive finite float\. Found"
     ):
         dataclasses.replace(run(), hyperparameters=(("learning_rate", rate),))
+
+
+# What a study declares
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_a_study_declares_the_runs_of_its_plans(name: str) -> None:
+    study = studies.get(name)
+    declares = declared(study)
+    for scale in SCALES:
+        assert all(map(declares, expand(study, scale)))
+        assert all(map(declares, expand(study, scale, device="cuda")))
+
+
+def test_it_declares_no_run_of_another_plan() -> None:
+    study = studies.get("baydin2022")
+    declares = declared(study)
+    spec = next(s for s in expand(study, "full") if isinstance(s.task, Training))
+    longer = dataclasses.replace(spec.task, num_steps=2 * spec.task.num_steps)
+    for change in (
+        {"task": longer},
+        {"study": "someone2022"},
+        {"experiment": "another"},
+        {"repetition": 1_000},
+        {"hyperparameters": settings(learning_rate=0.123)},
+    ):
+        assert not declares(dataclasses.replace(spec, **change)), change
+
+
+def test_of_a_search_it_declares_the_trials_of_that_search_alone() -> None:
+    (comparison, *_) = comparisons(studies.get("rike2022"), "reduced", only=["tuned-nn-sgd"])
+    declares = declared(studies.get("rike2022"))
+    method = comparison.experiment.methods[0]
+    chosen = settings(learning_rate=0.0123)
+    (trial, *_) = comparison.trial_runs(method, Trial(7, comparison.digest), chosen)
+    (report, *_) = comparison.report_runs(method, chosen)
+    assert declares(trial)
+    assert declares(report)
+    assert not declares(dataclasses.replace(trial, trial=Trial(7, "another")))
+    for spec in (trial, report):
+        shorter = dataclasses.replace(spec.task, num_steps=spec.task.num_steps // 2)
+        assert not declares(dataclasses.replace(spec, task=shorter))
 
 
 # Seeds

@@ -11,8 +11,8 @@ from test_results import contents, record, rewrite, tuning
 
 import studies
 from repro import cli, publishing
-from repro.protocol import Trial
-from repro.publishing import ContradictionError, merge, publish
+from repro.protocol import Trial, declared, expand
+from repro.publishing import ContradictionError, Planned, merge, publish, retire, undeclared
 from repro.results import Record, RejectedFileError, Store, read_published
 
 
@@ -152,6 +152,75 @@ def test_what_is_published_contradicts_nothing_in_itself() -> None:
     assert problems == ()
     assert list(publishing._contradictions(runs, runs)) == []
     assert publishing._not_themselves(runs) == []
+
+
+# Rows of a plan that has changed since
+
+
+def of_plan(**changes: Any) -> Record:
+    """A finished run of a study, as declared or of another plan."""
+    spec = next(
+        s for s in expand(studies.get("baydin2022"), "smoke") if s.method.name == "backpropagation"
+    )
+    task = dataclasses.replace(spec.task, **changes)
+    return dataclasses.replace(record(), spec=dataclasses.replace(spec, task=task))
+
+
+DECLARED = {"baydin2022": declared(studies.get("baydin2022"))}
+PLAN, OLD = of_plan(), of_plan(num_steps=7)
+CELL = (OLD.spec.study, OLD.spec.experiment)
+
+
+def test_a_study_declares_every_published_row() -> None:
+    assert undeclared(studies.RESULTS, {n: declared(studies.get(n)) for n in studies.names()}) == {}
+
+
+def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) -> None:
+    for found in (PLAN, OLD):
+        store.write(found)
+    planned = Planned(DECLARED)
+    added = {"another2022": 1, "someone2022": 3, "baydin2022": 1}
+    assert publish(store.directory, home, keep=planned) == (added, ())
+    assert planned.left_out == {CELL: 1}
+    assert undeclared(home, DECLARED) == {}
+    # what is none of the studies here travels whole, and comes home the same
+    publish(store.directory, tmp_path / "sent")
+    assert merge([tmp_path / "sent"], tmp_path / "there", planned) == added
+    assert planned.left_out == {CELL: 2}
+    assert contents(tmp_path / "there") == contents(home)
+
+
+def test_rows_of_an_old_plan_are_taken_out_and_leave_nothing(
+    store: Store, home: Path, tmp_path: Path
+) -> None:
+    store.write(PLAN)
+    publish(store.directory, tmp_path / "without")
+    store.write(OLD)
+    publish(store.directory, home)
+    assert contents(home) != contents(tmp_path / "without")
+    assert undeclared(home, DECLARED) == {CELL: 1}
+    assert retire(home, DECLARED) == {CELL: 1}
+    assert contents(home) == contents(tmp_path / "without")
+    assert retire(home, DECLARED) == {}
+
+
+def test_the_command_takes_them_out_and_says_so(
+    store: Store, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del checkout
+    store.write(OLD)
+    publish(store.directory, studies.RESULTS)
+    store.write(PLAN)
+    told = f"baydin2022 {OLD.spec.experiment}: 1 rows of a plan that the study no longer declares"
+    assert cli.main(["publish", "--store", str(store.directory)]) == 0
+    output = capsys.readouterr().out
+    assert f"{told}, averaged with the others: `--retire` takes them out" in output
+    assert "baydin2022: 1 new rows in results" in output
+    assert cli.main(["publish", "--store", str(store.directory), "--retire"]) == 0
+    output = capsys.readouterr().out
+    assert f"{told}, taken out" in output
+    assert f"{told}, left out" in output  # the store still has it
+    assert undeclared(studies.RESULTS, DECLARED) == {}
 
 
 # What is none of ours

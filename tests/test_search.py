@@ -44,7 +44,6 @@ from repro.search import (
     Score,
     Scores,
     advance,
-    digest,
     is_near,
     refuse_other_searches,
     to_optuna,
@@ -300,7 +299,7 @@ def test_rows_of_another_search_are_refused(
     undisturbed: Store, tmp_path: Path, other: Search
 ) -> None:
     changed = comparison(other)
-    assert digest(changed) != digest(SMALL)
+    assert changed.digest != SMALL.digest
     before = course(undisturbed)
     message = r"hold \d+ trials of search .* do not mix: rename the experiment, or start anew"
     runs, _ = tabulate(read_store(undisturbed.directory)[0])
@@ -314,13 +313,13 @@ def test_another_sampler_is_another_search(
 ) -> None:
     published, _ = tabulate(read_store(undisturbed.directory)[0])
     refuse_other_searches([SMALL], published)  # its own rows are welcome
-    monkeypatch.setattr("repro.search.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
+    monkeypatch.setattr("repro.protocol.choosing.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
     with pytest.raises(ValueError, match="do not mix"):
         refuse_other_searches([SMALL], published)
 
 
 def test_more_reported_repetitions_are_the_same_search() -> None:
-    assert digest(comparison(SMALL.search, repetitions=7)) == digest(SMALL)
+    assert comparison(SMALL.search, repetitions=7).digest == SMALL.digest
 
 
 # Optuna

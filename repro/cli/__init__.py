@@ -231,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="write the store's finished rows into this folder instead, two files a study")  # fmt: skip
     ways.add_argument("--from", type=Path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
+    ways.add_argument("--retire", action="store_true",
+                      help="first take out published rows of plans that a study has changed since or no longer has")  # fmt: skip
     data = verb("data", "runs.verify_data", "Find or download data sets and verify their content.")
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"

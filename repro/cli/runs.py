@@ -29,8 +29,16 @@ from repro.cli.shared import (
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
-from repro.protocol import SCALES, Classification
-from repro.publishing import ContradictionError, merge, publish
+from repro.protocol import SCALES, Classification, declared
+from repro.publishing import (
+    ContradictionError,
+    Count,
+    Planned,
+    merge,
+    publish,
+    retire,
+    undeclared,
+)
 from repro.results import RejectedFileError, Store, load, tabulate_facts
 
 
@@ -241,25 +249,42 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
     return DONE
 
 
+def name_rows(count: Count, fate: str, console: Console) -> None:
+    """Print a line for every experiment with rows of a plan that its study no longer declares."""
+    for (study, experiment), number in count.items():
+        console.print(
+            f"{study} {experiment}: {number} rows of a plan that the study no longer declares, {fate}",
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
     """Merge finished runs into the published rows and bring the README's verdicts and audit up to date."""
     target: Path = options.to or studies.RESULTS
+    declares = {} if options.to else {study.name: declared(study) for study in all_studies()}
+    planned = Planned(declares)
     skipped: tuple[str, ...] = ()
     if target.exists() and not target.is_dir():
         raise ValueError(f"`--to` expects a folder. Found the file {target}.")
     try:
+        retired = retire(target, declares) if options.retire else {}
+        name_rows(retired, "taken out", console)
         if options.folders:
-            added = merge(options.folders, target)
+            added = merge(options.folders, target, planned)
         else:
             with console.status("reading finished runs") as line:
-                added, skipped = publish(options.store, target, line.update)
+                added, skipped = publish(options.store, target, line.update, planned)
     except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
     name_skipped(skipped, console)
+    name_rows(planned.left_out, "left out", console)
     for study, count in added.items():
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:
         console.print("nothing new to publish")
+    old = undeclared(target, declares)
+    name_rows(old, "averaged with the others: `--retire` takes them out", console)
     if not options.to and README.exists():
         from repro.report import verdicts
 
@@ -269,7 +294,7 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         for change in verdicts.compare(judgements, before):
             console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
         commit_verdicts(judgements, published)
-        if added:
+        if added or retired:
             console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE
 

@@ -13,9 +13,11 @@ and hashed where no PyTorch is installed. Two ideas carry the rest of the packag
 from repro.protocol.canonical import canonical_json
 from repro.protocol.choosing import (
     EXPERIMENT_SETTINGS,
+    SAMPLER,
     Comparison,
     choose,
     comparisons,
+    declared,
     expand,
     experiments_of,
     spread,
@@ -61,6 +63,7 @@ from repro.protocol.runs import (
 __all__ = [
     "EXPERIMENT_SETTINGS",
     "PROTOCOL_VERSION",
+    "SAMPLER",
     "SCALES",
     "Approximation",
     "Check",
@@ -93,6 +96,7 @@ __all__ = [
     "canonical_json",
     "choose",
     "comparisons",
+    "declared",
     "derive_seed",
     "expand",
     "experiments_of",

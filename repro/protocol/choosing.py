@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from repro.protocol.canonical import canonical_json
 from repro.protocol.declarations import Claim, Experiment, Plan, Search, Study
 from repro.protocol.runs import (
     SCALES,
@@ -22,6 +24,12 @@ from repro.protocol.runs import (
 
 EXPERIMENT_SETTINGS = ("experiment", "run_time_experiment", "first", "last", "family")
 """Settings of the measures that name an experiment, or a family of them."""
+
+SAMPLER = "optuna 5 QMCSampler, Sobol, scrambled"
+"""Part of a search's digest: another sampler proposes other trials."""
+
+DEVICES = ("cpu", "cuda")
+"""What timing runs may name."""
 
 
 def choose(
@@ -96,6 +104,16 @@ class Comparison:
         search = self.plan.search
         assert search is not None
         return search
+
+    @property
+    def digest(self) -> str:
+        """What identifies the search, twelve hexadecimal digits: problem, budget, space and sampler.
+
+        Trials of another one never mix in.
+        """
+        plan = dataclasses.replace(self.plan, repetitions=1)  # reporting more moves no trial
+        text = canonical_json({"plan": plan, "sampler": SAMPLER})
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def trial_runs(self, method: Method, trial: Trial, values: Settings) -> tuple[RunSpec, ...]:
         """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end.
@@ -223,6 +241,42 @@ def comparisons(
     """
     _, searched = _kept(study, scale, arms, only)
     return tuple(Comparison(study.name, experiment, scale) for experiment in searched)
+
+
+def declared(study: Study) -> Callable[[RunSpec], bool]:
+    """Return what tells whether a study declares a run, at any scale and on any device.
+
+    A study declares the trials of its searches as they are now, and reported runs at whatever settings those chose.
+
+    Args:
+        study: The study.
+
+    Returns:
+        A function of a run.
+    """
+    keys = {
+        spec.key
+        for scale in SCALES
+        for device in DEVICES
+        for spec in expand(study, scale, device=device)
+    }
+    kinds = {
+        (_kind(spec), comparison.digest if spec.trial else "")
+        for scale in SCALES
+        for comparison in comparisons(study, scale)
+        for method in comparison.experiment.methods
+        for spec in comparison.typical_runs(method)
+    }
+
+    def declares(spec: RunSpec) -> bool:
+        search = "" if spec.trial is None else spec.trial.search
+        return spec.key in keys or (_kind(spec), search) in kinds
+
+    return declares
+
+
+def _kind(spec: RunSpec) -> RunSpec:
+    return dataclasses.replace(spec, repetition=0, hyperparameters=(), trial=None)
 
 
 def _kept(
