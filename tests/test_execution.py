@@ -444,7 +444,7 @@ def test_a_worker_that_does_not_come_to_a_look_is_not_waited_for() -> None:
 
 
 class Clock:
-    """Stands for the module `time` in `repro.execution`; moves when told."""
+    """Stands for the module `time` in `repro.execution.coordinator`; moves when told."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -456,7 +456,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(execution, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(execution.coordinator, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
