@@ -1,0 +1,257 @@
+"""The coordinator: a queue of groups, worked off by this process, a pool of workers or a cluster.
+
+Training groups share the workers; a timing group runs alone, in this process with the threads that its
+specifications name, because a busy neighbour would be in its numbers. What fails is named at the end, and the
+others go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Container, Iterable
+from pathlib import Path
+from typing import Any
+
+from repro.execution.groups import CHECKPOINT_EVERY, Group, is_timing
+from repro.execution.holds import hold
+from repro.execution.queue import Failure, Queue, Source
+from repro.execution.sbatch import Slurm
+from repro.execution.slurm import FOLDER as SLURM_FOLDER
+from repro.execution.slurm import Cluster
+from repro.execution.workers import Ended, Event, Pool, run_here
+from repro.protocol import RunSpec
+from repro.results import Store
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an execution did.
+
+    Attributes:
+        done: Runs finished now.
+        diverged: How many of them diverged.
+        cached: Runs that were finished already.
+        left: Runs not finished because of the time limit, an interruption, or what halted everything.
+        seconds: Wall-clock time.
+        failures: What could not be run; the rest went on.
+        lost: Groups that were under way when everything had to stop.
+        halted: Whether a failure stopped everything: the store takes no more, or the device is gone.
+        not_begun: Expected seconds of the shortest group that was left because it could not end in time;
+            `None` where there is none.
+    """
+
+    done: int
+    diverged: int
+    cached: int
+    left: int
+    seconds: float
+    failures: tuple[Failure, ...] = ()
+    lost: tuple[Group, ...] = ()
+    halted: bool = False
+    not_begun: float | None = None
+
+
+def coordinate(
+    sources: Iterable[Source],
+    store: Store,
+    published: Container[str],
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    time_limit: float | None = None,
+    expected: Callable[[RunSpec], float | None] = lambda spec: None,
+    on_groups: Callable[[list[Group]], None] = lambda groups: None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_stop: Callable[[list[Group]], None] = lambda groups: None,
+    on_note: Callable[[str], None] = lambda line: None,
+    checkpoint_every: float = CHECKPOINT_EVERY,
+    slurm: Slurm | None = None,
+) -> Outcome:
+    """Work sources off, in their order, until nothing is missing or it is time to stop.
+
+    Args:
+        sources: What calls for runs.
+        store: Where finished runs go.
+        published: Keys of runs that are finished elsewhere.
+        device: `cpu` or `cuda`.
+        workers: Processes for training runs, 1 for this process.
+        time_limit: Seconds after which to stop.
+        expected: The seconds of a run, so that none is begun that cannot end in time.
+        on_groups: Told of groups as they become known, numbered in this order by the events.
+        on_event: Told of progress.
+        on_stop: Told of the groups that are under way when the workers are asked to stop.
+        on_note: Told of what happens on a cluster, in lines.
+        checkpoint_every: Seconds between two checkpoints of runs under way, 0 for none.
+        slurm: How to ask a cluster for tasks instead of running here.
+
+    Returns:
+        Counts, failures and the time taken.
+
+    Raises:
+        ValueError: If the device or the number of workers cannot be.
+        OSError: If the store takes no files.
+    """
+    _check(workers, checkpoint_every, device, here=slurm is None)
+    started = time.monotonic()
+    stop = _Stop(None if time_limit is None else started + time_limit)
+    _sweep_checkpoints(store)
+    queue = Queue(tuple(sources), store, published, device, on_groups)
+    if queue.groups:
+        _refuse_read_only(store.directory)
+    statuses: list[str] = []
+    stopped: list[Group] = []
+    halted = False
+
+    def seconds(group: Group) -> float:
+        return sum(expected(spec) or 0.0 for spec in group)
+
+    def fits(group: Group) -> bool:
+        return stop.deadline is None or time.monotonic() + seconds(group) <= stop.deadline
+
+    def end(ended: Ended) -> None:
+        nonlocal halted
+        if ended.fatal:
+            halted = stop.requested = True
+        if not (ended.statuses or ended.error):
+            stopped.append(queue.groups[ended.group])
+        queue.end(ended)
+        statuses.extend(ended.statuses)
+        on_event(Event(ended.group, statuses=ended.statuses))
+
+    def here(index: int) -> None:
+        def advance(steps: int) -> None:
+            on_event(Event(index, steps))
+
+        end(run_here(index, queue.groups[index], store, device, advance, stop, checkpoint_every))
+
+    with stop.on_interrupt(), contextlib.ExitStack() as stack:
+        pool: Pool | Cluster | None = None
+        if slurm is not None and queue.groups:
+            place = store.directory / SLURM_FOLDER / "coordinator"
+            stack.enter_context(hold(place, f"A coordinator submits the runs of {store.directory}"))
+            pool = Cluster(slurm, store, device, checkpoint_every, on_note)
+        elif slurm is None and workers > 1 and queue.is_shared():
+            pool = stack.enter_context(Pool(workers, store, device, checkpoint_every))
+        while True:
+            while not stop() and (pool is None or pool.has_room):
+                idle = pool is None or not (pool.running and pool.shares_machine)
+                index = queue.take(idle, fits)
+                if index is None:
+                    break
+                if pool is None or (is_timing(queue.groups[index]) and pool.shares_machine):
+                    here(index)
+                else:
+                    pool.start(index, queue.groups[index])
+            if pool is None or not pool.running:
+                break
+            if stop() and pool.stop():
+                on_stop([queue.groups[index] for index in pool.running])
+            for ended in pool.poll(on_event):
+                # the signal that stops us may have reached the workers as well
+                end(dataclasses.replace(ended, error="") if ended.lost and stop() else ended)
+        waiting = [] if stop() else queue.waiting()
+    return Outcome(
+        done=len(statuses),
+        diverged=statuses.count("diverged"),
+        cached=queue.cached,
+        left=queue.left(),
+        seconds=time.monotonic() - started,
+        failures=tuple(queue.failures),
+        lost=tuple(g for g in stopped if any(not store.path(s.key).exists() for s in g)),
+        halted=halted,
+        not_begun=min(map(seconds, waiting), default=None),
+    )
+
+
+def _check(workers: int, checkpoint_every: float, device: str, *, here: bool) -> None:
+    if workers < 1:
+        raise ValueError(f"`workers` must be at least 1. Found {workers}.")
+    if checkpoint_every < 0.0:
+        raise ValueError(
+            f"`checkpoint_every` must be at least 0 seconds. Found {checkpoint_every}."
+        )
+    check_device(device, here=here)
+
+
+def _sweep_checkpoints(store: Store) -> None:
+    """Remove what runs left behind that were killed between their end and their tidying."""
+    from repro.checkpoints import sweep
+
+    sweep(store.directory, lambda key: store.path(key).exists())
+
+
+def _refuse_read_only(directory: Path) -> None:
+    """Raise before any work is done if what is finished could not be kept."""
+    place = next(
+        folder
+        for folder in (directory.absolute(), *directory.absolute().parents)
+        if folder.exists()
+    )
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "it is read-only" if place.is_dir() else f"{place} is a file"
+        raise OSError(
+            f"{directory} takes no files: {reason}. Give `--store` a folder that you can write to; nothing was "
+            "run."
+        )
+
+
+def check_device(device: str, *, here: bool = True) -> None:
+    """Raise unless a device exists.
+
+    Args:
+        device: `cpu` or `cuda`.
+        here: Whether it has to be in this machine.
+
+    Raises:
+        ValueError: If the name is unknown or the device absent.
+    """
+    import torch
+
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"Unknown device {device!r}. Choose from: cpu, cuda.")
+    if here and device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("Device 'cuda' was asked for, but PyTorch finds none. Use `--device cpu`.")
+
+
+class _Stop:
+    """Asks work to stop at a deadline or at the first Ctrl-C; a second Ctrl-C is not caught."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.deadline = deadline
+        self.requested = False
+
+    def __call__(self) -> bool:
+        late = self.deadline is not None and time.monotonic() >= self.deadline
+        return self.requested or late
+
+    def on_interrupt(self) -> _Handler:
+        return _Handler(self)
+
+
+class _Handler:
+    """While active, SIGINT and SIGTERM request a stop instead of raising."""
+
+    def __init__(self, stop: _Stop) -> None:
+        self._stop = stop
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals belong to the main thread
+
+        def request(number: int, frame: object) -> None:
+            del frame
+            self._stop.requested = True
+            signal.signal(number, self._previous[number])
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, request)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
