@@ -79,7 +79,7 @@ def _guides(rows: pd.DataFrame, panel: str) -> pd.DataFrame:
         return frame()
     lowest = int(np.argmin(base["y"]))
     level = float(base["y"].iloc[lowest])
-    crossing = stats.first_crossing(ours["x"], ours["y"], level)
+    crossing, _, _ = stats.first_crossing(ours["x"], ours["y"], level)
     note = "on the mean curves"
     found = {"T_b": float(base["x"].iloc[lowest]), "T_f": crossing}
     return frame(

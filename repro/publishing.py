@@ -74,17 +74,24 @@ class ContradictionError(ValueError):
 class Planned:
     """Lets rows through that their studies declare, and counts those of plans that are no more.
 
+    Rows of smoke scale, which exercise the wiring, are no results: they stay out, too.
+
     Attributes:
-        left_out: What was kept back.
+        left_out: What was kept back, of plans that are no more.
+        smoke: What was kept back, of smoke scale.
     """
 
     def __init__(self, declared: Declared) -> None:
         """Take the studies; rows of others are let through."""
         self._declared = declared
         self.left_out: dict[tuple[str, str], int] = {}
+        self.smoke = 0
 
     def __call__(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of a runs table that are let through."""
+        smoke = runs["study"].isin(list(self._declared)) & (runs["scale"] == "smoke")
+        self.smoke += int(smoke.sum())
+        runs = runs[~smoke]
         old = _undeclared(runs, self._declared)
         for cell, number in _count(runs[old]).items():
             self.left_out[cell] = self.left_out.get(cell, 0) + number

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import ttest_ind  # type: ignore[import-untyped, unused-ignore]
 
 from repro.audit import report
-from repro.audit.evidence import CURVE_COLUMNS, QUANTITIES, Evidence
+from repro.audit.evidence import CURVE_COLUMNS, QUANTITIES, Evidence, runs_frame
 from repro.audit.rules import RULES
 from repro.audit.trials import from_rows
 from repro.protocol import Fact
@@ -465,6 +466,21 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
     ("cost", not_waited_for, "without waiting"),
     ("cost", progress_as_speed, "0.4 in the number of steps"),
 )
+
+
+def test_differences_of_runs_without_seeds_are_tested_too() -> None:
+    rows = runs_frame(fair_rows())
+    with_seeds = Evidence("x", "foreign", METHODS, (), rows)
+    without = dataclasses.replace(with_seeds, runs=runs_frame(rows.assign(seed="")))
+    paired, apart = (
+        next(f for f in report.audit(e).findings if f.rule.name == "multiplicity")
+        for e in (with_seeds, without)
+    )
+    assert (paired.status, apart.status) == ("pass", "pass")
+    reported = [without.rows("report", m)["score"] for m in METHODS]
+    p = ttest_ind(*reported, equal_var=False).pvalue
+    assert apart.parts[0].values["new against baseline, Holm"] == pytest.approx(p, abs=0)
+    assert paired.parts[0].values["new against baseline, Holm"] != pytest.approx(p, abs=0)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 import dataclasses
 import json
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+import studies
 from repro import claims
 from repro.measures import Measurement
-from repro.protocol import Check, Claim, Component, Expectation, Study, use
-from repro.results import EmptySelectionError, Results, tabulate
+from repro.protocol import Check, Claim, Component, Expectation, Study, expand, use
+from repro.results import EmptySelectionError, Record, Results, tabulate
 from repro.stats import Interval
 
 NO_ROWS = Results(*tabulate(()), pd.DataFrame())
@@ -96,6 +98,37 @@ def test_verdict_of_checks(checks: tuple[Check, ...], verdict: str, reason: str)
     (judgement,) = claims.judge(study_of(*checks), NO_ROWS)
     assert judgement.verdict == verdict
     assert reason in judgement.reason
+
+
+@pytest.mark.usefixtures("measured")
+def test_every_reason_is_given_with_the_checks_it_covers() -> None:
+    conditional = dataclasses.replace(FAILS, provided=ACROSS)
+    (judgement,) = claims.judge(study_of(conditional, ACROSS, ACROSS), NO_ROWS)
+    assert judgement.reason == (
+        "1 of 3 checks: decides nothing: a ratio: 1 [0.5, 1.5] n=5 published 0.5; "
+        "2 of 3 checks: reaches across the edge of what the claim says"
+    )
+
+
+def test_rows_of_smoke_scale_judge_nothing() -> None:
+    study = studies.get("baydin2022")
+    spec = expand(study, "smoke", only=["beale"], methods=["backpropagation"])[0]
+    rows = {
+        scale: Results(
+            *tabulate([Record(replace(spec, scale=scale), "done", {"value": 5e-5}, ())]),
+            pd.DataFrame(),
+        )
+        for scale in ("smoke", "full")
+    }
+    (fourth,) = (claim for claim in study.claims if claim.number == 4)
+    outcomes = {
+        scale: [
+            f.outcome for f in claims.judge(replace(study, claims=(fourth,)), found)[0].findings
+        ]
+        for scale, found in rows.items()
+    }
+    assert set(outcomes["smoke"]) == {"not run"}
+    assert outcomes["full"][0] == "undecided"  # one repetition has no interval
 
 
 def test_a_claim_without_checks_says_why() -> None:

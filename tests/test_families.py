@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -125,7 +126,6 @@ def test_share_lower_needs_a_difference_beyond_doubt() -> None:
 
 
 def test_p_values_of_pairs() -> None:
-    import numpy as np
 
     ones = np.ones(3)
     assert measures.paired_p(ones, ones + 1e-9) == (1.0, 0)
@@ -133,6 +133,10 @@ def test_p_values_of_pairs() -> None:
     assert measures.paired_p(ones * np.nan, ones) == (0.0, 1)
     assert measures.paired_p(ones, ones * np.nan) == (0.0, -1)
     assert measures.paired_p(ones * np.nan, ones * np.nan) == (1.0, 0)
+    assert measures.paired_p(np.array([2.0]), np.array([1.0])) == (
+        1.0,
+        1,
+    )  # one pair decides nothing
     p_value, sign = measures.paired_p(np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.5]))
     assert (round(p_value, 3), sign) == (0.074, 1)
     with pytest.raises(ValueError, match="at least 2 pairs, found 1"):
@@ -154,6 +158,16 @@ def test_missed_descent() -> None:
     expected = stats.welch_interval([0.6, 0.7, 0.8], [0.1, 0.2, 0.3])
     assert change.interval == expected
     assert value(measures.missed_descent(rows, "zero", "m", BP)) == 0.0
+
+
+def test_a_baseline_that_diverged_is_no_measure_of_descent() -> None:
+    start = {"value": [(0, 10.0)]}
+    rows = results(
+        record("f-1", BP, 0, best=0.0, curves=start),
+        record("f-1", BP, 1, status="diverged", curves=start),
+        *(record("f-1", "m", r, best=5.0, curves=start) for r in range(2)),
+    )
+    assert math.isnan(value(measures.missed_descent(rows, "f-1", "m", BP)))
 
 
 def test_welch_by_hand() -> None:

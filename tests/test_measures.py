@@ -152,8 +152,11 @@ def test_time_to_loss_is_iterations_times_step_time() -> None:
     steps = measures.steps_to_loss_ratio(rows, "e")
     assert steps.interval.estimate == pytest.approx(0.5)
     assert (steps.missed, steps.interval.num) == (0, 3)
+    # no run looked between steps 0 and 100
+    assert (steps.interval.low, steps.interval.high) == pytest.approx((0.0, 1.0))
     time = measures.time_to_loss_ratio(rows, "e", "t")
     assert time.interval.estimate == pytest.approx(1.0)
+    assert time.interval.low == 0.0
     assert len(time.keys) == 8
 
 
@@ -169,7 +172,21 @@ def test_a_loss_never_reached_counts_as_infinite() -> None:
     measured = measures.steps_to_loss_ratio(rows, "e")
     assert measured.missed == 2
     assert measured.interval.estimate == math.inf
-    assert measured.interval.low == pytest.approx(0.5)
+    assert measured.interval.low == 0.0  # the first may have got there right after its start
+
+
+def test_a_crossing_between_two_evaluations_is_known_no_better_than_they_are_apart() -> None:
+    base = losses((0, 2.0), (400, 1.0))
+    sparse = losses((0, 3.0), (100, 1.25), (200, 0.75))
+    dense = losses((0, 3.0), (100, 1.25), (149, 1.005), (150, 1.0), (200, 0.75))
+    for curve, bounds in ((sparse, (0.25, 0.5)), (dense, (149 / 400, 0.375))):
+        rows = results(
+            *(record("e", BP, r, curves=base) for r in range(3)),
+            *(record("e", FG, r, curves=curve) for r in range(3)),
+        )
+        interval = measures.steps_to_loss_ratio(rows, "e").interval
+        assert interval.estimate == pytest.approx(0.375)
+        assert (interval.low, interval.high) == pytest.approx(bounds)
 
 
 def test_moments_are_taken_over_theory_at_the_largest_number_of_draws() -> None:

@@ -333,6 +333,7 @@ def test_it_declares_no_run_of_another_plan() -> None:
     study = studies.get("baydin2022")
     declares = declared(study)
     spec = next(s for s in expand(study, "full") if isinstance(s.task, Training))
+    assert isinstance(spec.task, Training)
     longer = dataclasses.replace(spec.task, num_steps=2 * spec.task.num_steps)
     for change in (
         {"task": longer},
@@ -355,6 +356,7 @@ def test_of_a_search_it_declares_the_trials_of_that_search_alone() -> None:
     assert declares(report)
     assert not declares(dataclasses.replace(trial, trial=Trial(7, "another")))
     for spec in (trial, report):
+        assert isinstance(spec.task, Training)
         shorter = dataclasses.replace(spec.task, num_steps=spec.task.num_steps // 2)
         assert not declares(dataclasses.replace(spec, task=shorter))
 

@@ -160,7 +160,7 @@ def test_what_is_published_contradicts_nothing_in_itself() -> None:
 def of_plan(**changes: Any) -> Record:
     """A finished run of a study, as declared or of another plan."""
     spec = next(
-        s for s in expand(studies.get("baydin2022"), "smoke") if s.method.name == "backpropagation"
+        s for s in expand(studies.get("baydin2022"), "full") if s.method.name == "backpropagation"
     )
     task = dataclasses.replace(spec.task, **changes)
     return dataclasses.replace(record(), spec=dataclasses.replace(spec, task=task))
@@ -188,6 +188,14 @@ def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) 
     assert merge([tmp_path / "sent"], tmp_path / "there", planned) == added
     assert planned.left_out == {CELL: 2}
     assert contents(tmp_path / "there") == contents(home)
+
+
+def test_rows_of_smoke_scale_are_no_results(store: Store, home: Path) -> None:
+    spec = expand(studies.get("baydin2022"), "smoke", only=["beale"])[0]
+    store.write(dataclasses.replace(record(), spec=spec))
+    planned = Planned(DECLARED)
+    assert "baydin2022" not in publish(store.directory, home, keep=planned)[0]
+    assert (planned.smoke, planned.left_out) == (1, {})
 
 
 def test_rows_of_an_old_plan_are_taken_out_and_leave_nothing(

@@ -1,5 +1,6 @@
 """`repro.stats` against scipy, closed forms and, for coverage, simulation."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -325,31 +326,34 @@ def test_holm_refuses_what_is_no_p_value(p_values: list[float]) -> None:
 def test_first_crossing_is_exact_on_a_line() -> None:
     steps = np.array([0.0, 3.0, 4.0, 10.0])
     for level in (9.5, 7.0, 6.25, 0.0):
-        assert first_crossing(steps, 10.0 - steps, level) == pytest.approx(10.0 - level)
+        crossing, before, after = first_crossing(steps, 10.0 - steps, level)
+        assert crossing == pytest.approx(10.0 - level)
+        assert before < crossing <= after
+        assert (before, after) in itertools.pairwise(steps)
 
 
 def test_first_crossing_takes_the_first_of_several() -> None:
-    assert first_crossing([0, 1, 2, 3], [2.0, 0.0, 2.0, 0.0], 1.0) == 0.5
+    assert first_crossing([0, 1, 2, 3], [2.0, 0.0, 2.0, 0.0], 1.0) == (0.5, 0.0, 1.0)
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([1.0, 0.5, 0.2], 10.0),  # there from the start
-        ([3.0, 1.0, 0.2], 20.0),  # touches the level at a recorded point
-        ([math.inf, 0.5, 0.2], 20.0),  # no line from an infinite point
-        ([math.nan, 0.5, 0.2], 20.0),
-        ([3.0, math.nan, 2.0], math.nan),
-        ([3.0, 2.0, math.inf], math.nan),
-        ([3.0, 2.0, -math.inf], 30.0),
+        ([1.0, 0.5, 0.2], (10.0, 10.0, 10.0)),  # there from the start
+        ([3.0, 1.0, 0.2], (20.0, 10.0, 20.0)),  # touches the level at a recorded point
+        ([math.inf, 0.5, 0.2], (20.0, 10.0, 20.0)),  # no line from an infinite point
+        ([math.nan, 0.5, 0.2], (20.0, 10.0, 20.0)),
+        ([3.0, math.nan, 2.0], (math.nan,) * 3),
+        ([3.0, 2.0, math.inf], (math.nan,) * 3),
+        ([3.0, 2.0, -math.inf], (30.0, 20.0, 30.0)),
     ],
 )
-def test_first_crossing_at_the_edges(values: list[float], expected: float) -> None:
+def test_first_crossing_at_the_edges(values: list[float], expected: tuple[float, ...]) -> None:
     assert first_crossing([10, 20, 30], values, 1.0) == pytest.approx(expected, nan_ok=True)
 
 
 def test_first_crossing_of_an_empty_curve_never_comes() -> None:
-    assert math.isnan(first_crossing([], [], 1.0))
+    assert all(map(math.isnan, first_crossing([], [], 1.0)))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,12 @@ def from_storages(
     directions: dict[str, bool] = {}
     names: list[str] = []
     every: list[str] = []
+    if unread := [key for key in columns if key not in ("method", *ATTRIBUTES)]:
+        raise ValueError(
+            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}. Found {unread[0]!r}: "
+            "scores, states, numbers, times and hyperparameters are the storage's own. Leave it out, or export the "
+            "trials and use `--csv`."
+        )
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
     wanted = tuple(only)
     for url in urls:

@@ -7,6 +7,7 @@ What a row cannot mean is refused with the row; what it may mean is read so, and
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -43,6 +44,31 @@ STATUSES = {
     "running": ("running", "waiting", "pending", "queued"),
 }
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
+
+LOWEST, HIGHEST = "searched from ", "searched to "
+SPLITS, MOMENTS = ("validation", "test", "train"), ("last", "best")
+WORDS = {
+    "selection split": SPLITS,
+    "reported split": SPLITS,
+    "selection moment": MOMENTS,
+    "reported moment": MOMENTS,
+    "scale of *": ("log", "linear"),
+    "derivative mode": ("forward", "reverse", "simulated"),
+}
+"""Words that a quantity may have, and no others."""
+FREE = (
+    "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
+    "best *", "used *", "tuned with *", "ran with *", "stated *",
+)  # fmt: skip
+"""Quantities that may be in any words."""
+POSITIVE = (
+    "chance loss",
+    "trial epochs",
+    "trial steps",
+    "selection split size",
+    "reported split size",
+)
+"""Quantities that something is divided by."""
 
 
 def parse_map(texts: Iterable[str]) -> dict[str, str]:
@@ -86,9 +112,9 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
         The facts.
 
     Raises:
-        ValueError: If a text is no pair or the quantity is none of the audit's.
+        ValueError: If a text is no pair, the quantity is none of the audit's, or the value cannot be one of it.
     """
-    facts = []
+    facts: list[Fact] = []
     for text in texts:
         quantity, separator, value = (part.strip() for part in text.partition("="))
         if not separator or not value:
@@ -100,11 +126,42 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
             raise ValueError(
                 f"`--fact` knows no quantity {quantity!r}. Closest: {', '.join(near)}."
             )
-        try:
-            facts.append(Fact("command line", quantity, float(value), "stated by the user"))
-        except ValueError:
-            facts.append(Fact("command line", quantity, None, "stated by the user", text=value))
+        facts.append(_stated(quantity, value))
+    lows = {
+        f.quantity.removeprefix(LOWEST): f.value for f in facts if f.quantity.startswith(LOWEST)
+    }
+    for fact in facts:
+        name = fact.quantity.removeprefix(HIGHEST)
+        low = lows.get(name) if name != fact.quantity else None
+        if low is not None and fact.value is not None and not low < fact.value:
+            raise ValueError(
+                f"`--fact` expects '{LOWEST}{name}' below '{HIGHEST}{name}'. Found {low:g} and {fact.value:g}."
+            )
     return tuple(facts)
+
+
+def _stated(quantity: str, value: str) -> Fact:
+    """Return what the user states, once it is clear that it can be."""
+    family = next((q for q in QUANTITIES if q[-1] == "*" and quantity.startswith(q[:-1])), quantity)
+    number: float | None
+    try:
+        number = float(value)
+    except ValueError:
+        number = None
+    expected = ""
+    if family in WORDS:
+        expected = "" if value in WORDS[family] else f"one of {', '.join(WORDS[family])}"
+    elif number is None:
+        expected = "" if family in FREE else "a number"
+    elif not math.isfinite(number):
+        expected = "a finite number"
+    elif family in POSITIVE and number <= 0.0:
+        expected = "a number above 0"
+    if expected:
+        raise ValueError(f"`--fact '{quantity}=...'` expects {expected}. Found {value!r}.")
+    if number is None or family in WORDS:
+        return Fact("command line", quantity, None, "stated by the user", text=value)
+    return Fact("command line", quantity, number, "stated by the user")
 
 
 def read_table(path: Path) -> pd.DataFrame:

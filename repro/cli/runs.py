@@ -279,6 +279,8 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         return complain(f"{error} Nothing was published.", FAILED)
     name_skipped(skipped, console)
     name_rows(planned.left_out, "left out", console)
+    if planned.smoke:
+        console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
     for study, count in added.items():
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:

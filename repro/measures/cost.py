@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -193,7 +194,8 @@ def steps_to_loss_ratio(
     where it was recorded, those of the method the first crossing of that level (straight between
     evaluations). What becomes of repetitions in which the method never gets there:
 
-    * all get there: ratio of geometric means with a paired-t interval on logarithms;
+    * all get there: ratio of geometric means with a paired-t interval on logarithms, which is widened to hold the
+      ratios of the evaluations before and after the crossings: where a loss falls between two of them is not known;
     * some do not (`missed`): their ratio is infinite; the estimate is the median (infinite where half or more
       missed), `high` is infinite, and `low` is the smallest ratio of all repetitions, a missing one taken as
       its budget over the baseline's iterations (infinite if it diverged). `low` lies below the true median
@@ -224,7 +226,7 @@ def steps_to_loss_ratio(
     }
     diverged = set(rows[(rows["method"] == method) & (rows["status"] == "diverged")]["repetition"])
     reached: list[float] = []
-    bounds: list[float] = []
+    bounds: list[tuple[float, float]] = []
     base: list[float] = []
     for repetition in sorted(set(rows["repetition"])):
         ours = curves.get(method, {}).get(repetition)
@@ -235,10 +237,11 @@ def steps_to_loss_ratio(
         losses = theirs["value"].to_numpy(np.float64)
         best = int(np.nanargmin(losses))
         base.append(float(theirs["step"].iloc[best]))
-        crossing = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
+        found = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
+        crossing, before, after = found
         budget = math.inf if repetition in diverged else float(ours["step"].max())
         reached.append(math.inf if math.isnan(crossing) else crossing)
-        bounds.append(budget if math.isnan(crossing) else crossing)
+        bounds.append((budget, math.inf) if math.isnan(crossing) else (before, after))
     missed = sum(math.isinf(steps) for steps in reached)
     if min(base) <= 0:
         interval = unknown(len(base), low=0.0)
@@ -246,7 +249,7 @@ def steps_to_loss_ratio(
         ratios = np.array(reached) / np.array(base)
         interval = Interval(
             float(np.median(ratios)),
-            float((np.array(bounds) / np.array(base)).min()),
+            float((np.array(bounds)[:, 0] / np.array(base)).min()),
             math.inf,
             len(base),
             1.0 - 0.5 ** len(base),
@@ -254,13 +257,26 @@ def steps_to_loss_ratio(
     elif min(reached) <= 0:  # the start is already as good: no logarithm
         interval = unknown(len(base), low=0.0)
     else:
-        interval = stats.ratio_interval(reached, base, confidence)
+        interval = _widened(stats.ratio_interval(reached, base, confidence), bounds, base)
     procedure = (
         "median, repetitions that never got there as infinite"
         if missed
-        else "geometric mean of paired repetitions, t interval on logarithms"
+        else "geometric mean of paired repetitions, t interval on logarithms, and the evaluations around the crossings"
     )
     return measurement(rows, interval, procedure, missed)
+
+
+def _widened(
+    interval: Interval, bounds: Sequence[tuple[float, float]], base: Sequence[float]
+) -> Interval:
+    """Return an interval that holds the ratios at both ends of what is known of every crossing."""
+    with np.errstate(divide="ignore"):  # a crossing before the first evaluation may lie at step 0
+        ends = np.exp(np.log(np.array(bounds) / np.array(base)[:, None]).mean(axis=0))
+    return dataclasses.replace(
+        interval,
+        low=float(min(interval.low, ends[0])),
+        high=float(max(interval.high, ends[1])),
+    )
 
 
 def time_to_loss_ratio(

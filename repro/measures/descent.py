@@ -146,7 +146,7 @@ def descent_differences(
                 parts |= {RATE: (other[b], lowest[b]), DIRECTION: (lowest[a], other[b])}
             for part, (first, second) in parts.items():
                 shares = _shares(first, second, start - unit)
-                rows = pd.concat([first, second], ignore_index=True)
+                rows = pd.concat([first, second, lowest[base]]).drop_duplicates("key")
                 procedure = f"share of the descent, {part}, 95 % paired-t interval"
                 if len(shares):
                     found[part, a, b] = measurement(rows, mean(shares), procedure)
@@ -155,8 +155,9 @@ def descent_differences(
 
 def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) -> Vector:
     start = _start(results, rows)
-    # nothing to descend, as on a function that is zero everywhere
-    return (ours - theirs) / (start - theirs) if (start > theirs).all() else np.zeros_like(ours)
+    if (theirs >= start).all():  # nothing to descend, as on a function that is zero everywhere
+        return np.zeros_like(ours)
+    return (ours - theirs) / (start - theirs)
 
 
 def _shares(first: pd.DataFrame, second: pd.DataFrame, descent: pd.Series) -> Vector:

@@ -205,7 +205,7 @@ def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
         second: As many.
 
     Returns:
-        The p-value, 1 where all differences are rounding, 0 where one method alone diverged; and -1 where the first
+        The p-value, 1 where all differences are rounding or there is but one, 0 where one method alone diverged; and -1 where the first
         is lower, 1 where it is higher, 0 for neither.
     """
     lost = np.isnan(first).any(), np.isnan(second).any()
@@ -216,7 +216,7 @@ def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
     if np.abs(difference).max() <= TIE * scale:
         return 1.0, 0
     sign = int(np.sign(difference.mean()))
-    return stats.paired_p_value(first, second), sign
+    return (stats.paired_p_value(first, second) if difference.size > 1 else 1.0), sign
 
 
 def published_share(

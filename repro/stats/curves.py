@@ -6,11 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 
-def first_crossing(steps: npt.ArrayLike, values: npt.ArrayLike, level: float) -> float:
+def first_crossing(
+    steps: npt.ArrayLike, values: npt.ArrayLike, level: float
+) -> tuple[float, float, float]:
     """Step at which a recorded curve first falls to `level`, e.g. a loss to its target.
 
-    Between two recorded points the curve is taken as straight. Where the point before is not
-    finite there is no line to follow and the recorded step itself is returned.
+    Between two recorded points the curve is taken as straight for the estimate, and as unknown for the bounds: a curve
+    that falls between two records may have fallen right after the first of them. Where the point before is not finite
+    there is no line to follow, and the recorded step itself is the estimate.
 
     Args:
         steps: shape (n,), finite and strictly increasing; steps, epochs or seconds.
@@ -18,15 +21,15 @@ def first_crossing(steps: npt.ArrayLike, values: npt.ArrayLike, level: float) ->
         level: finite, in the unit of `values`.
 
     Returns:
-        The crossing in the unit of `steps`; NaN if the curve never falls to `level` (which an
-        empty curve does not).
+        The crossing in the unit of `steps`, the last record before it and the first one after it; all NaN if the
+        curve never falls to `level` (which an empty curve does not).
 
     Raises:
         ValueError: if the shapes differ, `steps` do not increase, or `level` is not finite.
 
     Example:
         >>> first_crossing([0, 10, 20], [4.0, 2.0, 1.0], level=3.0)
-        5.0
+        (5.0, 0.0, 10.0)
     """
     x = np.asarray(steps, dtype=np.float64)
     y = np.asarray(values, dtype=np.float64)
@@ -48,9 +51,10 @@ def first_crossing(steps: npt.ArrayLike, values: npt.ArrayLike, level: float) ->
         )
     reached = np.flatnonzero(y <= level)
     if reached.size == 0:
-        return math.nan
+        return math.nan, math.nan, math.nan
     i = int(reached[0])
+    before, after = float(x[max(i - 1, 0)]), float(x[i])
     if i == 0 or not (math.isfinite(y[i - 1]) and math.isfinite(y[i])):
-        return float(x[i])
+        return after, before, after
     fraction = (y[i - 1] - level) / (y[i - 1] - y[i])
-    return float(x[i - 1] + fraction * (x[i] - x[i - 1]))
+    return float(before + fraction * (after - before)), before, after
