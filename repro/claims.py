@@ -34,6 +34,8 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.curve_at,
         measures.curve_spread_ratio,
         measures.diverged_share,
+        measures.chosen_rate,
+        measures.chosen_rate_ratio,
         measures.diverged_trials_difference,
         measures.step_time_ratio,
         measures.step_time_ratio_change,

@@ -414,7 +414,12 @@ CLAIMS = (
     Claim(
         8, "Backpropagation can use a much higher learning rate than forward gradients", "Section V",
         tuple(
-            tuned_ratio("nn", "learning_rate", Expectation(low=10.0), o, BP, CLIPPED) for o in OPTIMIZERS
+            Check(
+                f"NN {o} learning rate, {BP} over {CLIPPED}",
+                use("chosen_rate_ratio", experiment=f"tuned-nn-{o.lower()}", a=name(BP, o), b=name(CLIPPED, o)),
+                Expectation(low=10.0),
+            )
+            for o in OPTIMIZERS
         ),
     ),
     Claim(
@@ -440,8 +445,17 @@ CLAIMS = (
             # at the shared rate the forward gradient leads; backpropagation's own best rate is far above it,
             # the forward gradient's is near it
             difference("matched-nn", "validation_loss", BELOW_ZERO, "SGD", FG),
-            final("tuned-nn-sgd", name(BP, "SGD"), "learning_rate", Expectation(low=2e-3), 0.1),
-            final("tuned-nn-sgd", name(FG, "SGD"), "learning_rate", Expectation(2e-5, 2e-3), 4.64e-4),
+            *(
+                Check(
+                    f"tuned-nn-sgd learning rate, {name(estimator, 'SGD')}",
+                    use("chosen_rate", experiment="tuned-nn-sgd", method=name(estimator, "SGD")),
+                    expect,
+                    published,
+                )
+                for estimator, expect, published in (
+                    (BP, Expectation(low=2e-3), 0.1), (FG, Expectation(2e-5, 2e-3), 4.64e-4),
+                )
+            ),
         ),
     ),
     Claim(
@@ -460,7 +474,8 @@ CLAIMS = (
     ),
     Claim(
         14, "They reproduced the original results", "Section VI",
-        (difference("matched-nn", "validation_loss", BELOW_ZERO, "SGD", FG),),
+        untested="nothing of theirs to check: no pair of runs at one rate, no timing, no logistic regression; ours at "
+        "the shared rate stand under claim 10",
     ),
     Claim(
         15, "Forward gradients do not scale with the complexity of task and network, whatever the optimizer", "Abstract",

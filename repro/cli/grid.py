@@ -16,7 +16,7 @@ COLOURS = {"reproduced": "green", "not reproduced": "red", "partly": "yellow"}
 
 def show_verdicts(judgements: Sequence[Judgement], console: Console) -> None:
     """Print every claim with what was measured and its verdict, and how many have which."""
-    grid = Grid(title="Published claims and what became of them", show_lines=True)
+    grid = Grid(title="Claims and what became of them", show_lines=True)
     for header in ("No.", "Claim", "Measured [95 % interval]", "Verdict"):
         grid.add_column(header, justify="right" if header == "No." else "left", overflow="fold")
     for judgement in judgements:

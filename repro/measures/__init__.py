@@ -59,7 +59,7 @@ from repro.measures.rows import (
     curve_rows,
     report_runs,
 )
-from repro.measures.trials import diverged_trials_difference
+from repro.measures.trials import chosen_rate, chosen_rate_ratio, diverged_trials_difference
 
 __all__ = [
     "BACKPROPAGATION",
@@ -70,6 +70,8 @@ __all__ = [
     "TOTAL",
     "Measurement",
     "change_beyond",
+    "chosen_rate",
+    "chosen_rate_ratio",
     "curve_at",
     "curve_extreme",
     "curve_rows",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from repro.measures.rows import SCALES, Measurement, measurement
+import math
+
+import numpy as np
+import pandas as pd
+
+from repro.measures.rows import SCALES, Measurement, measurement, report_runs
 from repro.results import EmptySelectionError, Results, select
 from repro.stats import Interval
 
@@ -50,3 +55,82 @@ def diverged_trials_difference(
     interval = Interval(difference, difference - 1 / num, difference + 1 / num, num, 1.0)
     kept = select(rows, method=[a, b])
     return measurement(kept, interval, "difference of shares, one trial either side")
+
+
+def chosen_rate(
+    results: Results, experiment: str, method: str, *, study: str | None = None
+) -> Measurement:
+    """Return the learning rate that a search chose for a method.
+
+    One search chooses one rate, however often it is then reported: what it resolves is the distance to the next
+    trials, so the bounds are the rates of the trials below and above the chosen one.
+
+    Args:
+        results: The tables.
+        experiment: Name of a searched experiment.
+        method: Name of the method.
+        study: See `report_runs`.
+
+    Returns:
+        The rate and its bounds; `num` counts trials. Beyond the smallest or the largest rate tried, 0 and infinity.
+
+    Raises:
+        EmptySelectionError: If the method was not searched and reported.
+    """
+    rows, interval = _chosen(results, experiment, method, study)
+    return measurement(rows, interval, "the chosen rate, from the trial below to the one above")
+
+
+def chosen_rate_ratio(
+    results: Results, experiment: str, a: str, b: str, *, study: str | None = None
+) -> Measurement:
+    """Return the learning rate that a search chose for `a` over that for `b`, see `chosen_rate`.
+
+    Args:
+        results: The tables.
+        experiment: Name of a searched experiment.
+        a: Name of the first method.
+        b: Name of the method to divide by.
+        study: See `report_runs`.
+
+    Returns:
+        The ratio and its bounds; `num` counts trials of each.
+
+    Raises:
+        EmptySelectionError: If a method was not searched and reported.
+    """
+    (ours, above), (theirs, below) = (_chosen(results, experiment, m, study) for m in (a, b))
+    interval = Interval(
+        above.estimate / below.estimate,
+        above.low / below.high,
+        above.high / below.low if below.low else math.inf,
+        min(above.num, below.num),
+        1.0,
+    )
+    rows = pd.concat([ours, theirs], ignore_index=True)
+    return measurement(rows, interval, "the chosen rates, from the trials below to those above")
+
+
+def _chosen(
+    results: Results, experiment: str, method: str, study: str | None
+) -> tuple[pd.DataFrame, Interval]:
+    reported = report_runs(results, experiment, [method], study=study)
+    first = reported.iloc[0]
+    trials = select(
+        results.runs, study=first["study"], experiment=experiment, scale=first["scale"],
+        method=method, role="tune",
+    )  # fmt: skip
+    if trials.empty:
+        raise EmptySelectionError(f"Experiment {experiment!r}, {method}: no search was run.")
+    rate = float(first["learning_rate"])
+    tried = np.unique(trials["learning_rate"])
+    others = tried[~np.isclose(tried, rate, rtol=1e-9, atol=0.0)]
+    lower, higher = others[others < rate], others[others > rate]
+    interval = Interval(
+        rate,
+        float(lower.max()) if lower.size else 0.0,
+        float(higher.min()) if higher.size else math.inf,
+        trials["trial"].nunique(),
+        1.0,
+    )
+    return reported, interval

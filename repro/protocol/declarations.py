@@ -235,7 +235,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A published, checkable sentence.
+    """A checkable sentence: published, implied, or what follows from what was published.
 
     Attributes:
         number: Number in the study's list of claims.

@@ -74,7 +74,7 @@ def _class(verdict: str) -> str:
 
 def _verdicts(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "<p>One row a published claim. A check holds if its whole interval lies within what the claim says. "
+        "<p>One row a claim, of the paper or made of what it says. A check holds if its whole interval lies within what the claim says. "
         "<em>reproduced</em>: all checks hold; <em>partly</em>: some; <em>not reproduced</em>: none, and at least one "
         "fails; <em>not tested</em>: nothing was measured, or nothing measured decides.</p>"
     )

@@ -114,7 +114,7 @@ def counts_table(judgements: Sequence[Judgement]) -> Table:
         Column("claims", "Claims", format="d"),
         Column("below_full", "Judged below full scale", format="d"),
     )
-    return Table("verdict_counts", "Published claims and what became of them", columns, tuple(rows))
+    return Table("verdict_counts", "Claims and what became of them", columns, tuple(rows))
 
 
 def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Table:
