@@ -1,4 +1,4 @@
-"""Running committed runs again: a sample that fits a budget, and what became of each of its numbers.
+"""Running committed runs again: a sample of what is reported that fits a budget, and what became of each of its numbers.
 
 A run is repeated in the group that its study declares, as it was when its row was made, so on the same machine and
 versions it comes out bitwise the same. Elsewhere arithmetic rounds otherwise and training amplifies it: then the
@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions  # type: ignore[import-untyped, unused-ignore]
 
-from repro.protocol import RunSpec, Study, Timing, expand
+from repro.protocol import RunSpec, Scale, Study, Timing, comparisons, expand, parse_run
 from repro.results import LATER_COLUMNS, METRICS, Results
 
 ROUNDING = 1e-3
@@ -64,9 +64,10 @@ def sample(
     budget: float,
     seed: int = 0,
 ) -> list[tuple[RunSpec, ...]]:
-    """Return groups of published runs that together cost no more than a budget.
+    """Return groups of reported runs that together cost no more than a budget.
 
-    Timings are left out: they speak of a machine, and of how quiet it was. Cells of the studies come in an order
+    Timings are left out: they speak of a machine, and of how quiet it was. So are the trials of searches; what a
+    search chose is made again where it was reported. Cells of the studies come in an order
     that the seed decides; each gives the first of its groups that still fits, and takes no more than a share of the budget.
 
     Args:
@@ -86,7 +87,9 @@ def sample(
         specs: dict[str, RunSpec] = {}
         for scale in ("reduced", "full"):
             specs |= {
-                spec.key: spec for spec in expand(study, scale) if not isinstance(spec.task, Timing)
+                spec.key: spec
+                for spec in (*expand(study, scale), *_winners(study, scale, runs))
+                if not isinstance(spec.task, Timing)
             }
         for group in form_groups(list(specs.values())):
             if published.issuperset(spec.key for spec in group):
@@ -108,6 +111,18 @@ def sample(
             chosen.append(fitting[0])
             left -= fitting[1]
     return chosen
+
+
+def _winners(study: Study, scale: Scale, runs: pd.DataFrame) -> Iterator[RunSpec]:
+    """Yield the reported runs of searches, of which rows alone know the settings, in the order in which they ran."""
+    reported = runs[(runs["study"] == study.name) & (runs["role"] == "report")]
+    apart = dict(iter(reported.groupby(["experiment", "scale", "method"])))
+    for comparison in comparisons(study, scale):
+        experiment = comparison.experiment
+        for method in experiment.methods:
+            place = (experiment.name, experiment.label(scale), method.name)
+            if place in apart:
+                yield from map(parse_run, apart[place].sort_values("repetition")["spec"])
 
 
 def _order(seed: int, *parts: str) -> str:

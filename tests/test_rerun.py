@@ -99,6 +99,16 @@ def test_a_seed_gives_the_same_sample_and_another_one_another(published: Results
     assert first != other
 
 
+def test_runs_at_tuned_rates_are_in_samples_and_trials_are_not(published: Results) -> None:
+    groups = rerun.sample(all_studies(), published.runs, lambda spec: 0.0, alone, 10.0)
+    rows = published.runs.set_index("key").loc[[spec.key for group in groups for spec in group]]
+    assert {"published", "tuned"} <= set(rows["arm"])
+    assert set(rows["role"]) == {"report"}
+    searched = published.runs[published.runs["role"] == "tune"]
+    cells = set(zip(searched["experiment"], searched["method"], strict=True))
+    assert cells <= set(zip(rows["experiment"], rows["method"], strict=True))
+
+
 def test_what_costs_too_much_or_nobody_knows_what_is_left_out(published: Results) -> None:
     for price in (lambda spec: 4.0, lambda spec: None):
         assert rerun.sample(all_studies(), published.runs, price, alone, 10.0) == []
