@@ -1,4 +1,4 @@
-"""Flügel et al. 2024, Fig. 4: the lowest value that each approach finds on closed-form functions, by dimension."""
+"""Flügel et al. 2024, Fig. 4: the value that each approach comes to on closed-form functions, by dimension."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pandas as pd
 from figures import style
 from figures.approaches import looks
 from figures.fluegel2024_runs import (
+    ENDS,
     FINAL,
+    LOWEST,
     STUDY,
     bars,
     doubling,
@@ -31,10 +33,10 @@ from repro.results import Results
 FAMILY = "functions"
 ARMS = {"published": "authors' rates", "tuned": "tuned rates"}
 TITLE = (
-    "Lowest value that each approach finds, over the dimension n: at the authors' learning rates (top) and with every rate tuned "
-    "under one budget (bottom). Mean over repetitions with its 95 % t interval; points stand side by side for legibility. Functions "
+    "Value that each approach comes to, over the dimension n: the lowest of a run at the authors' learning rates (top), as they plot it, "
+    "and the last, which was tuned, with every rate tuned under one budget (bottom). Mean over repetitions with its 95 % t interval; points stand side by side for legibility. Functions "
     "that get below zero are shown per dimension, the others on a logarithmic scale, beneath which exact zeros stand. Grey: the value "
-    "at which the authors' search ended, seed 0, final rather than lowest. Crosses at the upper edge: a run diverged, so that there is "
+    "at which the authors' search ended, seed 0, final. Crosses at the upper edge: a run diverged, so that there is "
     "no mean."
 )
 HEIGHT = 2.3
@@ -49,7 +51,7 @@ def layout(table: pd.DataFrame) -> style.Layout:
 
 
 def select(results: Results) -> pd.DataFrame:
-    """Return the lowest values of every function, dimension and approach, and what was published."""
+    """Return the values of every function, dimension and approach, and what was published."""
     results = narrowed(results, FAMILY)
     runs = functions(results)
     runs = runs[runs["arm"].isin(list(ARMS))]
@@ -74,8 +76,9 @@ def _panel(results: Results, runs: pd.DataFrame, panel: str, divided: bool) -> p
             continue
         stated = _published(results, experiment.removeprefix(f"{FAMILY}-"))
         found = []
-        lowest = measures.final_metrics(results, experiment, "best_value", study=STUDY)
-        for method, measured in lowest.items():
+        metric, _ = ENDS.get(rows["arm"].iloc[0], LOWEST)
+        values = measures.final_metrics(results, experiment, metric, study=STUDY)
+        for method, measured in values.items():
             common = {"panel": panel, "series": method, "x": dimension}
             found.append({**common, **mean_row(measured, 1 / divisor)})
             if method in stated.index:
@@ -111,7 +114,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         both = table[table["panel"].isin([f"{other} {function}" for other in ARMS])]
         divided = per_dimension(both["y"])
         heading(panel, f"{function_title(function)}, {ARMS.get(arm, '')}".rstrip(", "), rows)
-        panel.set(xlabel="dimension n", ylabel="lowest value f/n" if divided else "lowest value f")
+        _, which = ENDS.get(arm, LOWEST)
+        panel.set(xlabel="dimension n", ylabel=f"{which} value f{'/n' if divided else ''}")
         if style.missing(panel, rows):
             continue
         doubling(panel, both["x"].dropna())

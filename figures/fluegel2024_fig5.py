@@ -11,7 +11,9 @@ from matplotlib.ticker import FixedLocator
 from figures import style
 from figures.approaches import looks
 from figures.fluegel2024_runs import (
+    ENDS,
     FINAL,
+    LOWEST,
     STUDY,
     bars,
     entries,
@@ -34,15 +36,15 @@ PANELS = {
 }
 TITLE = (
     "Tangents that stand at an angle to the first of them. Left: cosine with the gradient, mean over draws with 1.96 standard errors "
-    "(within the markers). Middle, right: the lowest value per dimension, at the authors' rates and at tuned ones; mean over repetitions "
-    "with its 95 % t interval. Turning tangents leaves their span as it is, and with it the projection. Grey: the value at which the "
+    "(within the markers). Middle: the lowest value per dimension at the authors' rates; right: the last at tuned ones, for it was tuned; mean over "
+    "repetitions with its 95 % t interval. Turning tangents leaves their span as it is, and with it the projection. Grey: the value at which the "
     "authors' search ended, seed 0, final; that of the projection had normal tangents."
 )
 LAYOUT = style.Layout(1, len(PANELS), style.DOUBLE, 3.0)
 
 
 def select(results: Results) -> pd.DataFrame:
-    """Return cosines and lowest values by angle."""
+    """Return cosines and values by angle."""
     results = narrowed(results, FAMILY)
     arms = [panel for panel in PANELS if panel != QUALITY]
     return stack([_quality(results), *(_descent(results, arm) for arm in arms)])
@@ -91,8 +93,9 @@ def _descent(results: Results, arm: str) -> pd.DataFrame:
         rows = measures.report_runs(results, experiment, study=STUDY)
         divisor = int(rows["num_parameters"].iloc[0]) if divided else 1
         tangents = experiment.rpartition("-")[2]
-        lowest = measures.final_metrics(results, experiment, "best_value", study=STUDY)
-        for method, measured in lowest.items():
+        metric, _ = ENDS.get(arm, LOWEST)
+        values = measures.final_metrics(results, experiment, metric, study=STUDY)
+        for method, measured in values.items():
             if (turned := _turned(method)) is None:
                 continue
             name, angle = turned
@@ -117,7 +120,7 @@ def _published(results: Results, experiment: str, method: str, angle: float) -> 
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
-    """Draw the cosine, and the lowest value at each kind of rate."""
+    """Draw the cosine, and the value at each kind of rate."""
     found = looks(table["series"])
     descents = table[table["panel"] != QUALITY]
     for panel, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
@@ -127,7 +130,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         if name == QUALITY:
             panel.set_ylabel("cosine with the gradient")
         else:
-            panel.set_ylabel(f"lowest value f{'/n' if per_dimension(descents['y']) else ''}")
+            _, which = ENDS.get(str(name), LOWEST)
+            panel.set_ylabel(f"{which} value f{'/n' if per_dimension(descents['y']) else ''}")
         if not style.missing(panel, rows):
             _draw(panel, rows, found, None if name == QUALITY else descents["y"])
     if found:

@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from figures import style
 from figures.approaches import DASHES, MARKERS, num_tangents
 from figures.fluegel2024_runs import (
+    ENDS,
+    LOWEST,
     STUDY,
     bars,
     doubling,
@@ -38,7 +40,7 @@ ROWS = {  # row of panels: arm of both methods, part of their difference, words
     DIRECTION: ("published", DIRECTION, "due to the direction"),
 }
 TITLE = (
-    "Projection less mean at equal k: difference of the lowest values, in per cent of the descent of backpropagation; below zero the "
+    "Projection less mean at equal k: difference of the lowest values (tuned: of the last, which were tuned), in per cent of the descent of backpropagation; below zero the "
     "projection is ahead. First row: each rate tuned under one budget; second: the authors' rates. Third and fourth: the second row "
     "split. The rate: the mean with steps as long as the projection's (its rate divided by (n+k+1)/k) less the mean at its own rate. The "
     "direction: the projection less that mean. Mean over repetitions with its 95 % paired-t interval; points stand side by side, bars are cut at the edge. At the "
@@ -111,6 +113,7 @@ def _differences(results: Results, runs: pd.DataFrame, arm: str) -> list[Differe
                 compared,
                 BACKPROPAGATION,
                 exchanged=next(iter(other), ""),
+                metric=ENDS.get(arm, LOWEST)[0],
                 study=STUDY,
             )
         except EmptySelectionError as error:

@@ -21,6 +21,9 @@ from repro.results import Results
 STUDY = "fluegel2024"
 FINAL = "final value"
 """Quantity of the facts that hold where the authors' searches ended, seed 0."""
+ENDS = {"tuned": ("value", "last")}
+"""What runs of an arm come to, and in a word; of others `LOWEST`. What was tuned is the last value."""
+LOWEST = ("best_value", "lowest")
 FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
 """Order of the paper; others follow."""
 

@@ -260,20 +260,26 @@ def curve(
     return Check(label, measure, expect)
 
 
+def ends(experiment: str) -> str:
+    """Return what a run comes to: the lowest value, as the authors plot it, or at tuned rates the last, which was tuned."""
+    return "value" if "-tuned-" in experiment else "best_value"
+
+
 def cells(measure: str, family: str, a: str, b: str, expect: Expectation) -> Check:
-    """Return a check of how many dimensions of a function have the lowest value of `a` below that of `b`."""
+    """Return a check of how many dimensions of a function have the value of `a` below that of `b`."""
     words = {"share_not_higher": "not above", "share_lower": "below"}[measure]
     return Check(
         f"{family.replace('-', ' ')}: share with {a} {words} {b}",
-        use(measure, family=family, metric="best_value", a=a, b=b),
+        use(measure, family=family, metric=ends(family), a=a, b=b),
         expect,
     )
 
 
 def angle_difference(experiment: str, a: str, b: str, expect: Expectation) -> Check:
-    """Return a check of the lowest value under one angle less that under another."""
-    measure = use("paired_difference", experiment=experiment, metric="best_value", a=a, b=b)
-    return Check(f"{experiment}: lowest value, {a} less {b}", measure, expect)
+    """Return a check of the value under one angle less that under another."""
+    measure = use("paired_difference", experiment=experiment, metric=ends(experiment), a=a, b=b)
+    words = "last" if "-tuned-" in experiment else "lowest"
+    return Check(f"{experiment}: {words} value, {a} less {b}", measure, expect)
 
 
 FEW, MANY = "few", "many"
@@ -378,7 +384,7 @@ CLAIMS = (
                 f"{f}, {m}: share of the descent missed at n = 1024 less that at n = 16",
                 use(
                     "missed_descent_change", first=f"functions-tuned-{f}-16", last=f"functions-tuned-{f}-1024",
-                    method=m, base=BP,
+                    method=m, base=BP, metric=ends("functions-tuned-"),
                 ),
                 ABOVE,
             )

@@ -158,6 +158,10 @@ def test_missed_descent() -> None:
     expected = stats.welch_interval([0.6, 0.7, 0.8], [0.1, 0.2, 0.3])
     assert change.interval == expected
     assert value(measures.missed_descent(rows, "zero", "m", BP)) == 0.0
+    later = rows.beside(rows.runs.assign(value=rows.runs["best_value"] + 2.0))
+    # (value - base's) / (start - base's), of the last values
+    last = measures.missed_descent(later, "f-1", "m", BP, metric="value")
+    assert value(last) == pytest.approx(2.0 / 8.0)
 
 
 def test_a_baseline_that_diverged_is_no_measure_of_descent() -> None:

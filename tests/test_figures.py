@@ -958,6 +958,8 @@ def test_lowest_values_by_dimension(full: Results) -> None:
     sphere, styblinski, *_ = figure.axes
     assert (sphere.get_yscale(), styblinski.get_yscale()) == ("log", "linear")
     assert styblinski.get_ylabel() == "lowest value f/n"
+    # what was tuned is the value at the end
+    assert figure.axes[3].get_ylabel() == "last value f/n"
     # backpropagation gets to zero exactly, which stands at a tick of its own
     floor = line(sphere, BACKPROPAGATION).get_ydata()
     assert set(floor) == {

@@ -15,7 +15,6 @@ from repro.audit.evidence import CURVE_COLUMNS, Evidence, Range, runs_frame
 from repro.protocol import (
     SCALES,
     Classification,
-    ClosedForm,
     Experiment,
     Fact,
     Method,
@@ -188,9 +187,7 @@ def _declared(
     yield say("sampler", "scrambled Sobol sequence, one for all")
     early = _stops_early(plan.task)
     yield say("selection moment", "best" if early else "last")
-    # of functions, figures and claims show the lowest value of a run, as the papers do
-    lowest = isinstance(plan.problem, ClosedForm)
-    yield say("reported moment", "best" if early or lowest else "last")
+    yield say("reported moment", "best" if early else "last")
     if isinstance(plan.task, Training) and early:
         yield say("early stopping patience", plan.task.early_stopping)
     if isinstance(plan.problem, Classification):

@@ -6,9 +6,8 @@ comparison passes fails the audit as a finding without a reason does.
 
 from __future__ import annotations
 
-import fnmatch
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +15,7 @@ from repro.audit.report import Audited
 from repro.audit.rules import RULES
 
 Standing: TypeAlias = Mapping[tuple[str, str], str]
-"""Why findings against our own comparisons stand, by the comparisons' name, which may be a pattern, and the rule's."""
+"""Why a finding against one of our own comparisons stands, by the comparison's and the rule's name."""
 NOTHING_STANDS: Standing = {}
 
 
@@ -24,7 +23,7 @@ def read_standing(path: Path) -> Standing:
     """Return what stands, and why.
 
     Args:
-        path: TOML: tables `stands` with the texts `comparison`, in which `*` stands for anything, `rule` and `why`.
+        path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
 
     Returns:
         The reasons; none without the file.
@@ -52,7 +51,7 @@ def read_standing(path: Path) -> Standing:
     return found
 
 
-def has(audited: Iterable[Audited], fail_on: str, stands: Collection[tuple[str, str]] = ()) -> bool:
+def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()) -> bool:
     """Tell whether a comparison fails, or with `fail_on` of `warn` fails or warns.
 
     Args:
@@ -65,8 +64,7 @@ def has(audited: Iterable[Audited], fail_on: str, stands: Collection[tuple[str, 
     """
     bad = ("fail", "warn") if fail_on == "warn" else ("fail",)
     return any(
-        finding.status in bad
-        and not any(_covers(entry, each.evidence.name, finding.rule.name) for entry in stands)
+        finding.status in bad and (each.evidence.name, finding.rule.name) not in stands
         for each in audited
         for finding in each.findings
     )
@@ -80,28 +78,21 @@ def explained(audited: Iterable[Audited], stands: Standing) -> tuple[list[str], 
         stands: The reasons.
 
     Returns:
-        A line for each reason of findings that stand; and one for each reason whose comparisons are there and do not
-        fail.
+        A line for each finding that stands; and one for each reason whose comparison is there and does not fail.
     """
     failing = {
         (each.evidence.name, finding.rule.name): finding.status == "fail"
         for each in audited
         for finding in each.findings
     }
-    told, gone = [], []
-    for entry, why in stands.items():
-        covered = [fails for key, fails in failing.items() if _covers(entry, *key)]
-        comparison, rule = entry
-        if any(covered):
-            told.append(f"{comparison} does not pass `{rule}`, and that stands: {why}.")
-        elif covered:
-            gone.append(
-                f"{comparison}, `{rule}`: expected to fail, since a reason is kept for it, and it does not. Take the "
-                "reason away."
-            )
+    told = [
+        f"{comparison} does not pass `{rule}`, and that stands: {why}."
+        for (comparison, rule), why in stands.items()
+        if failing.get((comparison, rule))
+    ]
+    gone = [
+        f"{comparison}, `{rule}`: expected to fail, since a reason is kept for it, and it does not. Take the reason away."
+        for comparison, rule in stands
+        if failing.get((comparison, rule)) is False
+    ]
     return told, gone
-
-
-def _covers(entry: tuple[str, str], comparison: str, rule: str) -> bool:
-    pattern, of_rule = entry
-    return rule == of_rule and fnmatch.fnmatchcase(comparison, pattern)

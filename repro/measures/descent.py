@@ -31,11 +31,17 @@ TOTAL, RATE, DIRECTION = "total", "rate", "direction"
 
 
 def missed_descent(
-    results: Results, experiment: str, method: str, base: str, *, study: str | None = None
+    results: Results,
+    experiment: str,
+    method: str,
+    base: str,
+    *,
+    metric: str = "best_value",
+    study: str | None = None,
 ) -> Measurement:
     """Return the share of the descent of `base` that a method does not make.
 
-    `(best of the method - best of the base) / (start - best of the base)`: 0 for the base, 1 for a method that
+    `(value of the method - value of the base) / (start - value of the base)`: 0 for the base, 1 for a method that
     never descends.
 
     Args:
@@ -43,6 +49,7 @@ def missed_descent(
         experiment: Name of an experiment on a function.
         method: Name of the method.
         base: Name of the method to compare with, backpropagation as a rule.
+        metric: What a run comes to: its lowest value, or `value`, that at its end.
         study: See `report_runs`.
 
     Returns:
@@ -51,7 +58,7 @@ def missed_descent(
     Raises:
         EmptySelectionError: If nothing was run.
     """
-    rows, first, second = pairs(results, experiment, "best_value", method, base, study)
+    rows, first, second = pairs(results, experiment, metric, method, base, study)
     return measurement(
         rows,
         mean(_missed(results, rows, first, second)),
@@ -60,7 +67,14 @@ def missed_descent(
 
 
 def missed_descent_change(
-    results: Results, first: str, last: str, method: str, base: str, *, study: str | None = None
+    results: Results,
+    first: str,
+    last: str,
+    method: str,
+    base: str,
+    *,
+    metric: str = "best_value",
+    study: str | None = None,
 ) -> Measurement:
     """Return how much more of the descent of `base` a method misses in one experiment than in another.
 
@@ -70,6 +84,7 @@ def missed_descent_change(
         last: Name of the other.
         method: Name of the method.
         base: See `missed_descent`.
+        metric: See `missed_descent`.
         study: See `report_runs`.
 
     Returns:
@@ -80,7 +95,7 @@ def missed_descent_change(
     """
     parts, shares = [], []
     for experiment in (last, first):
-        rows, ours, theirs = pairs(results, experiment, "best_value", method, base, study)
+        rows, ours, theirs = pairs(results, experiment, metric, method, base, study)
         parts.append(rows)
         shares.append(_missed(results, rows, ours, theirs))
     known = all(np.isfinite(values).all() for values in shares)
@@ -97,6 +112,7 @@ def descent_differences(
     base: str,
     *,
     exchanged: str = "",
+    metric: str = "best_value",
     study: str | None = None,
 ) -> dict[tuple[str, str, str], Measurement]:
     """Return how much more of the descent of `base` one method misses than another, and how much of that is the rate.
@@ -112,6 +128,7 @@ def descent_differences(
         compared: Names `(a, b)` of methods; pairs of which one was not run are left out.
         base: Name of the method whose descent is the unit.
         exchanged: Name of the experiment that has `b'` under the name of `b`; without it there are only totals.
+        metric: See `missed_descent`.
         study: See `report_runs`.
 
     Returns:
@@ -122,12 +139,12 @@ def descent_differences(
         EmptySelectionError: If the experiment or its base was not run, or its base descends nowhere.
     """
     runs = report_runs(results, experiment, study=study)
-    lowest = {str(name): rows for name, rows in runs.groupby("method")}
-    if base not in lowest:
+    found_by = {str(name): rows for name, rows in runs.groupby("method")}
+    if base not in found_by:
         raise EmptySelectionError(f"Experiment {experiment!r} has no run of {base!r}.")
-    unit = lowest[base].set_index("repetition")["best_value"]
-    start = _start(results, lowest[base])
-    if not (start > unit).all():
+    unit = _ends(found_by[base], metric)
+    start = _start(results, found_by[base])
+    if (unit >= start).any():
         raise EmptySelectionError(f"Experiment {experiment!r}: {base!r} descends nowhere.")
     other: dict[str, pd.DataFrame] = {}
     if exchanged:
@@ -140,13 +157,13 @@ def descent_differences(
             pass
     found = {}
     for a, b in compared:
-        if a in lowest and b in lowest:
-            parts = {TOTAL: (lowest[a], lowest[b])}
+        if a in found_by and b in found_by:
+            parts = {TOTAL: (found_by[a], found_by[b])}
             if b in other:
-                parts |= {RATE: (other[b], lowest[b]), DIRECTION: (lowest[a], other[b])}
+                parts |= {RATE: (other[b], found_by[b]), DIRECTION: (found_by[a], other[b])}
             for part, (first, second) in parts.items():
-                shares = _shares(first, second, start - unit)
-                rows = pd.concat([first, second, lowest[base]]).drop_duplicates("key")
+                shares = _shares(_ends(first, metric), _ends(second, metric), start - unit)
+                rows = pd.concat([first, second, found_by[base]]).drop_duplicates("key")
                 procedure = f"share of the descent, {part}, 95 % paired-t interval"
                 if len(shares):
                     found[part, a, b] = measurement(rows, mean(shares), procedure)
@@ -160,11 +177,13 @@ def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) 
     return (ours - theirs) / (start - theirs)
 
 
-def _shares(first: pd.DataFrame, second: pd.DataFrame, descent: pd.Series) -> Vector:
-    """Return the differences of lowest values over the descent, by the repetitions that all three have."""
-    a, b = (
-        pd.Series(column(rows, "best_value"), index=rows["repetition"]) for rows in (first, second)
-    )
+def _ends(rows: pd.DataFrame, metric: str) -> pd.Series:
+    """Return what runs come to, by repetition; NaN where they diverged."""
+    return pd.Series(column(rows, metric), index=rows["repetition"])
+
+
+def _shares(a: pd.Series, b: pd.Series, descent: pd.Series) -> Vector:
+    """Return the differences over the descent, by the repetitions that all three have."""
     shared = sorted(set(a.index) & set(b.index) & set(descent.index))
     return ((a - b) / descent)[shared].to_numpy(np.float64)
 
