@@ -348,6 +348,38 @@ def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
         measures.diverged_trials_difference(unended, "e", "a", "b")
 
 
+def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
+    def searched(method: str, chosen: float, *tried: float) -> list[Record]:
+        trials = [trial(method, n) for n in range(len(tried))]
+        return [
+            *(
+                dataclasses.replace(
+                    t, spec=dataclasses.replace(t.spec, hyperparameters=settings(learning_rate=r))
+                )
+                for t, r in zip(trials, tried, strict=True)
+            ),
+            *(record("e", method, n, rate=chosen) for n in range(3)),
+        ]
+
+    rows = results(
+        *searched("a", 0.1, 0.4, 0.1, 0.02, 0.01), *searched("b", 0.01, 0.1, 0.01, 0.02, 0.005)
+    )
+    chosen = measures.chosen_rate(rows, "e", "a")
+    assert chosen.interval == stats.Interval(
+        0.1, 0.02, 0.4, 4, 1.0
+    )  # not 3 observations of one rate
+    ratio = measures.chosen_rate_ratio(rows, "e", "a", "b").interval
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx(
+        (10.0, 0.02 / 0.02, 0.4 / 0.005)
+    )
+    # beyond what was tried nothing is known
+    edge = results(*searched("a", 0.4, 0.4, 0.1), *searched("b", 0.1, 0.4, 0.1))
+    assert measures.chosen_rate(edge, "e", "a").interval.high == math.inf
+    assert measures.chosen_rate_ratio(edge, "e", "a", "b").interval.high == math.inf
+    with pytest.raises(EmptySelectionError, match="none is left after role"):
+        measures.chosen_rate(results(record("e", "a")), "e", "a")
+
+
 def wave(height: float) -> dict[tuple[str, str], list[tuple[int, float]]]:
     """A fall, then ten points that alternate by a height."""
     fall = [(step, 100.0 - step) for step in range(90)]

@@ -120,8 +120,6 @@ def _chosen(
         results.runs, study=first["study"], experiment=experiment, scale=first["scale"],
         method=method, role="tune",
     )  # fmt: skip
-    if trials.empty:
-        raise EmptySelectionError(f"Experiment {experiment!r}, {method}: no search was run.")
     rate = float(first["learning_rate"])
     tried = np.unique(trials["learning_rate"])
     others = tried[~np.isclose(tried, rate, rtol=1e-9, atol=0.0)]
