@@ -214,7 +214,7 @@ FUNCTIONS = (
     ),
     *(
         published(f"functions-exchanged-{name}-{n}", function(name, n), STEPS[name], other_rates(name, n), "exchanged")
-        for name in ("sphere", "styblinski-tang")
+        for name in STEPS
         for n in DIMENSIONS
     ),
 )  # fmt: skip
