@@ -468,6 +468,23 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
 )
 
 
+def test_repetitions_that_may_end_alike_are_no_copies() -> None:
+    rows = fair_rows()
+    same = (rows["method"] == "new") & (rows["role"] == "report")
+    rows.loc[same, "score"] = rows.loc[same, "score"].iloc[0]
+    evidence = Evidence("x", "foreign", METHODS, (), runs_frame(rows))
+    told = (Fact("x", "repetitions", float(SEEDS), "rows"),)
+    drawn, exact = (
+        next(
+            f.status
+            for f in report.audit(dataclasses.replace(evidence, facts=facts)).findings
+            if f.rule.name == "repetitions"
+        )
+        for facts in (told, (*told, Fact("x", "equal ends", 1.0, "rows", "new")))
+    )
+    assert (drawn, exact) == ("fail", "pass")
+
+
 def test_differences_of_runs_without_seeds_are_tested_too() -> None:
     rows = runs_frame(fair_rows())
     with_seeds = Evidence("x", "foreign", METHODS, (), rows)

@@ -68,6 +68,7 @@ QUANTITIES = {
     "reporting seed": "seeds of the reported runs, one fact each",
     "repetitions": "reported runs of a method",
     "independent seeds": "seeds really drawn, where that differs from the repetitions claimed",
+    "equal ends": "1 if repetitions may end alike: nothing is drawn, or all descend to one place",
     "interval multiplier": "standard errors either side of the mean in the error bars",
     "final loss": "reported loss, in nats",
     "chance loss": "loss of guessing, in nats",

@@ -15,6 +15,7 @@ from repro.audit.evidence import CURVE_COLUMNS, Evidence, Range, runs_frame
 from repro.protocol import (
     SCALES,
     Classification,
+    ClosedForm,
     Experiment,
     Fact,
     Method,
@@ -190,6 +191,8 @@ def _declared(
     yield say("reported moment", "best" if early else "last")
     if isinstance(plan.task, Training) and early:
         yield say("early stopping patience", plan.task.early_stopping)
+    # descents of a function begin in one place, and many end in one
+    yield say("equal ends", float(isinstance(plan.problem, ClosedForm)))
     if isinstance(plan.problem, Classification):
         size = plan.problem.validation_size
         yield say("selection split", "validation")

@@ -73,7 +73,7 @@ def repetitions(evidence: Evidence) -> Iterator[Part]:
             text = f"{num} repetitions claimed, {drawn.value:g} seed(s) drawn"
             yield Part("warn", text, (source_of(drawn),), method=method)
         rows = evidence.rows("report", method)
-        if rows.empty:
+        if rows.empty or evidence.number("equal ends", method):
             continue
         scores = rows["score"].dropna()
         copies = scores[scores.duplicated()].to_numpy(np.float64)
