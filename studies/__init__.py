@@ -31,9 +31,13 @@ def get(name: str) -> Study:
         The study.
 
     Raises:
-        ValueError: If there is no such study.
+        ValueError: If there is no such study, or its module has another name than it.
     """
     (chosen,) = choose(names(), [name], "study")
     study = importlib.import_module(f"{__name__}.{chosen}").STUDY
     assert isinstance(study, Study)
+    if study.name != chosen:
+        raise ValueError(
+            f"studies/{chosen}.py declares the study {study.name!r}. Rows and commands go by one name: make them equal."
+        )
     return study

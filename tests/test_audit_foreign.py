@@ -8,6 +8,7 @@ import json
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -285,6 +286,121 @@ def test_a_stated_fact_counts() -> None:
     evidence = trials.from_table(table(), MAP, "x", facts=facts)
     assert statuses(evidence)["selection"] == "fail"
     assert evidence.number("chance loss", "a") == 2.3
+
+
+def trials_of(**columns: Any) -> Evidence:
+    rows = pd.DataFrame(columns)
+    return trials.from_table(rows, {name: name for name in columns if name in trials.KEYS}, "x")
+
+
+def test_large_seeds_keep_all_their_digits() -> None:
+    seeds = [20260001.0, 20260002.0, np.nan, np.nan]
+    evidence = trials_of(
+        method=["a", "a", "a", "a"], score=[0.1, 0.2, 0.3, 0.4],
+        role=["report", "report", None, "tune"], seed=seeds, status=[None, "done", "done", None],
+    )  # fmt: skip
+    assert evidence.runs["seed"].tolist() == ["20260001", "20260002", "", ""]
+    # a blank is what a missing column is: a trial, which ended as its score says
+    assert evidence.runs["role"].tolist() == ["report", "report", "tune", "tune"]
+    assert set(evidence.runs["status"]) == {"done"}
+
+
+def test_of_trials_that_share_the_best_score_the_reported_one_is_the_winner() -> None:
+    evidence = trials.from_table(
+        pd.DataFrame(
+            {
+                "method": ["a"] * 5, "score": [0.95, 0.95, 0.9, 0.94, 0.95], "lr": [0.001, 0.01, 0.1, 0.01, 0.01],
+                "role": ["tune"] * 3 + ["report"] * 2, "nesterov": [False, True, True, True, True],
+            }
+        ),
+        {"params": "lr:nesterov"},
+        "x",
+        maximise=True,
+    )  # fmt: skip
+    assert evidence.number("best lr", "a") == 0.01
+    assert statuses(evidence)["winner"] == "pass"
+    assert evidence.fact("searched from nesterov", "a") is None  # no range of a yes and a no
+
+
+def test_scores_of_few_digits_agree_by_chance_and_lost_ones_are_no_copies() -> None:
+    def repetitions(scores: list[float]) -> str:
+        runs: dict[str, Any] = {
+            "method": ["a"] * 6,
+            "score": scores,
+            "role": ["report"] * 6,
+            "seed": [*range(6)],
+        }
+        return statuses(trials_of(**runs))["repetitions"]
+
+    assert repetitions([0.043, 0.043, 0.05, 0.069, 0.069, 0.041]) == "pass"
+    assert repetitions([0.0431234, 0.0431234, 0.05, 0.069, 0.0692, 0.041]) == "fail"
+    assert repetitions([0.043] * 6) == "fail"
+    assert repetitions([np.inf, np.inf, 0.0512345, 0.069, 0.06912345, 0.041]) == "pass"
+
+
+def test_a_stated_range_takes_the_place_of_what_was_seen() -> None:
+    rows = pd.DataFrame(
+        {"method": ["a"] * 4, "score": [0.4, 0.3, 0.2, 0.1], "lr": [0.1, 0.2, 0.3, 0.4]}
+    )
+    seen = trials.from_table(rows, {"params": "lr"}, "x")
+    assert (seen.number("searched from lr", "a"), statuses(seen)["edge"]) == (0.1, "warn")
+    facts = trials.parse_facts(["searched from lr=0.001", "searched to lr=10", "scale of lr=log"])
+    told = trials.from_table(rows, {"params": "lr"}, "x", facts=facts)
+    assert told.number("searched from lr", "a") == 0.001
+    assert statuses(told)["edge"] == "pass"
+
+
+def test_numbers_of_one_search_for_several_methods_have_no_gaps() -> None:
+    columns: dict[str, Any] = {"method": ["a", "b"] * 3, "score": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
+    assert statuses(trials_of(**columns, number=[0, 1, 2, 3, 4, 5]))["survivors"] == "pass"
+    assert statuses(trials_of(**columns, number=[0, 1, 2, 3, 4, 6]))["survivors"] == "fail"
+
+
+def test_of_one_study_every_method_has_the_ranges_of_its_own_trials(tmp_path: Path) -> None:
+    def journal(*records: dict[str, object]) -> Path:
+        path = tmp_path / "one.journal"
+        path.write_text("".join(json.dumps({"worker_id": "w", **r}) + "\n" for r in records))
+        return path
+
+    def distribution(high: float) -> str:
+        attributes = {"step": None, "low": 1e-5, "high": high, "log": True}
+        return json.dumps({"name": "FloatDistribution", "attributes": attributes})
+
+    start, end = "2026-01-01T00:00:00.000000", "2026-01-01T00:00:10.000000"
+    opt = json.dumps(
+        {"name": "CategoricalDistribution", "attributes": {"choices": ["new", "base"]}}
+    )
+    lines: list[dict[str, object]] = [{"op_code": 0, "study_name": "s", "directions": [1]}]
+    for n in range(20):
+        high = (1.0, 1e-3)[n % 2]
+        lines += [
+            {"op_code": 4, "study_id": 0, "datetime_start": start},
+            {"op_code": 5, "trial_id": n, "param_name": "opt", "param_value_internal": n % 2, "distribution": opt},
+            {"op_code": 5, "trial_id": n, "param_name": "lr", "distribution": distribution(high),
+             "param_value_internal": high * 10 ** (-(n // 2) / 4)},
+            {"op_code": 8, "trial_id": n, "user_attr": {"diverged": n == 7}},
+            {"op_code": 6, "trial_id": n, "state": 1, "values": [0.1 + n], "datetime_complete": end},
+        ]  # fmt: skip
+    evidence = optuna_files.from_storages([str(journal(*lines))], {"method": "opt"})
+    assert evidence.number("searched to lr", "new") == 1.0
+    assert evidence.number("searched to lr", "base") == 1e-3
+    found = statuses(evidence)
+    assert (found["space"], found["edge"]) == ("warn", "fail")
+    lost = evidence.runs[evidence.runs["status"] == "diverged"]
+    assert lost["method"].tolist() == ["base"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+def test_what_is_audited_is_never_written_over(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.csv"
+    shutil.copy(EXAMPLES / "trials.csv", path)
+    before = digest(path)
+    command = ["audit", "--csv", str(path), "--map", "method=opt,score=value,status=state"]
+    assert main([*command, option, str(path)]) == USAGE
+    assert "is what is audited, and is only read" in capsys.readouterr().err
+    assert digest(path) == before
 
 
 # --- bad input: one line, and exit status 2 ---------------------------------------------------------------

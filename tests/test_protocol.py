@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import math
 import subprocess
@@ -315,6 +316,22 @@ def test_rates_are_positive_finite_floats(rate: Any) -> None:
         ValueError, match=r"`learning_rate` must be a positive finite float\. Found"
     ):
         dataclasses.replace(run(), hyperparameters=(("learning_rate", rate),))
+
+
+def test_methods_of_one_name_and_no_settings_are_refused() -> None:
+    (experiment, *_) = (e for e in studies.get("baydin2022").experiments if not e.own)
+    twice = (*experiment.methods, experiment.methods[0])
+    with pytest.raises(ValueError, match=r"two methods of the name .* Rename one"):
+        dataclasses.replace(experiment, methods=twice)
+    with pytest.raises(ValueError, match=r"has no settings, so no runs\. Give `\(settings\(\),\)`"):
+        dataclasses.replace(experiment, hyperparameters=())
+
+
+def test_a_study_goes_by_the_name_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("studies.baydin2022")
+    monkeypatch.setattr(module, "STUDY", dataclasses.replace(module.STUDY, name="somebody"))
+    with pytest.raises(ValueError, match=r"declares the study 'somebody'\. .* make them equal"):
+        studies.get("baydin2022")
 
 
 # What a study declares

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +46,10 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+OBSERVED = "observed range"
+"""Where the bounds come from that nobody declared: the smallest and the largest value seen."""
+
+
 def count(
     runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str, unit: str = "steps"
 ) -> tuple[Fact, ...]:
@@ -63,8 +67,8 @@ def count(
     facts: list[Fact] = []
 
     def tell(method: str, quantity: str, value: object, item: str = source) -> None:
-        if isinstance(value, str):
-            facts.append(Fact(item, quantity, None, source, method, text=value))
+        if isinstance(value, (str, bool, np.bool_)):
+            facts.append(Fact(item, quantity, None, source, method, text=str(value)))
         elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
             facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
 
@@ -84,12 +88,12 @@ def count(
                 tell(name, f"trial {unit}", float(tune["length"].max()))
                 tell(name, f"search {unit}", float(tune["length"].sum()))
             if np.isfinite(trials["score"]).any():
-                winner = trials["number"].iloc[int(trials["score"].argmin())]
+                winners = trials["number"][trials["score"] == trials["score"].min()]
                 tell(name, "best search score", float(trials["score"].min()))
                 numbered = tune if tune["number"].notna().all() else tune.assign(
                     number=np.arange(len(tune), dtype=np.float64)
                 )  # fmt: skip
-                best = numbered[numbered["number"] == winner].iloc[0]
+                best = _reported_of(numbered[numbered["number"].isin(winners)], report, parameters)
                 for parameter in parameters:
                     _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
         for parameter in parameters:
@@ -113,6 +117,15 @@ def count(
     return tuple(facts)
 
 
+def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str]) -> pd.Series:
+    """Return, of trials that share the best score, the one that was reported; the first one if none was."""
+    for parameter in (f"param {p}" for p in parameters):
+        used = _distinct(report[parameter])
+        if len(used) == 1 and (tied[parameter] == used[0]).any():
+            tied = tied[tied[parameter] == used[0]]
+    return tied.iloc[0]
+
+
 def _distinct(column: pd.Series) -> list[Any]:
     """Return the different values that are known, in order."""
     return list(dict.fromkeys(v for v in column.to_numpy() if not pd.isna(v)))
@@ -133,7 +146,7 @@ def _tell_search(
     values = tune[f"param {parameter}"].dropna()
     if values.empty:
         return
-    if not pd.api.types.is_numeric_dtype(values):
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         if values.nunique() > 1:
             tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
         return
@@ -142,7 +155,7 @@ def _tell_search(
     if range_ is None:
         range_ = Range(low, high, low > 0 and high / low >= 10)
     if range_.low < range_.high:
-        item = "declared range" if declared else "observed range"
+        item = "declared range" if declared else OBSERVED
         tell(method, f"searched from {parameter}", range_.low, item)
         tell(method, f"searched to {parameter}", range_.high, item)
         tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)

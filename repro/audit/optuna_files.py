@@ -7,8 +7,9 @@ with the ranges they were drawn from, user attributes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -117,36 +118,50 @@ def _assemble(
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], Range]]:
     """Return a study's rows in the audit's columns, and its ranges by method and hyperparameter."""
     wide = raw.trials.set_index("trial_id")
-    ranges: dict[str, Range] = {}
+    declared: dict[str, pd.DataFrame] = {}
     distributions = {text: json.loads(text) for text in raw.params["distribution"].unique()}
     for parameter, of_parameter in raw.params.groupby("name", sort=False):
         values = of_parameter.set_index("trial_id")["value"].astype("float64")
         kinds = [distributions[text] for text in of_parameter["distribution"].unique()]
         if any("choices" in kind["attributes"] for kind in kinds):
-            choices = dict(enumerate(map(str, kinds[-1]["attributes"]["choices"])))
+            told = kinds[-1]["attributes"]["choices"]
+            numeric = all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in told)
+            choices = dict(enumerate(told if numeric else map(str, told)))
             wide[f"param {parameter}"] = values.astype("int64").map(choices)
             continue
         wide[f"param {parameter}"] = values
-        ranges[str(parameter)] = Range(
-            min(float(kind["attributes"]["low"]) for kind in kinds),
-            max(float(kind["attributes"]["high"]) for kind in kinds),
-            any(kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds),
-        )
+        declared[str(parameter)] = of_parameter
     for attribute, key in keys.items():
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
         if len(of_attribute):
             wide[key] = of_attribute.set_index("trial_id")["value"].map(json.loads)
+    lost = raw.attributes[raw.attributes["key"] == "diverged"]
+    if len(lost):  # as `repro.search` says it, of trials that have a finite worst score
+        diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)
+        wide.loc[diverged.index[diverged], "status"] = "diverged"
     wide["method"] = raw.name if method is None else _method(raw, wide, method)
     if method is not None:
         wide = wide.drop(columns=f"param {method}", errors="ignore").dropna(subset=["method"])
         # one search spent its trials on several methods: their numbers have gaps that mean nothing
         wide["number"] = wide.groupby("method").cumcount().astype("float64")
     bounds = {
-        (str(name), parameter): bound
-        for name in wide["method"].unique()
-        for parameter, bound in ranges.items()
+        (str(name), parameter): _range(
+            [distributions[text] for text in own["distribution"].unique()]
+        )
+        for name, trials in wide.groupby("method", sort=False)
+        for parameter, rows in declared.items()
+        if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
     return wide.reset_index(drop=True), bounds
+
+
+def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
+    """Return the range that distributions cover together."""
+    return Range(
+        min(float(kind["attributes"]["low"]) for kind in kinds),
+        max(float(kind["attributes"]["high"]) for kind in kinds),
+        any(kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds),
+    )
 
 
 def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro.audit.counting import count
+from repro.audit.counting import OBSERVED, count
 from repro.audit.declared import is_quantity
 from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame
 from repro.protocol import Fact
@@ -289,7 +289,9 @@ def from_rows(
             rows[column] = [_seed(value) for value in rows[column]]
     for column, meanings in (("status", STATUSES), ("role", ROLES)):
         if column in rows:
-            rows[column] = _words(rows[column], meanings, column, name)
+            # as where there is no such column: a trial, which ended as its score says
+            blank = str(RUN_COLUMNS[column])
+            rows[column] = _words(rows[column].fillna(blank), meanings, column, name)
     if "status" not in rows:
         rows["status"] = "done"
     if maximise:
@@ -306,7 +308,13 @@ def from_rows(
         notes.append(f"one method only ({methods[0]}): nothing to compare it with")
     if not (runs["role"] == "report").any():
         notes.append("no reported runs: every row is taken for a trial of a search")
-    counted = count(runs, ranges, name, unit)
+    stated = {fact.quantity for fact in facts}
+    # a declared range is known better than the values that were seen
+    counted = tuple(
+        fact
+        for fact in count(runs, ranges, name, unit)
+        if not (fact.item == OBSERVED and fact.quantity in stated)
+    )
     return Evidence(name, "foreign", methods, (*counted, *facts), runs, notes=tuple(notes))
 
 
@@ -332,7 +340,8 @@ def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
 def _seed(value: object) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]
 
 
 def _words(

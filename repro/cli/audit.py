@@ -89,6 +89,13 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     """Audit what was asked for, print and write the findings."""
     if options.explain:
         return _explain(options.explain, console)
+    for path in (options.json, options.markdown):
+        if (
+            path is not None
+            and path.exists()
+            and any(path.samefile(read) for read in _read(options))
+        ):
+            raise ValueError(f"{path} is what is audited, and is only read. Write to another file.")
     foreign, stands = _foreign(options), standing.NOTHING_STANDS
     if foreign is not None:
         audited = [report.audit(foreign)]
@@ -115,6 +122,13 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     for line in (*told, *gone):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     return FAILED if gone or standing.has(judged, options.fail_on, stands) else DONE
+
+
+def _read(options: argparse.Namespace) -> list[Path]:
+    """Return the files of others that are read."""
+    given = [*options.optuna, *([options.csv] if options.csv else [])]
+    paths = [Path(str(name).removeprefix("sqlite:///")) for name in given]
+    return [path for path in paths if path.exists()]
 
 
 def everything(results: Results) -> list[Audited]:
@@ -243,7 +257,7 @@ def _show_checklists(each: Audited, console: Console) -> None:
 
 
 def _explain(name: str, console: Console) -> int:
-    (chosen,) = choose(RULES, [name], "rule")
+    (chosen,) = choose(RULES, [name], "rule", "repro audit --help")
     rule = RULES[chosen]
     for label, text in (
         ("rule", rule.name),

@@ -134,6 +134,15 @@ class Experiment:
 
     def __post_init__(self) -> None:
         names = [method.name for method in self.methods]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"Experiment {self.name!r} has two methods of the name {twice[0]!r}: their rows could not be told "
+                "apart. Rename one."
+            )
+        if not self.hyperparameters:
+            raise ValueError(
+                f"Experiment {self.name!r} has no settings, so no runs. Give `(settings(),)` where methods need none."
+            )
         if stray := [name for name, _ in self.own if name not in names]:
             raise ValueError(
                 f"Experiment {self.name!r} has settings of its own for {stray[0]!r}, which is none of "
