@@ -285,8 +285,9 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
     if not added:
         console.print("nothing new to publish")
-    old = undeclared(target, declares)
-    name_rows(old, "averaged with the others: `--retire` takes them out", console)
+    if declares:
+        old = undeclared(target, declares)
+        name_rows(old, "averaged with the others: `--retire` takes them out", console)
     if not options.to and README.exists():
         from repro.report import verdicts
 

@@ -24,7 +24,7 @@ from repro.execution.sbatch import Slurm
 from repro.execution.slurm import FOLDER as SLURM_FOLDER
 from repro.execution.slurm import Cluster
 from repro.execution.workers import Ended, Event, Pool, run_here
-from repro.protocol import RunSpec
+from repro.protocol import DEVICES, RunSpec
 from repro.results import Store
 
 
@@ -212,8 +212,8 @@ def check_device(device: str, *, here: bool = True) -> None:
     """
     import torch
 
-    if device not in ("cpu", "cuda"):
-        raise ValueError(f"Unknown device {device!r}. Choose from: cpu, cuda.")
+    if device not in DEVICES:
+        raise ValueError(f"Unknown device {device!r}. Choose from: {', '.join(DEVICES)}.")
     if here and device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Device 'cuda' was asked for, but PyTorch finds none. Use `--device cpu`.")
 

@@ -139,11 +139,11 @@ def descent_differences(
         EmptySelectionError: If the experiment or its base was not run, or its base descends nowhere.
     """
     runs = report_runs(results, experiment, study=study)
-    found_by = {str(name): rows for name, rows in runs.groupby("method")}
-    if base not in found_by:
+    of_method = {str(name): rows for name, rows in runs.groupby("method")}
+    if base not in of_method:
         raise EmptySelectionError(f"Experiment {experiment!r} has no run of {base!r}.")
-    unit = _ends(found_by[base], metric)
-    start = _start(results, found_by[base])
+    unit = _ends(of_method[base], metric)
+    start = _start(results, of_method[base])
     if (unit >= start).any():
         raise EmptySelectionError(f"Experiment {experiment!r}: {base!r} descends nowhere.")
     other: dict[str, pd.DataFrame] = {}
@@ -157,13 +157,13 @@ def descent_differences(
             pass
     found = {}
     for a, b in compared:
-        if a in found_by and b in found_by:
-            parts = {TOTAL: (found_by[a], found_by[b])}
+        if a in of_method and b in of_method:
+            parts = {TOTAL: (of_method[a], of_method[b])}
             if b in other:
-                parts |= {RATE: (other[b], found_by[b]), DIRECTION: (found_by[a], other[b])}
+                parts |= {RATE: (other[b], of_method[b]), DIRECTION: (of_method[a], other[b])}
             for part, (first, second) in parts.items():
                 shares = _shares(_ends(first, metric), _ends(second, metric), start - unit)
-                rows = pd.concat([first, second, found_by[base]]).drop_duplicates("key")
+                rows = pd.concat([first, second, of_method[base]]).drop_duplicates("key")
                 procedure = f"share of the descent, {part}, 95 % paired-t interval"
                 if len(shares):
                     found[part, a, b] = measurement(rows, mean(shares), procedure)

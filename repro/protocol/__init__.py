@@ -12,6 +12,7 @@ and hashed where no PyTorch is installed. Two ideas carry the rest of the packag
 
 from repro.protocol.canonical import canonical_json
 from repro.protocol.choosing import (
+    DEVICES,
     EXPERIMENT_SETTINGS,
     SAMPLER,
     Comparison,
@@ -61,6 +62,7 @@ from repro.protocol.runs import (
 )
 
 __all__ = [
+    "DEVICES",
     "EXPERIMENT_SETTINGS",
     "PROTOCOL_VERSION",
     "SAMPLER",

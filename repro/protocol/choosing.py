@@ -29,7 +29,7 @@ SAMPLER = "optuna 5 QMCSampler, Sobol, scrambled"
 """Part of a search's digest: another sampler proposes other trials."""
 
 DEVICES = ("cpu", "cuda")
-"""What timing runs may name."""
+"""Where runs may happen, as timing runs name it."""
 
 
 def choose(
