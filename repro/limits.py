@@ -1,7 +1,7 @@
 """The work that no step can avoid: its matrix products, its random numbers, its passes over memory.
 
 Each function prepares one of them for given sizes and returns a program that does it once, and nothing else: no
-derivative is recorded, and results go where they went before wherever PyTorch lets them. Timed beside a step, in the
+derivative is recorded, products are made as a step makes them, and numbers go where they went before. Timed beside a step, in the
 same run, they say how much of the step is that work; what the rest is made of (activations, the loss, allocating,
 calling) is what an implementation can save.
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro import models, tangents
-from repro.autodiff import Params, leaves
+from repro.autodiff import Params, leaves, product
 from repro.optimizers import State
 
 Program = Callable[[], object]
@@ -72,7 +72,7 @@ def _in_turn(programs: Sequence[Program]) -> None:
 def _of_linear(weight: Tensor, inputs: Tensor, num_tangents: int, first: bool) -> list[Program]:
     x = inputs.flatten(2)
     if not num_tangents:
-        slope = torch.bmm(x, weight)  # stands for the gradient of the outputs, which has its shape
+        slope = product(x, weight)  # stands for the gradient of the outputs, which has its shape
         pairs = [(x, weight), (x.mT, slope), (slope, weight.mT)]
     else:
         many = x.repeat_interleave(num_tangents, 0)
@@ -81,13 +81,7 @@ def _of_linear(weight: Tensor, inputs: Tensor, num_tangents: int, first: bool) -
             len(x), -1, x.shape[2]
         )  # one product for the inputs' tangents of a replica
         pairs = [(x, weight), (many, along), (together, weight)]
-    return [_product(a, b) for a, b in (pairs[:-1] if first else pairs)]
-
-
-def _product(a: Tensor, b: Tensor) -> Program:
-    if len(a) == 1:
-        return functools.partial(torch.mm, a[0], b[0], out=torch.mm(a[0], b[0]))
-    return functools.partial(torch.bmm, a, b, out=torch.bmm(a, b))
+    return [functools.partial(product, *pair) for pair in (pairs[:-1] if first else pairs)]
 
 
 def _of_convolution(

@@ -1,12 +1,14 @@
 """Derivatives of stacked objectives against autograd and derivations by hand."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 from references import beale_gradient, directional_derivatives, draw, gradient, rosenbrock_gradient
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from repro.autodiff import (
@@ -15,6 +17,8 @@ from repro.autodiff import (
     convolution,
     leaves,
     like,
+    product,
+    products,
     value_and_directional_derivatives,
     value_and_gradient,
 )
@@ -152,6 +156,103 @@ def test_affine_derives_along_any_of_its_arguments(moving: tuple[bool, bool, boo
     torch.testing.assert_close(primal, inputs @ weight + bias)
     assert (slope is None) == (not any(moving))
     torch.testing.assert_close(expected if slope is None else slope, expected)
+
+
+class Products(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts products that oneDNN makes."""
+
+    num = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.num += func is torch.ops.mkldnn._linear_pointwise.default
+        return func(*args, **(kwargs or {}))
+
+
+def large(*shape: int, seed: int) -> Tensor:
+    return draw(*shape, seed=seed).float()
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("layout", ["rows", "columns", "cut"])
+def test_large_products_are_those_of_float64(replicas: int, layout: str) -> None:
+    left = large(replicas, 64, 128, seed=0)
+    right = {
+        "rows": lambda: large(replicas, 128, 96, seed=1),
+        "columns": lambda: large(replicas, 96, 128, seed=1).mT,
+        "cut": lambda: large(replicas, 128, 200, seed=1)[:, :, 60:156],
+    }[layout]()
+    offset = large(replicas, 1, 96, seed=2)
+    with Products() as made:  # type: ignore[no-untyped-call]
+        found = product(left, right, offset), product(left, right)
+    assert made.num == (2 * replicas if products.ONEDNN else 0)
+    exact = left.double() @ right.double()
+    # a sum of 128 products of standard normals, each rounded
+    torch.testing.assert_close(found[0].double(), exact + offset, rtol=0.0, atol=1e-4)
+    torch.testing.assert_close(found[1].double(), exact, rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "width"), [(torch.float64, 128), (torch.float32, 8)], ids=["float64", "small"]
+)
+def test_other_products_are_pytorch_s_own(dtype: torch.dtype, width: int) -> None:
+    left, right = draw(2, 64, width, seed=0).to(dtype), draw(2, width, 96, seed=1).to(dtype)
+    with Products() as made:  # type: ignore[no-untyped-call]
+        assert torch.equal(product(left, right), torch.bmm(left, right))
+    assert made.num == 0
+
+
+def test_without_onednn_products_are_pytorch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "ONEDNN", False)
+    left, right = large(1, 64, 128, seed=0), large(1, 128, 96, seed=1)
+    assert torch.equal(product(left, right), torch.bmm(left, right))
+
+
+def test_a_large_layer_has_the_gradients_of_a_small_one_and_computes_those_asked_for() -> None:
+    values = [large(2, 64, 128, seed=0), large(2, 128, 96, seed=1), large(2, 1, 96, seed=2)]
+    slope = large(2, 64, 96, seed=3)
+    exact = [value.double().requires_grad_() for value in values]
+    expected = torch.autograd.grad(
+        torch.baddbmm(exact[2], exact[0], exact[1]), exact, slope.double()
+    )
+    moving = [value.requires_grad_() for value in values]
+    outputs = affine(*moving)
+    for wanted, num in (((0,), 2), ((1, 2), 2), ((0, 1, 2), 4)):
+        with Products() as made:  # type: ignore[no-untyped-call]
+            found = torch.autograd.grad(
+                outputs, [moving[i] for i in wanted], slope, retain_graph=True
+            )
+        assert made.num == (num if products.ONEDNN else 0)
+        for i, gradient_ in zip(wanted, found, strict=True):
+            torch.testing.assert_close(gradient_.double(), expected[i], rtol=0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("num_tangents", [1, 3])
+@pytest.mark.parametrize("moving", [(True, True), (True, False), (False, True)])
+def test_a_large_layer_derives_forward_as_a_small_one(
+    num_tangents: int, moving: tuple[bool, bool]
+) -> None:
+    starts = {"inputs": large(2, 64, 128, seed=0), "weight": large(2, 128, 96, seed=1)}
+    moved = dict(itertools.compress(starts.items(), moving))
+    bias = large(2, 1, 96, seed=2)
+
+    def objective(params: Params) -> Tensor:
+        assert isinstance(params, dict)
+        own = {n: leaf.to(next(iter(params.values())).dtype) for n, leaf in starts.items()} | params
+        shift = params["bias"] if "bias" in params else bias.to(own["inputs"].dtype)
+        return affine(own["inputs"], own["weight"], shift).square().mean((1, 2))
+
+    start = {**moved, **({"bias": bias} if moving[1] else {})}
+    tangents = {n: large(num_tangents, *leaf.shape, seed=5) for n, leaf in start.items()}
+    value, slopes = value_and_directional_derivatives(objective, start, tangents)
+    with Products() as made:  # type: ignore[no-untyped-call]
+        exact, expected = value_and_directional_derivatives(
+            objective,
+            {n: leaf.double() for n, leaf in start.items()},
+            {n: leaf.double() for n, leaf in tangents.items()},
+        )
+    assert made.num == 0
+    torch.testing.assert_close(value.double(), exact, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(slopes.double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))

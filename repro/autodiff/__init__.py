@@ -5,7 +5,7 @@ The one place that knows `torch.func` and dual numbers.
 
 from repro.autodiff.activities import BlockwisePass, activity_derivatives
 from repro.autodiff.objectives import Layer, Layered, Noted, Objective, Params, leaves, like
-from repro.autodiff.products import affine, batch_norm, convolution
+from repro.autodiff.products import affine, batch_norm, convolution, product
 from repro.autodiff.sweeps import Recorded, value_and_directional_derivatives, value_and_gradient
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "convolution",
     "leaves",
     "like",
+    "product",
     "value_and_directional_derivatives",
     "value_and_gradient",
 ]
