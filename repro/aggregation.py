@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from repro.autodiff import product
+
 CONDITION_LIMIT = 1e4
 """Estimated condition of a Gram matrix above which its Cholesky factor is not trusted.
 
@@ -33,6 +35,9 @@ DOUBLE_LIMIT = 1e8
 REFINEMENTS = 2
 """Times that a solution in float64 is corrected by its residual: the pivots underestimate the condition of large
 matrices, and each correction takes as many digits off the error as the factor has left."""
+
+CACHED = 2**20
+"""Numbers of tangents projected on at once, for several `k`: with their Gram matrices, what a core's cache holds."""
 
 Aggregation = Callable[[Tensor, Tensor], Tensor]
 
@@ -116,9 +121,14 @@ def _reciprocal(lengths: Tensor) -> Tensor:
 def _factorise(matrix: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """Return Cholesky factors `(B, m, m)`, and which of them are not to be trusted, `(B,)`."""
     factor, info = torch.linalg.cholesky_ex(matrix)
+    return factor, (info != 0) | _ill_conditioned(factor, limit)
+
+
+def _ill_conditioned(factor: Tensor, limit: float) -> Tensor:
+    """Return which Cholesky factors `(B, m, m)` show a matrix of a condition above the limit, `(B,)`."""
     pivots = factor.diagonal(dim1=-2, dim2=-1)
-    condition = (pivots.amax(-1) / pivots.amin(-1)).square()
-    return factor, (info != 0) | ~(condition < limit)
+    smallest, largest = torch.aminmax(pivots, dim=-1)
+    return ~((largest / smallest).square() < limit)
 
 
 def _project_exactly(tangents: Tensor, slopes: Tensor) -> Tensor:
@@ -187,24 +197,112 @@ def _means(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _projections(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
-    few = [k for k in counts if not nearly_dependent(tangents[:, :k])]
-    alone = _each_alone(orthogonal_projection)
-    if not few:
-        return alone(tangents, slopes, counts)
-    head, right = tangents[:, : few[-1]], slopes[:, : few[-1], None]
+    # a few draws at a time: their factors then stay in the cache from one k to the next
+    num = max(1, CACHED // tangents[0].numel())
+    parts = zip(torch.split(tangents, num), torch.split(slopes, num), strict=True)
+    return torch.cat([_projections_at_once(*part, counts) for part in parts], dim=1)
+
+
+def _projections_at_once(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
+    dimension = tangents.shape[-1]
+    # of half as many tangents as dimensions a factor in their own type leads to the solution, the solution itself it is not
+    few = [k for k in counts if 2 * k <= dimension]
+    near = [k for k in counts[len(few) :] if k <= dimension]
+    beyond = counts[len(few) + len(near) :]
+    limit = DOUBLE_LIMIT if tangents.dtype == torch.float32 else CONDITION_LIMIT
+    wide = (
+        tangents
+        if all(not nearly_dependent(tangents[:, :k]) for k in counts)
+        else tangents.double()
+    )
+    solved = []
+    if few:
+        solved.append(_of_leading_blocks(tangents, wide, slopes, few, CONDITION_LIMIT))
+    if near:
+        solved.append(_of_leading_blocks(wide, wide, slopes, near, limit))
+    if beyond:
+        solved.append(_of_growing_sums(wide, slopes, beyond, limit))
+    estimates = torch.cat([found.to(tangents.dtype) for found, _ in solved])
+    failed = torch.cat([lost for _, lost in solved])
+    for index, k in enumerate(counts):
+        lost = failed[index]
+        if lost.any():
+            estimates[index, lost] = _project_exactly(
+                tangents[lost, :k], slopes[lost, :k, None]
+            ).squeeze(1)
+    return estimates
+
+
+def _of_leading_blocks(
+    tangents: Tensor, wide: Tensor, slopes: Tensor, counts: Sequence[int], limit: float
+) -> tuple[Tensor, Tensor]:
+    """Project on the first `k <= d` tangents: the factor of their Gram matrix is a leading block of the largest one's.
+
+    Args:
+        tangents: Those that are factorised, in their type.
+        wide: The same, in that of the solution where they are nearly dependent.
+        slopes: As of `of_the_first`, as `counts`.
+        counts: See there.
+        limit: Of the condition.
+
+    Returns:
+        Estimates `(len(counts), R, d)`, and which of them are not to be trusted, `(len(counts), R)`.
+    """
+    head = tangents[:, : counts[-1]]
+    right = slopes[:, : counts[-1], None]
     gram = _lower_gram(head)
     scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
-    factor, failed = _factorise(gram.mul_(scale).mul_(scale.mT), CONDITION_LIMIT)
-    half = torch.linalg.solve_triangular(factor, right.to(scale.dtype) * scale, upper=False)
-    estimates = []
-    for k in few:
-        weights = torch.linalg.solve_triangular(factor[:, :k, :k].mT, half[:, :k], upper=True)
-        estimates.append(sum_(head[:, :k], (weights * scale[:, :k]).squeeze(-1)))
-    shared = torch.stack(estimates)
-    if failed.any():
-        shared[:, failed] = alone(tangents[failed], slopes[failed], few)
-    many = counts[len(few) :]
-    return torch.cat([shared, alone(tangents, slopes, many)]) if many else shared
+    factor, info = torch.linalg.cholesky_ex(gram.mul_(scale).mul_(scale.mT))
+    half = torch.linalg.solve_triangular(factor, right.to(head.dtype) * scale, upper=False)
+    estimates, failed = [], []
+    for k in counts:
+        leading, first, lengths = factor[:, :k, :k], head[:, :k], scale[:, :k]
+        weights = torch.linalg.solve_triangular(leading.mT, half[:, :k], upper=True) * lengths
+        if nearly_dependent(first):
+            first = wide[:, :k]
+            weights = weights.to(wide.dtype)
+            for _ in range(REFINEMENTS):
+                missing = right[:, :k] - first @ (first.mT @ weights)
+                better = torch.cholesky_solve(missing.to(head.dtype) * lengths, leading)
+                weights += better * lengths
+        estimates.append(sum_(first, weights.squeeze(-1)).to(head.dtype))
+        # a factorisation that broke off is not looked into for how far it came
+        failed.append((info != 0) | _ill_conditioned(leading, limit))
+    return torch.stack(estimates), torch.stack(failed)
+
+
+def _of_growing_sums(
+    tangents: Tensor, slopes: Tensor, counts: Sequence[int], limit: float
+) -> tuple[Tensor, Tensor]:
+    """Project on the first `k > d` tangents: their normal equations are sums carried on from `k` to `k`.
+
+    Args:
+        tangents: Shape `(R, K, d)`, in the type of the solution.
+        slopes: See `_of_leading_blocks`, as the others and the returned values.
+        counts: See there.
+        limit: See there.
+
+    Returns:
+        See there.
+    """
+    tangents = tangents[:, : counts[-1]]
+    scale = _reciprocal(tangents.norm(dim=-1, keepdim=True))
+    tangents, right = tangents * scale, slopes[:, : counts[-1], None] * scale
+    normal = tangents.new_zeros(len(tangents), *tangents.shape[-1:] * 2)
+    side = tangents.new_zeros(len(tangents), tangents.shape[-1], 1)
+    estimates, failed = [], []
+    for begin, end in itertools.pairwise([0, *counts]):
+        added, first = tangents[:, begin:end], tangents[:, :end]
+        normal += _lower_gram(added.mT)
+        side += added.mT @ right[:, begin:end]
+        factor, lost = _factorise(normal, limit)
+        point = torch.cholesky_solve(side, factor)
+        for _ in range(REFINEMENTS):
+            missing = first.mT @ (right[:, :end] - first @ point)
+            point += torch.cholesky_solve(missing, factor)
+        estimates.append(point.squeeze(-1))
+        failed.append(lost)
+    return torch.stack(estimates), torch.stack(failed)
 
 
 def _lower_gram(tangents: Tensor, block: int = 128) -> Tensor:
@@ -214,7 +312,7 @@ def _lower_gram(tangents: Tensor, block: int = 128) -> Tensor:
     for begin in range(0, size, block):
         rows = tangents[:, begin : begin + block]
         end = begin + rows.shape[1]
-        gram[:, begin:end, :end] = rows @ tangents[:, :end].mT
+        gram[:, begin:end, :end] = product(rows, tangents[:, :end].mT)
     return gram
 
 

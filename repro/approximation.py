@@ -30,6 +30,9 @@ SPAN_CHECKED = 64
 """Largest dimension in which the distance of estimates from their tangents' span is measured too. That costs as
 much as all else, and the theorem (Flügel et al. 2024, Lemma 1) does not depend on the dimension."""
 
+PLAIN = ("normal", None)
+"""The kind of tangents that normals are already."""
+
 
 def approximation_group(spec: RunSpec) -> tuple[object, ...]:
     """Return what runs must share to see the same draws: all but the method."""
@@ -90,8 +93,8 @@ def approximate(
         batch = normals[: min(at_once, task.num_draws - done)].normal_(generator=generator)
         kinds = list(dict.fromkeys(kind for kind, _ in estimators))
         for kind in kinds:
-            # the last kind may have the draws themselves
-            drawn = batch if kind == kinds[-1] else batch.clone()
+            # the last kind may have the draws themselves, and so may one that leaves them as they are
+            drawn = batch if kind in (PLAIN, kinds[-1]) else batch.clone()
             tangents = distributions.shape_of(*kind)(drawn)
             slopes = _slopes(tangents, gradient)
             for (other, name), total in zip(estimators, sums, strict=True):
