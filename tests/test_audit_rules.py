@@ -294,6 +294,18 @@ def other_loss(draft: Draft) -> None:
     rows.loc[rows["method"] == "new", "setting loss"] = "clamped"
 
 
+def clip_of_one(draft: Draft) -> None:
+    """Leave the clip of the new method blank, as a table does for a setting that a method has not."""
+    del draft.facts["stated clip"]
+    rows = draft.rows
+    rows.loc[rows["method"] == "new", "setting clip"] = np.nan
+
+
+def clip_of_one_in_the_search(draft: Draft) -> None:
+    rows = draft.rows
+    rows.loc[of(rows, "new", "tune"), "setting clip"] = np.nan
+
+
 def clipped_later(draft: Draft) -> None:
     rows = draft.rows
     rows.loc[rows["role"] == "tune", "setting clip"] = 5.0
@@ -446,6 +458,8 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
     ("metric", last_batch_accuracy, "multiples of 1/16"),
     ("learned", nothing_learned, "guessing gives 2.303"),
     ("settings", other_loss, "clamped for new, nll for baseline"),
+    ("settings", clip_of_one, "clip: none for new, 1 for baseline"),
+    ("transfer", clip_of_one_in_the_search, "new: clip: none in the search, 1 in the runs"),
     ("transfer", clipped_later, "clip: 5 in the search, 1 in the runs"),
     ("stated", typed_number, "published 0.11, printed 0.1202"),
     ("stated", other_text, "clip: none in the text, 1 in the code"),
@@ -508,6 +522,21 @@ def test_a_planted_fault_is_found_by_its_rule_alone(name: str, change: Change, t
     spoken = {f.rule.name: f.text for f in findings if f.status in ("warn", "fail")}
     assert list(spoken) == [name], spoken
     assert text in spoken[name]
+
+
+def test_a_setting_that_nobody_wrote_down_is_unknown_and_no_difference() -> None:
+    def unrecorded(draft: Draft) -> None:
+        draft.rows.loc[draft.rows["role"] == "tune", "setting clip"] = np.nan
+
+    def blank_texts(draft: Draft) -> None:
+        draft.rows["setting schedule"] = np.where(draft.rows["method"] == "new", "", "cosine")
+
+    findings = {f.rule.name: f for f in report.audit(study(unrecorded)).findings}
+    assert findings["settings"].status == "pass"
+    assert findings["transfer"].status == "unknown"
+    assert "tuned with clip of new: not in the evidence" in findings["transfer"].text
+    findings = {f.rule.name: f for f in report.audit(study(blank_texts)).findings}
+    assert findings["settings"].text == "schedule: none for new, cosine for baseline"
 
 
 def test_one_given_rate_is_shared_and_untuned() -> None:

@@ -50,6 +50,10 @@ OBSERVED = "observed range"
 """Where the bounds come from that nobody declared: the smallest and the largest value seen."""
 
 
+NONE = "none"
+"""What a setting is that stands in the rows of other methods, and in none of this one's."""
+
+
 def count(
     runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str, unit: str = "steps"
 ) -> tuple[Fact, ...]:
@@ -76,6 +80,12 @@ def count(
         [str(c).removeprefix(p) for c in runs.columns if str(c).startswith(p)]
         for p in ("param ", "setting ")
     )
+    recorded = {
+        (role, setting)
+        for role, rows in runs.groupby("role")
+        for setting in settings
+        if _distinct(rows[f"setting {setting}"])
+    }
     for method, of_method in runs.groupby("method", sort=False):
         name = str(method)
         tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
@@ -104,8 +114,14 @@ def count(
             elif not len(report) and len(tune) > 1 and tune[f"param {parameter}"].nunique() > 1:
                 tell(name, f"origin of {parameter}", "search")
         for setting in settings:
-            for rows, quantity in ((tune, "tuned with"), (report, "ran with")):
+            for role, rows, quantity in (
+                ("tune", tune, "tuned with"),
+                ("report", report, "ran with"),
+            ):
                 values = _distinct(rows[f"setting {setting}"])
+                # blank throughout for one method where another's is told: it had none
+                if not values and len(rows) and (role, setting) in recorded:
+                    values = [NONE]
                 if values:
                     text = " or ".join(sorted(str(v) for v in values))
                     tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
@@ -127,8 +143,8 @@ def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[
 
 
 def _distinct(column: pd.Series) -> list[Any]:
-    """Return the different values that are known, in order."""
-    return list(dict.fromkeys(v for v in column.to_numpy() if not pd.isna(v)))
+    """Return the different values that are known, in order; an empty text is a blank."""
+    return list(dict.fromkeys(v for v in column.to_numpy() if not (pd.isna(v) or v == "")))
 
 
 def _repeated(tune: pd.DataFrame) -> int:

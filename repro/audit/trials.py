@@ -33,7 +33,7 @@ KEYS = {
     "test": "score on the test split",
     "accuracy": "accuracy, of which few examples leave traces",
     "params": "searched hyperparameters, separated by colons (default: columns `params_*`)",
-    "settings": "fixed settings, separated by colons",
+    "settings": "fixed settings, separated by colons (blank for one method alone: it has none)",
 }
 """What a map may name."""
 STATUSES = {

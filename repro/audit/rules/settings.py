@@ -56,12 +56,18 @@ def settings(evidence: Evidence) -> Iterator[Part]:
 )
 def transfer(evidence: Evidence) -> Iterator[Part]:
     """Compare every fixed setting of a method between its search and its reported runs."""
-    for setting in evidence.names("tuned with"):
+    for setting in dict.fromkeys((*evidence.names("tuned with"), *evidence.names("ran with"))):
         for method in evidence.methods:
             tuned, ran = (
                 evidence.fact(f"{q} {setting}", method) for q in ("tuned with", "ran with")
             )
             if tuned is None or ran is None:
+                # rows of both roles, and one of them blank for every method: nobody wrote it down there
+                silent = "tuned with" if tuned is None else "ran with"
+                rows = evidence.rows("tune" if tuned is None else "report", method)
+                if f"setting {setting}" in rows and len(rows):
+                    text = evidence.silence(f"{silent} {setting}", method)
+                    yield Part("unknown", text, method=method)
                 continue
             text = f"{setting}: {shown(tuned)} in the search, {shown(ran)} in the runs"
             sources = (source_of(tuned), source_of(ran))
