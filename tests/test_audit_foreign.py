@@ -390,6 +390,44 @@ def test_of_one_study_every_method_has_the_ranges_of_its_own_trials(tmp_path: Pa
     assert lost["method"].tolist() == ["base"]
 
 
+def write_journal(path: Path, methods: list[str | None], states: list[int]) -> Path:
+    """Write a journal of one study `s`, a trial for each method, which is a user attribute `opt` where it is known."""
+    records: list[dict[str, object]] = [{"op_code": 0, "study_name": "s", "directions": [1]}]
+    for n, (method, state) in enumerate(zip(methods, states, strict=True)):
+        records.append({"op_code": 4, "study_id": 0})
+        if method is not None:
+            records.append({"op_code": 8, "trial_id": n, "user_attr": {"opt": method}})
+        records.append({"op_code": 6, "trial_id": n, "state": state, "values": [0.1 + n]})
+    path.write_text("".join(json.dumps({"worker_id": "w", **r}) + "\n" for r in records))
+    return path
+
+
+def test_finished_trials_of_no_method_are_left_out_and_counted(tmp_path: Path) -> None:
+    done, failed, waiting = 1, 3, 4
+    path = write_journal(
+        tmp_path / "x.journal",
+        ["a", None, "b", None, None, "a"],
+        [done, done, done, failed, waiting, done],
+    )
+    evidence = optuna_files.from_storages([str(path)], {"method": "opt"})
+    assert evidence.runs["method"].tolist() == ["a", "b", "a"]
+    assert evidence.notes[0] == (
+        "study 's': 2 of 5 finished trials have no 'opt', which `--map method=` names: left out, and missing from "
+        "every count"
+    )
+    whole = write_journal(tmp_path / "y.journal", ["a", "b", None], [done, done, waiting])
+    notes = optuna_files.from_storages([str(whole)], {"method": "opt"}).notes
+    assert not any("left out" in note for note in notes)  # what waits has not been asked yet
+
+
+def test_a_study_without_the_method_in_any_finished_trial_is_refused(tmp_path: Path) -> None:
+    path = write_journal(tmp_path / "x.journal", [None, None, "a"], [1, 1, 4])
+    with pytest.raises(
+        ValueError, match=r"Study 's' has no .* 'opt' for `--map method=` in any finished trial"
+    ):
+        optuna_files.from_storages([str(path)], {"method": "opt"})
+
+
 @pytest.mark.parametrize("option", ["--json", "--markdown"])
 def test_what_is_audited_is_never_written_over(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

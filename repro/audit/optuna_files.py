@@ -6,6 +6,7 @@ with the ranges they were drawn from, user attributes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from repro.audit import optuna_journal, optuna_sqlite
-from repro.audit.evidence import Evidence, Range
+from repro.audit.evidence import FINISHED, Evidence, Range
 from repro.audit.optuna_journal import Raw
 from repro.audit.trials import from_rows
 from repro.protocol import Fact
@@ -34,7 +35,8 @@ def from_storages(
     Args:
         urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
         columns: Renames user attributes (`seed=run_seed`); `method=NAME` takes the method from the hyperparameter
-            or user attribute NAME rather than from the study.
+            or user attribute NAME rather than from the study; trials without it belong to no method, are left out,
+            and a note says how many of them had finished.
         only: Names of studies to keep; none means all.
         facts: What else is known.
 
@@ -48,6 +50,7 @@ def from_storages(
     ranges: dict[tuple[str, str], Range] = {}
     directions: dict[str, bool] = {}
     names: list[str] = []
+    notes: list[str] = []
     every: list[str] = []
     if unread := [key for key in columns if key not in ("method", *ATTRIBUTES)]:
         raise ValueError(
@@ -73,7 +76,12 @@ def from_storages(
                     "one. Export the trials with one score, and use `--csv`."
                 )
             directions[raw.name] = raw.directions[0] == 2
-            rows, bounds = _assemble(raw, keys, columns.get("method"))
+            rows, bounds, left_out = _assemble(raw, keys, columns.get("method"))
+            if left_out:
+                notes.append(
+                    f"study {raw.name!r}: {left_out} of {raw.trials['status'].isin(FINISHED).sum()} finished trials "
+                    f"have no {columns['method']!r}, which `--map method=` names: left out, and missing from every count"
+                )
             frames.append(rows)
             ranges |= bounds
     name = ", ".join(names)
@@ -91,9 +99,10 @@ def from_storages(
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     unit = "epochs" if "epochs" in rows else "steps"
     rows = rows.rename(columns={"epochs": "length"} if unit == "epochs" else {"steps": "length"})
-    return from_rows(
+    evidence = from_rows(
         rows, ranges, name, unit=unit, maximise=next(iter(directions.values())), facts=facts
     )
+    return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
 
 
 def _path(url: str) -> Path:
@@ -115,8 +124,8 @@ def _is_sqlite(path: Path) -> bool:
 
 def _assemble(
     raw: Raw, keys: Mapping[str, str], method: str | None
-) -> tuple[pd.DataFrame, dict[tuple[str, str], Range]]:
-    """Return a study's rows in the audit's columns, and its ranges by method and hyperparameter."""
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Range], int]:
+    """Return a study's rows in the audit's columns, its ranges by method and hyperparameter, and the finished trials left out."""
     wide = raw.trials.set_index("trial_id")
     declared: dict[str, pd.DataFrame] = {}
     distributions = {text: json.loads(text) for text in raw.params["distribution"].unique()}
@@ -140,6 +149,7 @@ def _assemble(
         diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)
         wide.loc[diverged.index[diverged], "status"] = "diverged"
     wide["method"] = raw.name if method is None else _method(raw, wide, method)
+    nameless = wide["method"].isna() & wide["status"].isin(FINISHED)
     if method is not None:
         wide = wide.drop(columns=f"param {method}", errors="ignore").dropna(subset=["method"])
         # one search spent its trials on several methods: their numbers have gaps that mean nothing
@@ -152,7 +162,7 @@ def _assemble(
         for parameter, rows in declared.items()
         if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
-    return wide.reset_index(drop=True), bounds
+    return wide.reset_index(drop=True), bounds, int(nameless.sum())
 
 
 def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
@@ -166,11 +176,12 @@ def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
 
 def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:
     """Return the method of each trial from a hyperparameter or a user attribute."""
-    if f"param {method}" in wide:
-        return wide[f"param {method}"]
-    found = raw.attributes[raw.attributes["key"] == method]
-    if found.empty:
+    told = raw.attributes[raw.attributes["key"] == method].set_index("trial_id")["value"]
+    named = wide.get(f"param {method}", told.map(json.loads).map(str).reindex(wide.index))
+    finished = wide["status"].isin(FINISHED)
+    if named.isna().all() or (finished.any() and named[finished].isna().all()):
         raise ValueError(
-            f"Study {raw.name!r} has no hyperparameter or user attribute {method!r} for `--map method=`."
+            f"Study {raw.name!r} has no hyperparameter or user attribute {method!r} for `--map method=` in any "
+            "finished trial. Choose another, or leave the study out with `--studies`."
         )
-    return found.set_index("trial_id")["value"].map(json.loads).map(str).reindex(wide.index)
+    return named
