@@ -214,6 +214,14 @@ def untuned_baseline(draft: Draft) -> list[Fact]:
     return [say("trials", TRIALS, "baseline"), say("trial epochs", 20, "baseline")]
 
 
+def one_trial_of_the_baseline(draft: Draft) -> None:
+    rows = draft.rows
+    best = rows[of(rows, "baseline", "tune")]["score"].idxmin()
+    others = rows[of(rows, "baseline", "tune")].index.difference([best])
+    draft.rows = rows.drop(index=others)
+    draft.rows.loc[best, "number"] = 0.0
+
+
 def one_rate_for_all(draft: Draft) -> list[Fact]:
     return [
         fact
@@ -537,6 +545,35 @@ def test_a_setting_that_nobody_wrote_down_is_unknown_and_no_difference() -> None
     assert "tuned with clip of new: not in the evidence" in findings["transfer"].text
     findings = {f.rule.name: f for f in report.audit(study(blank_texts)).findings}
     assert findings["settings"].text == "schedule: none for new, cosine for baseline"
+
+
+def spoken_of_trials(rates_of_b: list[float]) -> dict[str, str]:
+    """Return what warns or fails of four trials of `a`, and of trials of `b` at some rates; nothing was reported."""
+    rows = pd.DataFrame(
+        {
+            "method": ["a"] * 4 + ["b"] * len(rates_of_b),
+            "score": [0.4, 0.1, 0.2, 0.3, *(0.3 + 0.01 * i for i in range(len(rates_of_b)))],
+            "param lr": [0.001, 0.01, 0.1, 1.0, *rates_of_b],
+        }
+    )
+    findings = report.audit(from_rows(rows, {}, "x")).findings
+    return {f.rule.name: f.text for f in findings if f.status in ("warn", "fail")}
+
+
+def test_a_rate_searched_for_one_method_and_fixed_for_another_is_seen_in_trials_alone() -> None:
+    spoken = spoken_of_trials([0.1] * 4)
+    assert spoken["space"] == "lr searched for a and fixed for b"
+    assert spoken["baseline"] == "lr of b: no search, 4 trials at one setting"
+    assert not {"space", "baseline"} & set(spoken_of_trials([0.001, 0.01, 0.1, 1.0]))
+
+
+def test_one_trial_is_no_search() -> None:
+    spoken = spoken_of_trials([0.1])
+    assert spoken["baseline"] == "lr of b: no search, one trial"
+    assert "space" not in spoken
+    findings = {f.rule.name: f for f in report.audit(study(one_trial_of_the_baseline)).findings}
+    assert findings["baseline"].status == "fail"
+    assert findings["baseline"].text == "lr of baseline (0.01433): no search, one trial"
 
 
 def test_one_given_rate_is_shared_and_untuned() -> None:

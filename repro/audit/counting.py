@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ OBSERVED = "observed range"
 """Where the bounds come from that nobody declared: the smallest and the largest value seen."""
 
 
+SEARCH, NO_SEARCH = "search", "no search"
+"""Where the values of a method come from."""
 NONE = "none"
 """What a setting is that stands in the rows of other methods, and in none of this one's."""
 
@@ -81,7 +83,7 @@ def count(
         for p in ("param ", "setting ")
     )
     recorded = {
-        (role, setting)
+        (str(role), setting)
         for role, rows in runs.groupby("role")
         for setting in settings
         if _distinct(rows[f"setting {setting}"])
@@ -90,9 +92,11 @@ def count(
         name = str(method)
         tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
         report = of_method[of_method["role"] == "report"]
+        num = 0
         if len(tune):
             trials = trial_scores(tune)
-            tell(name, "trials", len(trials))
+            num = len(trials)
+            tell(name, "trials", num)
             tell(name, "repeated trials", _repeated(tune))
             if tune["length"].notna().all():
                 tell(name, f"trial {unit}", float(tune["length"].max()))
@@ -106,31 +110,48 @@ def count(
                 best = _reported_of(numbered[numbered["number"].isin(winners)], report, parameters)
                 for parameter in parameters:
                     _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
-        for parameter in parameters:
-            used = _distinct(report[f"param {parameter}"])
-            if len(used) == 1:
-                tell(name, f"used {parameter}", used[0])
-                tell(name, f"origin of {parameter}", "search" if len(tune) > 1 else "no search")
-            elif not len(report) and len(tune) > 1 and tune[f"param {parameter}"].nunique() > 1:
-                tell(name, f"origin of {parameter}", "search")
-        for setting in settings:
-            for role, rows, quantity in (
-                ("tune", tune, "tuned with"),
-                ("report", report, "ran with"),
-            ):
-                values = _distinct(rows[f"setting {setting}"])
-                # blank throughout for one method where another's is told: it had none
-                if not values and len(rows) and (role, setting) in recorded:
-                    values = [NONE]
-                if values:
-                    text = " or ".join(sorted(str(v) for v in values))
-                    tell(name, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
+        _tell_values(tell, name, tune, report, num, parameters)
+        _tell_settings(tell, name, tune, report, settings, recorded)
         if len(report):
             repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
             tell(name, "repetitions", repetitions)
             tell(name, f"reported {unit}", float(report["length"].max()))
             tell(name, "seconds", float(report["seconds"].mean()))
     return tuple(facts)
+
+
+def _tell_values(
+    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, num: int, parameters: Sequence[str]
+) -> None:  # fmt: skip
+    searched = _searched(tune, num, parameters)
+    for parameter in parameters:
+        used = _distinct(report[f"param {parameter}"])
+        tried = _distinct(tune[f"param {parameter}"])
+        if len(used) == 1:
+            tell(method, f"used {parameter}", used[0])
+            tell(method, f"origin of {parameter}", searched)
+        elif not len(report) and (len(tried) > 1 or (tried and searched != SEARCH)):
+            tell(method, f"origin of {parameter}", searched)
+        if len(tried) == 1 and num > 1:
+            tell(method, f"tuned with {parameter}", tried[0])
+
+
+def _tell_settings(
+    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, settings: Sequence[str],
+    recorded: Container[tuple[str, str]],
+) -> None:  # fmt: skip
+    for setting in settings:
+        for role, rows, quantity in (
+            ("tune", tune, "tuned with"),
+            ("report", report, "ran with"),
+        ):
+            values = _distinct(rows[f"setting {setting}"])
+            # blank throughout for one method where another's is told: it had none
+            if not values and len(rows) and (role, setting) in recorded:
+                values = [NONE]
+            if values:
+                text = " or ".join(sorted(str(v) for v in values))
+                tell(method, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
 
 
 def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str]) -> pd.Series:
@@ -145,6 +166,15 @@ def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[
 def _distinct(column: pd.Series) -> list[Any]:
     """Return the different values that are known, in order; an empty text is a blank."""
     return list(dict.fromkeys(v for v in column.to_numpy() if not (pd.isna(v) or v == "")))
+
+
+def _searched(tune: pd.DataFrame, num: int, parameters: Sequence[str]) -> str:
+    """Tell whether trials are a search: more than one, and not all at the same settings."""
+    if num < 2:
+        return f"{NO_SEARCH}, one trial" if num else NO_SEARCH
+    # where trials do not say what they tried, their number has to do
+    tried = {len(_distinct(tune[f"param {parameter}"])) for parameter in parameters}
+    return f"{NO_SEARCH}, {num} trials at one setting" if max(tried, default=0) == 1 else SEARCH
 
 
 def _repeated(tune: pd.DataFrame) -> int:

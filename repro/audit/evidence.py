@@ -40,7 +40,7 @@ QUANTITIES = {
     "best search score": "lowest score of the search",
     "equivalent *": "value that makes the same update as another method's best",
     "known better *": "value outside the range that was seen to be better",
-    "tuned with *": "setting that was fixed during the search",
+    "tuned with *": "setting, or hyperparameter, that was fixed during the search",
     # selection and reporting
     "selection split": "`validation`, `test` or `train`",
     "selection metric": "what the search minimised, in words",

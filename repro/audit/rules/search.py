@@ -85,9 +85,10 @@ def space(evidence: Evidence) -> Iterator[Part]:
             high = evidence.number(f"searched to {parameter}", method)
             if low is not None and high is not None:
                 ranges[method] = (low, high)
-            # of a method without any search, the rule `baseline` speaks
-            elif any(evidence.fact(f"searched from {p}", method) for p in searched) and any(
-                evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used")
+            # of a method without any trials, the rule `baseline` speaks
+            elif evidence.fact(f"tuned with {parameter}", method) or (
+                any(evidence.fact(f"searched from {p}", method) for p in searched)
+                and any(evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used"))
             ):
                 fixed.append(method)
         if not ranges:
@@ -186,7 +187,7 @@ def _position(value: float, low: float, high: float, log: bool) -> float:
 
 @rule(
     question="Do the settings of every method, the baseline's too, come from a search?",
-    threshold="fail for a method whose value comes from no search",
+    threshold="fail for a method whose value comes from no search; one trial, or all at one setting, is none",
     why="an untuned baseline loses to anything that is tuned",
     source="Lucic et al. 2018; Melis et al. 2018; Choi et al. 2020; how-to-autorl checklist, same effort for all",
     mend="search the baseline under the budget of the others",
