@@ -257,6 +257,34 @@ def test_larger_may_be_better() -> None:
     assert evidence.number("best search score", "a") == pytest.approx(-0.7)
 
 
+def test_scores_of_a_maximised_search_are_shown_as_they_were_given() -> None:
+    rows = pd.DataFrame(
+        {
+            "method": ["a"] * 4 + ["b"] * 4, "score": [0.6, 0.9, 0.7, 0.8, 0.5, 0.55, 0.52, 0.6],
+            "seconds": [1.0] * 8,
+        }
+    )  # fmt: skip
+    facts = trials.parse_facts(["chance loss=2.3"])
+    found = {
+        f.rule.name: f
+        for f in report.audit(trials.from_table(rows, {}, "x", maximise=True, facts=facts)).findings
+    }
+    assert "a 0.9, b 0.6 after 4 s of trials each" in [p.text for p in found["rank"].parts]
+    # an accuracy is no loss: that it lies below that of guessing says nothing
+    assert found["learned"].status == "unknown"
+    assert found["learned"].text == (
+        "a: was selected at 0.9, which is no loss in nats to hold against that of guessing; "
+        "b: was selected at 0.6, which is no loss in nats to hold against that of guessing"
+    )
+    losses = rows.assign(score=-4 * rows["score"])
+    turned = trials.from_table(losses, {}, "x", maximise=True, facts=facts)
+    (learned,) = (f for f in report.audit(turned).findings if f.rule.name == "learned")
+    assert (learned.status, learned.text) == (
+        "warn",
+        "a was selected at -2.4; guessing gives 2.3",
+    )
+
+
 def test_columns_of_optuna_s_own_export_need_a_map_of_two() -> None:
     frame = table().rename(columns={"lr": "params_lr", "trial": "number", "val_loss": "value"})
     evidence = trials.from_table(frame, {"method": "opt", "score": "value"}, "x")

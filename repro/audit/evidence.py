@@ -7,7 +7,7 @@ A rule asks for quantities (`QUANTITIES`) of a method or of the whole comparison
 says is unknown.
 
 Runs are one table (`RUN_COLUMNS`), one row a run; hyperparameters stand in columns `param NAME`, fixed settings in
-columns `setting NAME`. Scores are turned so that smaller is better.
+columns `setting NAME`. Scores are turned so that smaller is better, and shown as they were given.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ QUANTITIES = {
     "searched to *": "upper bound of the hyperparameter's range",
     "scale of *": "`log` or `linear`",
     "best *": "value that the search found best",
-    "best search score": "lowest score of the search",
+    "best search score": "best score of the search, turned so that smaller is better",
     "equivalent *": "value that makes the same update as another method's best",
     "known better *": "value outside the range that was seen to be better",
     "tuned with *": "setting, or hyperparameter, that was fixed during the search",
@@ -125,6 +125,7 @@ class Evidence:
         runs: Rows, `RUN_COLUMNS` and more; none where only facts are known.
         curves: Reported scores over epochs, `CURVE_COLUMNS`.
         notes: What a reader should know of how the evidence was read, one line each.
+        maximised: Whether larger scores were better, so that scores here have the other sign than those given.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Evidence:
         default_factory=lambda: pd.DataFrame(columns=list(CURVE_COLUMNS))
     )
     notes: tuple[str, ...] = ()
+    maximised: bool = False
 
     @functools.cached_property
     def _index(self) -> Mapping[tuple[str, str], tuple[Fact, ...]]:
@@ -200,6 +202,10 @@ class Evidence:
             values = curve["value"].to_numpy(np.float64)
             found[str(method)] = (*found.get(str(method), ()), (str(metric), values))
         return found
+
+    def as_given(self, score: float) -> float:
+        """Return a score with the sign that it was given with, for a reader."""
+        return -score if self.maximised else score
 
     def seeds(self, role: str, method: str) -> frozenset[str]:
         """Return the seeds of a method's tuning or reported runs that are known."""

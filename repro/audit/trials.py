@@ -315,7 +315,15 @@ def from_rows(
         for fact in count(runs, ranges, name, unit)
         if not (fact.item == OBSERVED and fact.quantity in stated)
     )
-    return Evidence(name, "foreign", methods, (*counted, *facts), runs, notes=tuple(notes))
+    return Evidence(
+        name,
+        "foreign",
+        methods,
+        (*counted, *facts),
+        runs,
+        notes=tuple(notes),
+        maximised=maximise,
+    )
 
 
 def _first(flags: pd.Series) -> int:

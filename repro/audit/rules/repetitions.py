@@ -235,9 +235,8 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         at = {
             m: best_within(trials[m]["score"].to_numpy(), times[m], limit) for m in (first, second)
         }
-        text = (
-            f"{first} {at[first]:.4g}, {second} {at[second]:.4g} after {limit:.4g} s of trials each"
-        )
+        scores = ", ".join(f"{m} {evidence.as_given(score):.4g}" for m, score in at.items())
+        text = f"{scores} after {limit:.4g} s of trials each"
         yield Part("warn" if at[first] > at[second] else "pass", text, ("rows",))
 
 

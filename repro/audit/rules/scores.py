@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -161,17 +161,29 @@ def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterat
 def learned(evidence: Evidence) -> Iterator[Part]:
     """Compare losses with that of guessing."""
     for quantity, noun in (("final loss", "ends at"), ("best search score", "was selected at")):
+        given: Callable[[float], float] = (
+            evidence.as_given if quantity == "best search score" else float
+        )
         gone = {}
         for method in evidence.methods:
             loss = evidence.number(quantity, method)
             chance = evidence.number("chance loss", method)
-            if loss is not None and chance is not None:
-                gone[method] = (loss, 1 - loss / chance)
+            if loss is None or chance is None:
+                continue
+            if loss < 0:  # such as an accuracy, turned
+                text = f"{noun} {given(loss):.4g}, which is no loss in nats to hold against that of guessing"
+                yield Part(
+                    "unknown", text, (source_of(evidence.fact(quantity, method)),), method=method
+                )
+                continue
+            gone[method] = (loss, 1 - loss / chance)
         if not gone:
             continue
         fact = evidence.fact(quantity, next(iter(gone)))
         lost = [m for m, (_, share) in gone.items() if share < LEARNED]
-        text = ", ".join(f"{m} {noun} {loss:.4g}" for m, (loss, _) in gone.items() if m in lost)
+        text = ", ".join(
+            f"{m} {noun} {given(loss):.4g}" for m, (loss, _) in gone.items() if m in lost
+        )
         chance_fact = evidence.fact("chance loss", next(iter(gone)))
         values = {f"{m}, share of chance": share for m, (_, share) in gone.items()}
         sources = (source_of(fact),)
