@@ -378,6 +378,31 @@ def test_a_stated_range_takes_the_place_of_what_was_seen() -> None:
     assert statuses(told)["edge"] == "pass"
 
 
+def test_the_edge_of_a_range_that_was_only_observed_warns_and_a_declared_one_fails() -> None:
+    rows = pd.DataFrame(
+        {
+            "method": ["a"] * 4 + ["b"] * 4, "score": [0.4, 0.3, 0.2, 0.1] * 2,
+            "lr": [0.001, 0.01, 0.1, 1.0, 0.1, 0.2, 0.5, 1.0],
+        }
+    )  # fmt: skip
+
+    def found(*facts: str) -> dict[str, tuple[str, str]]:
+        told = trials.parse_facts(["equivalent lr=40", *facts])
+        evidence = trials.from_table(rows, {"params": "lr"}, "x", facts=told)
+        return {f.rule.name: (f.status, f.text) for f in report.audit(evidence).findings}
+
+    seen = found()
+    assert seen["edge"][0] == "warn"
+    assert "a: lr = 1 in observed [0.001, 1], at the upper bound" in seen["edge"][1]
+    assert "lr up to 1, as observed; the bound binds" in seen["edge"][1]
+    assert seen["space"][1] == "lr searched over observed [0.001, 1] for a, observed [0.1, 1] for b"
+    told = found("searched from lr=0.001", "searched to lr=1", "scale of lr=log")
+    assert told["edge"][0] == "fail"
+    assert "lr = 1 in [0.001, 1], at the upper bound" in told["edge"][1]
+    assert "lr up to 1; the bound binds" in told["edge"][1]
+    assert told["space"] == ("pass", "lr over [0.001, 1] for all")
+
+
 def test_numbers_of_one_search_for_several_methods_have_no_gaps() -> None:
     columns: dict[str, Any] = {"method": ["a", "b"] * 3, "score": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}
     assert statuses(trials_of(**columns, number=[0, 1, 2, 3, 4, 5]))["survivors"] == "pass"

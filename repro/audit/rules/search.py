@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from repro.audit.counting import OBSERVED
 from repro.audit.evidence import Evidence, shown, source_of
 from repro.audit.findings import Part, Status, rule
 
@@ -94,7 +95,7 @@ def space(evidence: Evidence) -> Iterator[Part]:
         if not ranges:
             continue
         source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
-        texts = {m: f"[{low:g}, {high:g}]" for m, (low, high) in ranges.items()}
+        texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
         if fixed:
             yield Part(
                 "fail",
@@ -103,7 +104,7 @@ def space(evidence: Evidence) -> Iterator[Part]:
             )
         if len(set(texts.values())) > 1:
             # observed ranges of one random search differ by chance: only their ends have to agree roughly
-            observed = source.startswith("observed range")
+            observed = any(_observed(evidence, parameter, m) for m in ranges)
             if observed and _overlap(list(ranges.values())) > 0.8:
                 yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
             else:
@@ -121,6 +122,17 @@ def space(evidence: Evidence) -> Iterator[Part]:
         )
 
 
+def _observed(evidence: Evidence, parameter: str, method: str) -> bool:
+    """Tell whether nobody declared a range: its ends are the smallest and the largest value seen."""
+    facts = (evidence.fact(f"searched {end} {parameter}", method) for end in ("from", "to"))
+    return any(fact is not None and fact.item == OBSERVED for fact in facts)
+
+
+def _range(evidence: Evidence, parameter: str, method: str, low: float, high: float) -> str:
+    said = "observed " if _observed(evidence, parameter, method) else ""
+    return f"{said}[{low:g}, {high:g}]"
+
+
 def _overlap(ranges: list[tuple[float, float]]) -> float:
     log = all(low > 0 for low, _ in ranges)
     ends = [tuple(math.log(x) if log else x for x in pair) for pair in ranges]
@@ -132,7 +144,7 @@ def _overlap(ranges: list[tuple[float, float]]) -> float:
 @rule(
     question="Does every winner lie well inside its range?",
     threshold=f"within {EDGE:.0%} of the range of a bound: fail for hyperparameters on a log scale, warn for "
-    "others; fail where a better value is known outside",
+    "others; fail where a better value is known outside; never more than warn for a range that is only observed",
     why="a winner at a bound says that the range was too small, so the method is not tuned",
     source="tuning playbook, identifying bad search space boundaries",
     mend="extend the range by a decade beyond the bound, for all methods alike, and search on",
@@ -158,7 +170,9 @@ def edge(evidence: Evidence) -> Iterator[Part]:
                 source_of(evidence.fact(f"{q} {parameter}", method))
                 for q in ("best", "searched to")
             )
-            name = f"{parameter} = {best:g} in [{low:g}, {high:g}]"
+            # the smallest and the largest value seen lie within what was searched: the bounds may be further out
+            observed = _observed(evidence, parameter, method)
+            name = f"{parameter} = {best:g} in {_range(evidence, parameter, method, low, high)}"
             # 0 bounds what cannot be negative; nothing lies beyond it
             natural = low == 0 and best == 0
             if EDGE <= position <= 1 - EDGE or natural:
@@ -167,16 +181,20 @@ def edge(evidence: Evidence) -> Iterator[Part]:
                 where = "lower" if position < EDGE else "upper"
                 values = {f"{parameter}, {method}, place in range": position}
                 text = f"{name}, at the {where} bound"
-                yield Part("fail" if log else "warn", text, sources, values, method)
+                yield Part(
+                    "fail" if log and not observed else "warn", text, sources, values, method
+                )
             for quantity, meaning in (
                 ("equivalent", "the bound binds: another method's best corresponds to"),
                 ("known better", "a better value was seen outside the range:"),
             ):
                 fact = evidence.fact(f"{quantity} {parameter}", method)
                 if fact and fact.value is not None and not low <= fact.value <= high:
-                    text = f"{parameter} up to {high:g}; {meaning} {fact.value:.4g}"
+                    seen = ", as observed" if observed else ""
+                    text = f"{parameter} up to {high:g}{seen}; {meaning} {fact.value:.4g}"
                     known = {f"{quantity} {parameter}, {method}": fact.value}
-                    yield Part("fail", text, (source_of(fact),), known, method)
+                    status: Status = "warn" if observed else "fail"
+                    yield Part(status, text, (source_of(fact),), known, method)
 
 
 def _position(value: float, low: float, high: float, log: bool) -> float:
