@@ -6,20 +6,23 @@ interval lies outside it, and is undecided if it reaches across. A claim all of 
 Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. A check that holds only
 provided that another does, such as that a baseline has learned anything, is undecided where that one does
 not hold. There is no verdict without rows behind it, and each verdict names them.
+
+A check that names what no study declares would never be run: it is refused, and not taken for one that is missing.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import inspect
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from repro import measures
 from repro.measures import Measurement
-from repro.protocol import Check, Claim, Expectation, Study
+from repro.protocol import Check, Claim, Expectation, Study, choose, spread
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
@@ -56,6 +59,9 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
+EXPERIMENTS = ("experiment", "first", "last", "run_time_experiment", "family")
+METHODS = ("method", "baseline", "base", "numerator", "denominator", "a", "b", "minus")
+"""Settings of measures that are names of experiments, and of methods in all of these."""
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
@@ -102,20 +108,79 @@ class Judgement:
         return tuple(sorted({f.measurement.scale for f in self.findings if f.measurement}))
 
 
-def judge(study: Study, results: Results) -> tuple[Judgement, ...]:
+def judge(
+    study: Study, results: Results, others: Iterable[Study] | None = None
+) -> tuple[Judgement, ...]:
     """Return a judgement for every claim of a study; rows of smoke scale, which exercise the wiring, judge nothing.
 
     Args:
         study: The study.
         results: The tables.
+        others: See `refuse_unknown`.
 
     Returns:
         Judgements in the order of the claims.
+
+    Raises:
+        ValueError: As `refuse_unknown`.
     """
+    refuse_unknown(study, others)
     smoke = results.runs["scale"] == "smoke"
     if smoke.any():
         results = results.beside(results.runs[~smoke].reset_index(drop=True))
     return tuple(_judge(study, claim, results) for claim in study.claims)
+
+
+def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
+    """Refuse a check whose measure, setting, experiment or method there is not.
+
+    Args:
+        study: The study.
+        others: Studies on whose rows its checks may rest, too; left out, names in them are not looked up.
+
+    Raises:
+        ValueError: Of the first such check, with its claim.
+    """
+    known = {each.name: each for each in (*(others or ()), study)}
+    for claim in study.claims:
+        for check in claim.checks:
+            part: Check | None = check
+            while part is not None:
+                try:
+                    _refuse_unknown(part, study, known, closed=others is not None)
+                except ValueError as error:
+                    raise ValueError(
+                        f"Study {study.name!r}, claim {claim.number}, check {part.label!r}: {error}"
+                    ) from error
+                part = part.provided
+
+
+def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], closed: bool) -> None:
+    name, options = check.measure.name, check.measure.options()
+    choose(MEASURES, [name], "measure")
+    parameters = list(inspect.signature(MEASURES[name]).parameters.values())[1:]  # first: results
+    named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
+    if len(named) == len(parameters):
+        choose((p.name for p in named), options, f"setting of {name!r}")
+    needed = [p.name for p in named if p.default is p.empty and p.name != "study"]
+    if missing := [each for each in needed if each not in options]:
+        raise ValueError(
+            f"The measure {name!r} needs {', '.join(needed)}. Found no {' and no '.join(missing)}: add it."
+        )
+    whose = str(options.get("study", study.name))
+    if closed:
+        choose(known, [whose], "study")
+    if whose not in known:
+        return
+    declared = {e.name: {m.name for m in e.methods} for e in known[whose].experiments}
+    values = {p.name: str(options.get(p.name, p.default) or "") for p in named}
+    experiments: list[str] = []
+    for part in (values[each] for each in EXPERIMENTS if values.get(each)):
+        family = spread(declared, [part]) if part == values.get("family") else (part,)
+        experiments += choose(declared, family, "experiment")
+    for method in (values[each] for each in METHODS if values.get(each)):
+        for experiment in experiments if method != "previous" else ():
+            choose(sorted(declared[experiment]), [method], f"method of {experiment!r}")
 
 
 def _judge(study: Study, claim: Claim, results: Results) -> Judgement:
@@ -126,8 +191,6 @@ def _judge(study: Study, claim: Claim, results: Results) -> Judgement:
 
 def _find(study: Study, check: Check, results: Results) -> Finding:
     name, options = check.measure.name, check.measure.options()
-    if name not in MEASURES:
-        raise ValueError(f"Unknown measure {name!r}. Choose from: {', '.join(MEASURES)}.")
     try:
         # a check may rest on the rows of another study, if it names it
         measurement = MEASURES[name](results, **{"study": study.name, **options})

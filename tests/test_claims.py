@@ -138,8 +138,46 @@ def test_a_claim_without_checks_says_why() -> None:
 
 def test_unknown_measure_names_the_choices() -> None:
     unknown = Check("x", Component("nonsense"), Expectation(high=1.0))
-    with pytest.raises(ValueError, match=r"Unknown measure 'nonsense'\. Choose from: final_metric"):
+    with pytest.raises(
+        ValueError,
+        match=r"^Study 'author2000', claim 1, check 'x': Unknown measure 'nonsense'\. Choose from: ",
+    ):
         claims.judge(study_of(unknown), NO_ROWS)
+
+
+def final(**settings: str) -> Component:
+    told = {"experiment": "beale", "method": "backpropagation", "metric": "value", **settings}
+    return use("final_metric", **{name: value for name, value in told.items() if value})
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (final(experiment="beela"), r"Unknown experiment 'beela'\. Choose from: .*beale"),
+        (final(method="backprop"),
+         r"Unknown method of 'beale' 'backprop'\. Choose from: backpropagation, forward gradient\."),
+        (final(metric=""), r"The measure 'final_metric' needs experiment, method, metric\. Found no metric: add it\."),
+        (final(metrics="loss"), r"Unknown setting of 'final_metric' 'metrics'\. Choose from: experiment, method"),
+        (final(study="someone1999"), r"Unknown study 'someone1999'\. Choose from: .*baydin2022"),
+        (use("share_lower", family="nowhere", metric="value", a="x", b="y"), "Unknown experiment 'nowhere'"),
+        (use("time_to_loss_ratio", experiment="mlp-2e-4", run_time_experiment="run-time-mpl"),
+         "Unknown experiment 'run-time-mpl'"),
+        (use("steps_to_loss_ratio", experiment="mlp-2e-4", baseline="adam"), "Unknown method of 'mlp-2e-4' 'adam'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("as_condition", [False, True])
+def test_a_check_of_what_there_is_not_is_refused(
+    measure: Component, message: str, as_condition: bool
+) -> None:
+    every = tuple(studies.get(name) for name in studies.names())
+    (baydin,) = (study for study in every if study.name == "baydin2022")
+    wrong = Check("the loss", measure, Expectation(high=1.0))
+    right = Check("the value", final(), Expectation(high=1.0), provided=wrong)
+    claim = Claim(7, "a claim", "Fig. 9", (right if as_condition else wrong,))
+    with pytest.raises(
+        ValueError, match=rf"^Study 'baydin2022', claim 7, check 'the loss': {message}"
+    ):
+        claims.judge(replace(baydin, claims=(claim,)), NO_ROWS, every)
 
 
 @pytest.mark.usefixtures("measured")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import studies
-from repro import datasets, estimators, models, optimizers, timing
+from repro import claims, datasets, estimators, models, optimizers, timing
 from repro.problems.classification import LOSSES
 from repro.problems.closed_form import FUNCTIONS
 from repro.protocol import (
@@ -235,16 +235,9 @@ def test_claims_are_numbered(study: Study) -> None:
         assert claim.checks or claim.untested.strip()
 
 
-@pytest.mark.parametrize("what", ["experiment", "experiments"])
 @every_study
-def test_checks_name_experiments_that_exist(study: Study, what: str) -> None:
-    for claim in study.claims:
-        for check in claim.checks:
-            options = check.measure.options()
-            named = options.get(what)
-            of = studies.get(str(options.get("study", study.name)))
-            known = {experiment.name for experiment in of.experiments}
-            assert named is None or set(str(named).split(",")) <= known, claim.number
+def test_checks_name_measures_experiments_and_methods_that_exist(study: Study) -> None:
+    claims.refuse_unknown(study, [studies.get(name) for name in NAMES])
 
 
 def unequal_budgets(runs: pd.DataFrame) -> list[str]:

@@ -70,7 +70,8 @@ def judge(results: Results) -> tuple[Judgement, ...]:
     """Return the judgements of all studies' claims."""
     from repro import claims
 
-    return tuple(j for study in all_studies() for j in claims.judge(study, results))
+    every = all_studies()
+    return tuple(j for study in every for j in claims.judge(study, results, every))
 
 
 def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
