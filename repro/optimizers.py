@@ -34,6 +34,14 @@ class Optimizer(Protocol):
         """Return the parameters at which the method is judged; mostly `params` themselves."""
 
 
+def _refuse_number(learning_rate: Tensor) -> None:
+    if not isinstance(learning_rate, Tensor):
+        raise TypeError(
+            "`learning_rate` is a tensor of shape (R,), one rate a replica. "
+            f"Found {type(learning_rate).__name__}: for one replica, give such as torch.tensor([0.1])."
+        )
+
+
 def _rates(learning_rate: Tensor, leaf: Tensor) -> Tensor:
     # (R,) -> (R, 1, ..., 1), to multiply a leaf (R, ...)
     return learning_rate.view(-1, *[1] * (leaf.ndim - 1))
@@ -85,7 +93,11 @@ class Sgd:
             state: From `init`; changed in place.
             params: Leaves `(R, ...)`; changed in place.
             learning_rate: Shape `(R,)`.
+
+        Raises:
+            TypeError: If the learning rate is no tensor.
         """
+        _refuse_number(learning_rate)
         if self.momentum and _alone(learning_rate):
             sgd(
                 leaves(params),
@@ -145,7 +157,11 @@ class LookAhead:
             state: From `init`; changed in place.
             params: The look-ahead point, leaves `(R, ...)`; changed in place.
             learning_rate: Shape `(R,)`.
+
+        Raises:
+            TypeError: If the learning rate is no tensor.
         """
+        _refuse_number(learning_rate)
         for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
             velocity = state["velocity"][index]
             leaf.sub_(velocity, alpha=self.momentum)  # back to theta
@@ -200,7 +216,11 @@ class Adam:
             state: From `init`; changed in place.
             params: Leaves `(R, ...)`; changed in place.
             learning_rate: Shape `(R,)`.
+
+        Raises:
+            TypeError: If the learning rate is no tensor.
         """
+        _refuse_number(learning_rate)
         state["step"] += 1
         if _alone(learning_rate) and not self.epsilon_inside:
             adam(

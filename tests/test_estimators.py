@@ -436,6 +436,19 @@ def test_unknown_estimator() -> None:
         build("adam")
 
 
+@pytest.mark.parametrize("estimator", [Backpropagation(), *FORWARD[:3]], ids=name)
+def test_parameters_in_a_list_are_refused(estimator: Estimator) -> None:
+    point: Params = [torch.ones(3)]  # type: ignore[assignment]
+    with pytest.raises(
+        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+    ):
+        estimator(lambda p: leaves(p)[0].sum(), point, generators(1)[0])
+    with pytest.raises(
+        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+    ):
+        estimator(lambda p: leaves(p)[0].sum(1), point, generators(1))
+
+
 @pytest.mark.parametrize("mode", ["forward", "simulated"])
 @pytest.mark.parametrize("k", [1, 2])
 def test_generators_parameters_and_objective_must_agree(mode: str, k: int) -> None:

@@ -298,6 +298,23 @@ def test_bad_settings(name: str, options: dict[str, float], message: str) -> Non
         build(name, **options)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rate_that_is_no_tensor_and_parameters_in_a_list_are_refused(name: str) -> None:
+    optimizer = build(name, **({"momentum": 0.9} if name == "look_ahead" else {}))
+    params = torch.ones(1, 3)
+    state = optimizer.init(params)
+    with pytest.raises(
+        TypeError,
+        match=r"^`learning_rate` is a tensor of shape \(R,\), .* Found float: for one replica, give .*tensor\(\[0\.1\]\)\.$",
+    ):
+        optimizer.update(params, state, params, 0.1)  # type: ignore[arg-type]
+    assert torch.equal(params, torch.ones(1, 3))
+    with pytest.raises(
+        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+    ):
+        optimizer.update([params], state, [params], torch.tensor([0.1]))  # type: ignore[arg-type]
+
+
 def test_names() -> None:
     assert list(OPTIMIZERS) == ["sgd", "look_ahead", "adam"]
     assert build("sgd", momentum=0.9) == Sgd(momentum=0.9)

@@ -25,8 +25,18 @@ Noted: TypeAlias = dict[str, Tensor]
 
 
 def leaves(params: Params) -> list[Tensor]:
-    """Return the tensors of a parameter structure in its order."""
-    return [params] if isinstance(params, Tensor) else list(params.values())
+    """Return the tensors of a parameter structure in its order.
+
+    Raises:
+        TypeError: If it is neither a tensor nor a dict.
+    """
+    if isinstance(params, Tensor):
+        return [params]
+    if not isinstance(params, dict):
+        raise TypeError(
+            f"Parameters are a tensor or a dict of tensors. Found {type(params).__name__}."
+        )
+    return list(params.values())
 
 
 def like(params: Params, tensors: Sequence[Tensor]) -> Params:
