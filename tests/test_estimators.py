@@ -31,6 +31,7 @@ from repro.estimators import (
     Estimator,
     ForwardGradient,
     build,
+    for_loops,
 )
 from repro.models import Network
 from repro.models import build as build_network
@@ -126,6 +127,29 @@ def test_unbiased_up_to_the_known_multiple(estimator: Estimator) -> None:
 def test_bias_is_seen(estimator: Estimator, multiple: float) -> None:
     with pytest.raises(AssertionError, match="standard errors"):
         assert_unbiased(estimates(estimator), multiple * GRADIENT)
+
+
+@pytest.mark.parametrize("estimator", [Backpropagation(), *FORWARD, *CLIPPED], ids=name)
+def test_estimates_for_loops_are_those_of_the_estimator(estimator: Estimator) -> None:
+    fresh, looping = generators(2, seed=1), generators(2, seed=1)
+    in_a_loop = for_loops(estimator)
+    for _ in range(3):
+        expected = estimator(objective, stacked(2), fresh)
+        found = in_a_loop(objective, stacked(2), looping)
+        assert torch.equal(flatten(found.gradient), flatten(expected.gradient))
+        assert found.value.equal(expected.value)
+
+
+def test_only_estimates_for_loops_are_overwritten_by_the_next() -> None:
+    for estimator, kept in ((ForwardGradient(), False), (for_loops(ForwardGradient()), True)):
+        sources = generators(1)
+        first = estimator(objective, stacked(1), sources)
+        before = flatten(first.gradient).clone()
+        again = estimator(objective, stacked(1), sources)
+        assert not torch.equal(flatten(again.gradient), before)
+        assert torch.equal(flatten(first.gradient), before) != kept
+        assert isinstance(estimator, ForwardGradient)
+        assert estimator.kept_bytes == (8 * D if kept else 0)
 
 
 @every_estimator
