@@ -151,7 +151,7 @@ def _verdicts(
             else row.note.replace(": ", ":\n", 1),
             transform=axes.transAxes,
             color=looks[row.series].color,
-            size=5.5 if crowded else 6.3,
+            size=4.8 if crowded else 6.3,
             ha="right",
             va="top",
             zorder=5,

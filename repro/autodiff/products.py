@@ -58,13 +58,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(left: Tensor, right: Tensor, offset: Tensor | None) -> Tensor:
-        multiply = torch.ops.mkldnn._linear_pointwise
-        offsets = [None] * len(left) if offset is None else offset.squeeze(1).unbind()
-        found = [
-            multiply(_dense(a), _dense(b.mT), c, "none", [], "")
-            for a, b, c in zip(left.unbind(), right.unbind(), offsets, strict=True)
-        ]
-        return torch.stack(found) if len(found) > 1 else found[0][None]
+        return _multiply(left, right, offset)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, object], output: Tensor) -> None:
@@ -75,7 +69,7 @@ class _Product(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (right,) = ctx.saved_tensors
-        return product(slope, right.mT), None, None
+        return _in_backward(slope, right.mT), None, None
 
     @staticmethod
     def vmap(
@@ -102,6 +96,21 @@ class _Product(torch.autograd.Function):
         return found.view(num, -1, *found.shape[1:]), 0
 
 
+def _in_backward(left: Tensor, right: Tensor) -> Tensor:
+    # nothing is recorded or mapped there, which saves a node of the graph
+    return _multiply(left, right, None) if _is_large(left, right) else torch.bmm(left, right)
+
+
+def _multiply(left: Tensor, right: Tensor, offset: Tensor | None) -> Tensor:
+    multiply = torch.ops.mkldnn._linear_pointwise
+    offsets = [None] * len(left) if offset is None else offset.squeeze(1).unbind()
+    found = [
+        multiply(_dense(a), _dense(b.mT), c, "none", [], "")
+        for a, b, c in zip(left.unbind(), right.unbind(), offsets, strict=True)
+    ]
+    return torch.stack(found) if len(found) > 1 else found[0][None]
+
+
 def _dense(matrix: Tensor) -> Tensor:
     # rows cut out of longer ones are multiplied ten times slower
     dense = matrix.is_contiguous() or matrix.mT.is_contiguous()
@@ -124,7 +133,7 @@ class _OfWeights(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor, Tensor]:
         (inputs,) = ctx.saved_tensors
-        return None, product(inputs.mT, slope), slope.sum(1, keepdim=True)
+        return None, _in_backward(inputs.mT, slope), slope.sum(1, keepdim=True)
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
