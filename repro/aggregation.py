@@ -32,6 +32,9 @@ ten thousand, and only close to it.
 DOUBLE_LIMIT = 1e8
 """The same for tangents in float32 whose Gram matrix is taken in float64: 1e8 * 1e-16."""
 
+CONVERGED = 1e-6
+"""Relative size of the last correction of a solution above which its factor led nowhere."""
+
 REFINEMENTS = 2
 """Times that a solution in float64 is corrected by its residual: the pivots underestimate the condition of large
 matrices, and each correction takes as many digits off the error as the factor has left."""
@@ -204,8 +207,10 @@ def _projections(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Ten
 
 
 def _projections_at_once(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
+    if tangents.dtype.itemsize < 4:  # there are no factors in half precision
+        return _projections_at_once(tangents.float(), slopes, counts).to(tangents.dtype)
     dimension = tangents.shape[-1]
-    # of half as many tangents as dimensions a factor in their own type leads to the solution, the solution itself it is not
+    # beyond a quarter of the dimensions a factor in the tangents' own type only leads to the solution, step by step
     few = [k for k in counts if 2 * k <= dimension]
     near = [k for k in counts[len(few) :] if k <= dimension]
     beyond = counts[len(few) + len(near) :]
@@ -239,10 +244,10 @@ def _of_leading_blocks(
     """Project on the first `k <= d` tangents: the factor of their Gram matrix is a leading block of the largest one's.
 
     Args:
-        tangents: Those that are factorised, in their type.
-        wide: The same, in that of the solution where they are nearly dependent.
-        slopes: As of `of_the_first`, as `counts`.
-        counts: See there.
+        tangents: Shape `(R, K, d)`, in the type in which they are factorised.
+        wide: The same, in the type of the solution where they are nearly dependent.
+        slopes: Shape `(R, K)`; may be wider than the tangents.
+        counts: Increasing `k`, at most `K` and `d`.
         limit: Of the condition.
 
     Returns:
@@ -258,16 +263,19 @@ def _of_leading_blocks(
     for k in counts:
         leading, first, lengths = factor[:, :k, :k], head[:, :k], scale[:, :k]
         weights = torch.linalg.solve_triangular(leading.mT, half[:, :k], upper=True) * lengths
+        # a factorisation that broke off is not looked into for how far it came
+        lost = (info != 0) | _ill_conditioned(leading, limit)
         if nearly_dependent(first):
             first = wide[:, :k]
             weights = weights.to(wide.dtype)
             for _ in range(REFINEMENTS):
                 missing = right[:, :k] - first @ (first.mT @ weights)
-                better = torch.cholesky_solve(missing.to(head.dtype) * lengths, leading)
-                weights += better * lengths
+                better = torch.cholesky_solve(missing.to(head.dtype) * lengths, leading) * lengths
+                weights += better
+            # the pivots may underestimate the condition
+            lost |= ~(better.norm(dim=(1, 2)) <= CONVERGED * weights.norm(dim=(1, 2)))
         estimates.append(sum_(first, weights.squeeze(-1)).to(head.dtype))
-        # a factorisation that broke off is not looked into for how far it came
-        failed.append((info != 0) | _ill_conditioned(leading, limit))
+        failed.append(lost)
     return torch.stack(estimates), torch.stack(failed)
 
 
@@ -278,12 +286,12 @@ def _of_growing_sums(
 
     Args:
         tangents: Shape `(R, K, d)`, in the type of the solution.
-        slopes: See `_of_leading_blocks`, as the others and the returned values.
-        counts: See there.
-        limit: See there.
+        slopes: Shape `(R, K)`.
+        counts: Increasing `k`, above `d`.
+        limit: Of the condition.
 
     Returns:
-        See there.
+        As of `_of_leading_blocks`.
     """
     tangents = tangents[:, : counts[-1]]
     scale = _reciprocal(tangents.norm(dim=-1, keepdim=True))

@@ -39,6 +39,7 @@ def approximation_group(spec: RunSpec) -> tuple[object, ...]:
     return (spec.study, spec.experiment, spec.role, spec.problem, spec.repetition, spec.task)
 
 
+@torch.no_grad()
 def approximate(
     specs: Sequence[RunSpec],
     device: torch.device,

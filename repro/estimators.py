@@ -302,7 +302,7 @@ class ForwardGradient:
 
         Returns:
             Tangents of shape `(R, k, d)`, flattened over the leaves in their order; `(1, k, d)` where all
-            replicas share them.
+            replicas share them. With `reuse` the next draw overwrites them.
         """
         points = leaves(params)
         return self._fill(points[0], sum(point[0].numel() for point in points), generators)
@@ -317,11 +317,15 @@ class ForwardGradient:
             return flat
         return flat[[sources.index(generator) for generator in generators]]
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_room": []}  # of a copy it is its own
+
     def _place(self, point: Tensor, shape: tuple[int, ...]) -> Tensor:
         last = self._room[0] if self._room else None
-        alike = last is not None and (last.dtype, last.device) == (point.dtype, point.device)
-        if last is not None and alike and last.shape == shape:
-            return last
+        if last is not None and last.shape == shape:
+            kinds = ((t.dtype, t.device, t.is_inference()) for t in (last, point.new_empty(0)))
+            if len(set(kinds)) == 1:
+                return last
         flat = point.new_empty(shape)
         if self.reuse:
             self._room[:] = [flat]

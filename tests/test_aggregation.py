@@ -13,6 +13,7 @@ from references import draw, project
 from torch import Tensor
 
 from repro.aggregation import AGGREGATIONS, mean, of_the_first, orthogonal_projection, sum_
+from repro.tangents import at_angle_
 
 every_aggregation = pytest.mark.parametrize("name", AGGREGATIONS)
 # (k, d): singular values where 4 k > d, Cholesky where not
@@ -263,3 +264,27 @@ def test_float64_slopes_tell_nearly_dependent_tangents_apart() -> None:
     # in float32 the difference of the two is rounding: the projection is on what is left
     few = orthogonal_projection(tangents, slopes.float())
     assert_in_span(few.double(), tangents[:, :3].double(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("degrees", [1.0, 2.0, 15.0, 179.0])
+@pytest.mark.parametrize("d", [16, 64, 128])
+def test_nearly_dependent_tangents_lose_no_digits_where_k_are_shared(
+    d: int, degrees: float
+) -> None:
+    counts = [d // 4 + 1, d // 2, d - 1]
+    tangents = at_angle_(draw(20, d, d, dtype=torch.float32), degrees)
+    wide, target = tangents.double(), draw(20, d, seed=5)
+    slopes = (wide @ target[..., None]).squeeze(-1)
+    found = of_the_first("orthogonal_projection", tangents, slopes, counts)
+    for k, estimates in zip(counts, found, strict=True):
+        basis, _ = torch.linalg.qr(wide[:, :k].mT)
+        closest = (basis @ (basis.mT @ target[..., None])).squeeze(-1)
+        # a few roundings of float32: the solution is in float64
+        assert_close(estimates.double(), closest, rtol=1e-6)
+
+
+def test_half_precision_is_factorised_in_single() -> None:
+    tangents = draw(2, 4, 6).bfloat16()
+    found = of_the_first("orthogonal_projection", tangents, draw(2, 4).bfloat16(), [2, 4])
+    assert found.dtype == torch.bfloat16
+    assert found.isfinite().all()

@@ -174,6 +174,7 @@ def large(*shape: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("layout", ["rows", "columns", "cut"])
+@torch.no_grad()
 def test_large_products_are_those_of_float64(replicas: int, layout: str) -> None:
     left = large(replicas, 64, 128, seed=0)
     right = {
@@ -191,6 +192,23 @@ def test_large_products_are_those_of_float64(replicas: int, layout: str) -> None
     torch.testing.assert_close(found[1].double(), exact, rtol=0.0, atol=1e-4)
 
 
+@pytest.mark.parametrize("replicas", [1, 2])
+@torch.no_grad()
+def test_offsets_may_lie_as_they_like(replicas: int) -> None:
+    left, right = large(replicas, 64, 128, seed=0), large(replicas, 128, 96, seed=1)
+    offsets = (
+        torch.ones(1, 1, 1).expand(replicas, 1, 96),
+        large(replicas, 1, 192, seed=2)[:, :, ::2],
+        large(1, 96, replicas, seed=3).permute(2, 0, 1),
+        large(1, 1, 96, seed=4),  # one for all
+    )
+    for offset in offsets:
+        exact = left.double() @ right.double() + offset
+        torch.testing.assert_close(
+            product(left, right, offset).double(), exact, rtol=0.0, atol=1e-4
+        )
+
+
 @pytest.mark.parametrize(
     ("dtype", "width"), [(torch.float64, 128), (torch.float32, 8)], ids=["float64", "small"]
 )
@@ -201,10 +219,45 @@ def test_other_products_are_pytorch_s_own(dtype: torch.dtype, width: int) -> Non
     assert made.num == 0
 
 
+@torch.no_grad()
 def test_without_onednn_products_are_pytorch_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "ONEDNN", False)
     left, right = large(1, 64, 128, seed=0), large(1, 128, 96, seed=1)
+    torch._C._set_mkldnn_enabled(False)  # the public way warns of TF32
+    try:
+        assert torch.equal(product(left, right), torch.bmm(left, right))
+    finally:
+        torch._C._set_mkldnn_enabled(True)
+    monkeypatch.setattr(products, "ONEDNN", False)
     assert torch.equal(product(left, right), torch.bmm(left, right))
+
+
+@torch.no_grad()
+def test_products_that_cannot_be_say_so_as_pytorch_does() -> None:
+    with pytest.raises(RuntimeError, match="size"):
+        product(large(1, 64, 128, seed=0), large(1, 129, 96, seed=1))
+    assert product(large(0, 64, 128, seed=0), large(0, 128, 96, seed=1)).shape == (0, 64, 96)
+
+
+def test_a_large_layer_has_second_derivatives_for_whoever_takes_them() -> None:
+    values = [large(1, 64, 128, seed=0), large(1, 128, 96, seed=1), large(1, 1, 96, seed=2)]
+    tangents = [large(*value.shape, seed=7) for value in values]
+
+    def curvature(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        def loss(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return affine(x, w, b).square().sum()
+
+        gradients = torch.func.grad(loss, argnums=(0, 1, 2))
+        moved = [t.to(inputs.dtype) for t in tangents]
+        _, forward = torch.func.jvp(loss, (inputs, weight, bias), tuple(moved))  # type: ignore[misc]
+        found: Tensor = forward + sum(g.square().sum() for g in gradients(inputs, weight, bias))
+        return found
+
+    found = torch.func.grad(curvature, argnums=(0, 1, 2))(*values)
+    exact = torch.func.grad(curvature, argnums=(0, 1, 2))(*(value.double() for value in values))
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(
+            one.double(), other, rtol=1e-3, atol=1e-3 * float(other.abs().max())
+        )
 
 
 def test_a_large_layer_has_the_gradients_of_a_small_one_and_computes_those_asked_for() -> None:
@@ -215,7 +268,8 @@ def test_a_large_layer_has_the_gradients_of_a_small_one_and_computes_those_asked
         torch.baddbmm(exact[2], exact[0], exact[1]), exact, slope.double()
     )
     moving = [value.requires_grad_() for value in values]
-    outputs = affine(*moving)
+    with products.first_derivatives():
+        outputs = affine(*moving)
     for wanted, num in (((0,), 2), ((1, 2), 2), ((0, 1, 2), 4)):
         with Products() as made:  # type: ignore[no-untyped-call]
             found = torch.autograd.grad(
@@ -243,7 +297,12 @@ def test_a_large_layer_derives_forward_as_a_small_one(
 
     start = {**moved, **({"bias": bias} if moving[1] else {})}
     tangents = {n: large(num_tangents, *leaf.shape, seed=5) for n, leaf in start.items()}
-    value, slopes = value_and_directional_derivatives(objective, start, tangents)
+    with Products() as made:  # type: ignore[no-untyped-call]
+        value, slopes = value_and_directional_derivatives(objective, start, tangents)
+    # two replicas: of the layer itself, and of what moves in it
+    assert made.num >= (4 if products.ONEDNN else 0)
+    in_chunks = value_and_directional_derivatives(objective, start, tangents, chunk_size=1)
+    torch.testing.assert_close(in_chunks[1], slopes, rtol=1e-4, atol=1e-4)
     with Products() as made:  # type: ignore[no-untyped-call]
         exact, expected = value_and_directional_derivatives(
             objective,

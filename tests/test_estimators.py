@@ -3,8 +3,10 @@
 Monte Carlo tests draw many estimates in one call, as replicas at the same point with seeds 0, 1, ...
 """
 
+import copy
 import dataclasses
 import itertools
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -150,6 +152,19 @@ def test_only_estimates_for_loops_are_overwritten_by_the_next() -> None:
         assert torch.equal(flatten(first.gradient), before) != kept
         assert isinstance(estimator, ForwardGradient)
         assert estimator.kept_bytes == (8 * D if kept else 0)
+
+
+def test_a_copy_of_an_estimator_for_loops_has_a_place_of_its_own() -> None:
+    one = for_loops(ForwardGradient())
+    first = one(objective, stacked(1), generators(1))
+    before = flatten(first.gradient).clone()
+    for other in (copy.copy(one), pickle.loads(pickle.dumps(one))):
+        other(objective, stacked(1), generators(1, seed=9))
+        assert torch.equal(flatten(first.gradient), before)
+    with torch.inference_mode():
+        one(objective, stacked(1), generators(1))
+    again = one(objective, stacked(1), generators(1))
+    assert torch.equal(flatten(again.gradient), before)
 
 
 @every_estimator

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import jvp, vmap
 
 from repro.autodiff.objectives import Layered, Noted, Params, apply, leaves, like
+from repro.autodiff.products import first_derivatives
 
 
 class BlockwisePass:
@@ -36,7 +37,7 @@ class BlockwisePass:
         self._outputs: list[Tensor] = []
         objective.noted = {}
         activity = objective.inputs.detach()
-        with torch.enable_grad():
+        with torch.enable_grad(), first_derivatives():
             for layer in objective.layers:
                 self._inputs.append(activity)
                 outputs = apply(layer, self._points, activity, objective.noted)

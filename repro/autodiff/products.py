@@ -10,6 +10,9 @@ method alike and in both modes.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,24 +24,43 @@ from torch.autograd.function import once_differentiable
 ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(  # type: ignore[no-untyped-call]
     torch.ops.mkldnn, "_linear_pointwise"
 )
-"""Whether this PyTorch was built with oneDNN."""
+"""Whether this PyTorch has oneDNN and its operator for linear layers, which is private: in all of 2.8 to 2.13."""
 
 LARGE = 2**19
 """Multiplications of a product above which oneDNN takes less time than MKL, its call of 20 microseconds included."""
 
 
+_FIRST = contextvars.ContextVar("first derivatives alone", default=False)
+
+
+@contextlib.contextmanager
+def first_derivatives() -> Iterator[None]:
+    """Promise that what is recorded here is differentiated once, in reverse mode, which large layers then make use of."""
+    token = _FIRST.set(True)
+    try:
+        yield
+    finally:
+        _FIRST.reset(token)
+
+
 def product(left: Tensor, right: Tensor, offset: Tensor | None = None) -> Tensor:
-    """Multiply stacked matrices.
+    """Multiply stacked matrices, where gradients are recorded as PyTorch does.
 
     Args:
         left: Shape `(R, n, i)`.
-        right: Shape `(R, i, o)`; not differentiated by.
-        offset: Added to every row, `(R, 1, o)`; not differentiated by.
+        right: Shape `(R, i, o)`.
+        offset: Added to every row, `(R, 1, o)`.
 
     Returns:
         `left @ right + offset`, shape `(R, n, o)`.
     """
-    if _is_large(left, right):
+    return _multiply(left, right, offset, recorded=torch.is_grad_enabled())
+
+
+def _multiply(
+    left: Tensor, right: Tensor, offset: Tensor | None, *, recorded: bool = False
+) -> Tensor:
+    if not recorded and _is_large(left, right):
         found: Tensor = _Product.apply(left, right, offset)  # type: ignore[no-untyped-call]
         return found
     return torch.bmm(left, right) if offset is None else torch.baddbmm(offset, left, right)
@@ -47,9 +69,13 @@ def product(left: Tensor, right: Tensor, offset: Tensor | None = None) -> Tensor
 def _is_large(left: Tensor, right: Tensor) -> bool:
     return (
         ONEDNN
-        and left.device.type == "cpu"
-        and left.dtype == torch.float32
         and left.shape[1] * left.shape[2] * right.shape[2] >= LARGE
+        and left.shape[0] > 0
+        and left.shape[2] == right.shape[1]
+        and left.dtype == right.dtype == torch.float32
+        and left.device.type == right.device.type == "cpu"
+        and bool(torch.backends.mkldnn.enabled)  # type: ignore[truthy-bool, unused-ignore]
+        and not torch.is_autocast_enabled("cpu")
     )
 
 
@@ -58,7 +84,16 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(left: Tensor, right: Tensor, offset: Tensor | None) -> Tensor:
-        return _multiply(left, right, offset)
+        multiply = torch.ops.mkldnn._linear_pointwise
+        offsets: list[Tensor | None] = [None] * len(left)
+        if offset is not None:  # of which oneDNN takes no other layout
+            whole = offset.expand(len(left), 1, right.shape[2])
+            offsets = [one.contiguous() for one in whole.squeeze(1).unbind()]
+        found = [
+            multiply(_dense(a), _dense(b.mT), c, "none", [], "")
+            for a, b, c in zip(left.unbind(), right.unbind(), offsets, strict=True)
+        ]
+        return torch.stack(found) if len(found) > 1 else found[0][None]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, object], output: Tensor) -> None:
@@ -69,7 +104,7 @@ class _Product(torch.autograd.Function):
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
         (right,) = ctx.saved_tensors
-        return _in_backward(slope, right.mT), None, None
+        return product(slope, right.mT), None, None
 
     @staticmethod
     def vmap(
@@ -84,7 +119,7 @@ class _Product(torch.autograd.Function):
         if of_left is not None and of_right is None and of_offset is None:
             # tangents of one product's inputs are further rows of its left factor
             rows = left.movedim(of_left, 1).flatten(1, 2)
-            found = product(rows, right, offset)
+            found = _multiply(rows, right, offset)
             return found.view(len(found), num, -1, found.shape[2]), 1
 
         def stacked(factor: Tensor, dim: int | None) -> Tensor:
@@ -92,23 +127,8 @@ class _Product(torch.autograd.Function):
             return each.flatten(0, 1)
 
         offsets = None if offset is None else stacked(offset, of_offset)
-        found = product(stacked(left, of_left), stacked(right, of_right), offsets)
+        found = _multiply(stacked(left, of_left), stacked(right, of_right), offsets)
         return found.view(num, -1, *found.shape[1:]), 0
-
-
-def _in_backward(left: Tensor, right: Tensor) -> Tensor:
-    # nothing is recorded or mapped there, which saves a node of the graph
-    return _multiply(left, right, None) if _is_large(left, right) else torch.bmm(left, right)
-
-
-def _multiply(left: Tensor, right: Tensor, offset: Tensor | None) -> Tensor:
-    multiply = torch.ops.mkldnn._linear_pointwise
-    offsets = [None] * len(left) if offset is None else offset.squeeze(1).unbind()
-    found = [
-        multiply(_dense(a), _dense(b.mT), c, "none", [], "")
-        for a, b, c in zip(left.unbind(), right.unbind(), offsets, strict=True)
-    ]
-    return torch.stack(found) if len(found) > 1 else found[0][None]
 
 
 def _dense(matrix: Tensor) -> Tensor:
@@ -128,12 +148,17 @@ class _OfWeights(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         del output
         ctx.save_for_backward(inputs[0])
+        ctx.bias_shape = inputs[2].shape
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor, Tensor]:
         (inputs,) = ctx.saved_tensors
-        return None, _in_backward(inputs.mT, slope), slope.sum(1, keepdim=True)
+        return (
+            None,
+            product(inputs.mT, slope),
+            slope.sum(1, keepdim=True).sum_to_size(ctx.bias_shape),
+        )
 
 
 def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -154,10 +179,10 @@ def affine(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             slope = slope + product(dx, w)
     elif dx is not None and dw is None and db is None:
         slope = product(dx, w)
-    elif _is_large(inputs, weight) and dw is None and db is None:
-        outputs = product(inputs, weight.detach(), bias.detach())
-        if not (weight.requires_grad or bias.requires_grad):
-            return outputs
+    elif dx is None and dw is None and db is None and not torch.is_grad_enabled():
+        return product(inputs, weight, bias)
+    elif dx is None and dw is None and db is None and _FIRST.get() and _is_large(inputs, weight):
+        outputs: Tensor = _Product.apply(inputs, weight.detach(), bias.detach())  # type: ignore[no-untyped-call]
         weights: Tensor = _OfWeights.apply(inputs.detach(), weight, bias)  # type: ignore[no-untyped-call]
         return outputs + weights
     else:

@@ -15,6 +15,7 @@ from torch.func import jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from repro.autodiff.objectives import Layered, Noted, Objective, Params, leaves, like
+from repro.autodiff.products import first_derivatives
 
 CACHED = 2**17
 """Numbers a recorded sweep carries from operation to operation at once: what a core's cache holds."""
@@ -129,7 +130,7 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
 
         return objective.replay("reverse", backward, *leaves(params))
     inputs = [leaf.detach().requires_grad_() for leaf in leaves(params)]
-    with torch.enable_grad():
+    with torch.enable_grad(), first_derivatives():
         value = objective(like(params, inputs))
         gradients = torch.autograd.grad(value.sum(), inputs, materialize_grads=True)
     return value.detach(), like(params, gradients)
