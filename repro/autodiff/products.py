@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 ONEDNN = bool(torch.backends.mkldnn.is_available()) and hasattr(  # type: ignore[no-untyped-call]
     torch.ops.mkldnn, "_linear_pointwise"
 )
-"""Whether this PyTorch has oneDNN and its operator for linear layers, which is private: in all of 2.8 to 2.13."""
+"""Whether this PyTorch has oneDNN and the operator of its linear layers, which is private and may go away."""
 
 LARGE = 2**19
 """Multiplications of a product above which oneDNN takes less time than MKL, its call of 20 microseconds included."""
