@@ -3,7 +3,8 @@
 A run costs its steps and its looks at the validation and the test split. Both prices come from rows: of the
 same device where it has any, the latest first, because the code gets faster. Rows count as alike by what
 decides the cost: the problem's function or network, data set and batch size, not its name, and the method or, where its
-optimizer was never run there, the estimator.
+optimizer was never run there, the estimator. A run that may end early has as many steps as such runs took; all that it
+is allowed where none has run.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class _Rows:
         """Seconds of a look at a held-out split; NaN where nothing tells."""
         if not isinstance(self.spec.task, Training):
             return np.full(len(self.place), math.nan)
-        looks = (self.wall_seconds - self.seconds) / _looks(self.spec)
+        looks = (self.wall_seconds - self.seconds) / _looks(self.spec, self.steps)
         return np.where(self.done, looks, math.nan)
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> _Rows:
@@ -198,7 +199,8 @@ class Prices:
         trained = [r for r in rows if isinstance(r.spec.task, Training)]
         step = self._step(spec, trained, rows)
         look = self._look(spec, trained, step)
-        whole = None if step is None else step * task.num_steps + look * _looks(spec)
+        steps = self._steps(spec, task, trained)
+        whole = None if step is None else step * steps + look * float(_looks(spec, steps))
         trials = [r for r in trained if r.spec.role == "tune"] if spec.role == "tune" else []
         own = [r for r in trials if _searched(r.spec) == _searched(spec)]
         of_estimator = [r for r in trials if r.spec.method.estimator == spec.method.estimator]
@@ -212,6 +214,14 @@ class Prices:
         if share == 1.0:
             return lost
         return None if whole is None else lost + (1 - share) * whole
+
+    def _steps(self, spec: RunSpec, task: Training, trained: Kinds) -> float:
+        if not task.early_stopping:
+            return task.num_steps
+        ended = _alike(spec, _done([r for r in trained if r.spec.task == task]))
+        taken = [number for r in ended for number in r.steps.tolist()]
+        # the mean: some runs learn to the end, and it is their sum that is predicted
+        return statistics.fmean(taken) if taken else task.num_steps
 
     def _step(self, spec: RunSpec, trained: Kinds, rows: Kinds) -> float | None:
         step = _median(_alike(spec, _done(trained)), lambda r: r.step)
@@ -336,13 +346,13 @@ def _median(rows: Kinds, value: Callable[[_Rows], Numbers]) -> float | None:
     return statistics.median(counted) if counted else None
 
 
-def _looks(spec: RunSpec) -> int:
-    """Return how often a training run looks at a held-out split."""
+def _looks(spec: RunSpec, steps: Numbers | float) -> Numbers:
+    """Return how often training runs of so many steps look at a held-out split."""
     task = spec.task
     assert isinstance(task, Training)
-    validation = 1 + math.ceil(task.num_steps / task.evaluate_every)
+    validation: Numbers = 1 + np.ceil(np.asarray(steps) / task.evaluate_every)
     if task.test_every:
-        return validation + 1 + math.ceil(task.num_steps / task.test_every)
+        return validation + 1 + np.ceil(np.asarray(steps) / task.test_every)
     # after early stopping the best epoch is tested beside the last
     tested = 2 if task.early_stopping else 1
     return validation + (tested if spec.role == "report" else 0)

@@ -151,6 +151,24 @@ def test_looks_at_a_network_that_nobody_looked_at_cost_as_many_steps_as_elsewher
     assert prices(run(problem=wider)) == pytest.approx(500.0 + 4 * 4 * 5.0)
 
 
+def test_a_run_that_may_end_early_has_as_many_steps_as_such_runs_took() -> None:
+    # 0.5 s a step and 2 s a look: at the start, every 50 steps, and the last and best epoch at the test split
+    early = Training(1_000, 50, early_stopping=10)
+    prices = Prices(rows(row(run(), 50.0, wall_seconds=58.0)))
+    assert prices(run(task=early)) == pytest.approx(500.0 + 23 * 2.0)
+    found = [
+        row(
+            run(BP, n, task=early), steps / 2, wall_seconds=steps / 2 + looks * 2.0, num_steps=steps
+        )
+        for n, (steps, looks) in enumerate([(100, 5), (300, 9)])
+    ]
+    prices = Prices(rows(*found))
+    assert prices(run(task=early)) == pytest.approx(100.0 + 7 * 2.0)
+    # under other rules others end
+    assert prices(run(task=Training(1_000, 50, early_stopping=20))) == pytest.approx(546.0)
+    assert prices(run(task=Training(1_000, 50))) == pytest.approx(500.0 + 22 * 2.0)
+
+
 # Searches
 
 
