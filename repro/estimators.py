@@ -115,8 +115,6 @@ class ForwardGradient:
         tangents: Distribution of the tangents: `normal`, `rademacher`, `sphere`, `unit` or `angle`; of the
             last two, of length one, the mean is no unbiased estimate.
         angle: Degrees between the first tangent and each other, in (0, 180); for `angle` tangents alone.
-        reuse: Whether tangents are drawn where the last ones were, for a loop that uses every estimate up before it
-            asks for the next. Memory taken anew for ten million parameters costs a third of the drawing.
         perturb: What the tangents live on: the `weights`, or the `activations`, the outputs of the objective's
             blocks (Flügel et al. 2024, Section 4.4). One tangent then serves all examples of a mini-batch; where
             `k` exceeds the activations of an example, the projection is their gradient itself.
@@ -136,10 +134,6 @@ class ForwardGradient:
     clip: float | None = None
     chunk_size: int | None = None
     angle: float | None = None
-    reuse: bool = False
-    _room: list[Tensor] = dataclasses.field(
-        default_factory=list, init=False, repr=False, compare=False
-    )
 
     def __post_init__(self) -> None:
         if self.num_tangents < 1:
@@ -302,39 +296,20 @@ class ForwardGradient:
 
         Returns:
             Tangents of shape `(R, k, d)`, flattened over the leaves in their order; `(1, k, d)` where all
-            replicas share them. With `reuse` the next draw overwrites them.
+            replicas share them.
         """
         points = leaves(params)
         return self._fill(points[0], sum(point[0].numel() for point in points), generators)
 
     def _fill(self, point: Tensor, dimension: int, generators: Sequence[torch.Generator]) -> Tensor:
         sources = list(dict.fromkeys(generators))
-        flat = self._place(point, (len(sources), self.num_tangents, dimension))
+        flat = point.new_empty(len(sources), self.num_tangents, dimension)
         fill = distributions.choose(self.tangents, self.angle)
         for draws, generator in zip(flat, sources, strict=True):
             fill(draws, generator)
         if len(sources) in (1, len(generators)):
             return flat
         return flat[[sources.index(generator) for generator in generators]]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_room": []}  # of a copy it is its own
-
-    def _place(self, point: Tensor, shape: tuple[int, ...]) -> Tensor:
-        last = self._room[0] if self._room else None
-        if last is not None and last.shape == shape:
-            kinds = ((t.dtype, t.device, t.is_inference()) for t in (last, point.new_empty(0)))
-            if len(set(kinds)) == 1:
-                return last
-        flat = point.new_empty(shape)
-        if self.reuse:
-            self._room[:] = [flat]
-        return flat
-
-    @property
-    def kept_bytes(self) -> int:
-        """Bytes that lie allocated between two estimates."""
-        return sum(room.numel() * room.element_size() for room in self._room)
 
     def _differentiate(
         self, objective: Objective, params: Params, flat: Tensor
@@ -396,20 +371,6 @@ def cost_on(estimator: Estimator, objective: Objective) -> Cost:
     if isinstance(estimator, ForwardGradient):
         return estimator.cost_on(objective)
     return estimator.cost
-
-
-def for_loops(estimator: Estimator) -> Estimator:
-    """Return an estimator whose estimates are good until the next one.
-
-    Args:
-        estimator: The estimator.
-
-    Returns:
-        The same estimates, of a `ForwardGradient` from tangents that lie where the last ones lay.
-    """
-    if isinstance(estimator, ForwardGradient):
-        return dataclasses.replace(estimator, reuse=True)
-    return estimator
 
 
 def build(name: str, **options: Any) -> Estimator:

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,3 +125,25 @@ def test_the_time_is_utc_to_the_second() -> None:
 
 def test_the_cpu_needs_no_waiting() -> None:
     environment.synchronize(CPU)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+def test_memory_that_a_step_gives_back_is_not_cleared_again() -> None:
+    program = """
+import resource, torch
+from repro.environment import set_up_process
+
+def pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(2**24).fill_(1.0)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+anew = min(pages() for _ in range(10))
+set_up_process()
+print(anew, min(pages() for _ in range(10)))
+"""
+    command = [sys.executable, "-c", program]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    anew, again = map(int, shown.split())
+    # 64 MiB are 16,384 pages of 4 KiB, or fewer larger ones
+    assert anew > 10 * max(again, 1)

@@ -3,10 +3,8 @@
 Monte Carlo tests draw many estimates in one call, as replicas at the same point with seeds 0, 1, ...
 """
 
-import copy
 import dataclasses
 import itertools
-import pickle
 from collections.abc import Callable
 
 import pytest
@@ -33,7 +31,6 @@ from repro.estimators import (
     Estimator,
     ForwardGradient,
     build,
-    for_loops,
 )
 from repro.models import Network
 from repro.models import build as build_network
@@ -129,42 +126,6 @@ def test_unbiased_up_to_the_known_multiple(estimator: Estimator) -> None:
 def test_bias_is_seen(estimator: Estimator, multiple: float) -> None:
     with pytest.raises(AssertionError, match="standard errors"):
         assert_unbiased(estimates(estimator), multiple * GRADIENT)
-
-
-@pytest.mark.parametrize("estimator", [Backpropagation(), *FORWARD, *CLIPPED], ids=name)
-def test_estimates_for_loops_are_those_of_the_estimator(estimator: Estimator) -> None:
-    fresh, looping = generators(2, seed=1), generators(2, seed=1)
-    in_a_loop = for_loops(estimator)
-    for _ in range(3):
-        expected = estimator(objective, stacked(2), fresh)
-        found = in_a_loop(objective, stacked(2), looping)
-        assert torch.equal(flatten(found.gradient), flatten(expected.gradient))
-        assert found.value.equal(expected.value)
-
-
-def test_only_estimates_for_loops_are_overwritten_by_the_next() -> None:
-    for estimator, kept in ((ForwardGradient(), False), (for_loops(ForwardGradient()), True)):
-        sources = generators(1)
-        first = estimator(objective, stacked(1), sources)
-        before = flatten(first.gradient).clone()
-        again = estimator(objective, stacked(1), sources)
-        assert not torch.equal(flatten(again.gradient), before)
-        assert torch.equal(flatten(first.gradient), before) != kept
-        assert isinstance(estimator, ForwardGradient)
-        assert estimator.kept_bytes == (8 * D if kept else 0)
-
-
-def test_a_copy_of_an_estimator_for_loops_has_a_place_of_its_own() -> None:
-    one = for_loops(ForwardGradient())
-    first = one(objective, stacked(1), generators(1))
-    before = flatten(first.gradient).clone()
-    for other in (copy.copy(one), pickle.loads(pickle.dumps(one))):
-        other(objective, stacked(1), generators(1, seed=9))
-        assert torch.equal(flatten(first.gradient), before)
-    with torch.inference_mode():
-        one(objective, stacked(1), generators(1))
-    again = one(objective, stacked(1), generators(1))
-    assert torch.equal(flatten(again.gradient), before)
 
 
 @every_estimator

@@ -25,7 +25,7 @@ from repro.protocol import (
     use,
 )
 from repro.results import Record
-from repro.timing import PARTS, measure, timing_group, turns
+from repro.timing import PARTS, measure, timing_group
 from repro.training import Interrupted
 
 CPU = torch.device("cpu")
@@ -345,13 +345,12 @@ def test_stopping_ends_the_other_processes() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_is_lost_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_lost_is_said() -> None:
     def lose(steps: int) -> None:
         del steps
         for process in multiprocessing.active_children():
             process.kill()
 
-    monkeypatch.setattr(turns, "PATIENCE", 5.0)
     task = Timing(1_000, 0, "cpu", 1, memory=False, processes=2)
     with pytest.raises(OSError, match="timed beside this one ended or does not answer"):
         measure(runs(task=task), CPU, on_steps=lose)

@@ -149,7 +149,7 @@ def run_group(
 
     from repro.approximation import approximate
     from repro.checkpoints import Checkpoints
-    from repro.environment import exact_products
+    from repro.environment import set_up_process
     from repro.sampling import sample
     from repro.timing import measure
     from repro.training import Interrupted, train_within_memory
@@ -161,7 +161,7 @@ def run_group(
         Sampling: sample,
         Approximation: approximate,
     }
-    exact_products()
+    set_up_process()
     started = time.perf_counter()
     try:
         records = work[type(group[0].task)](

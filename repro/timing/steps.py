@@ -17,7 +17,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from repro import engine, estimators, limits, optimizers, plain, problems, protocol
 from repro.autodiff import Objective, leaves
-from repro.estimators import Estimator, ForwardGradient
 from repro.problems.classification import ClassificationProblem
 from repro.problems.closed_form import ClosedFormProblem
 from repro.protocol import Replica, RunSpec, Timing, derive_seed
@@ -29,24 +28,21 @@ Program = Callable[[], object]
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One method's step, ready to run, and the bytes that lie allocated between steps: of parameters, and what it keeps."""
+    """One method's step, ready to run, and the bytes that lie allocated between steps."""
 
     run: Program
     num_parameters: int
     resident_bytes: int
-    kept_bytes: Callable[[], int] = lambda: 0
 
     def peak_bytes(self, device: torch.device) -> int:
         """Return the allocator's peak over one step, parameters included."""
-        kept = self.kept_bytes()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
             self.run()
             torch.cuda.synchronize(device)
-            used = torch.cuda.max_memory_allocated(device) - before
-            return used + self.resident_bytes + kept
+            return torch.cuda.max_memory_allocated(device) - before + self.resident_bytes
         with (
             _silenced_stderr(),
             profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
@@ -55,7 +51,7 @@ class Step:
         events = recorded.profiler.kineto_results.events()
         changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
         running = np.cumsum([nbytes for _, nbytes in changes])
-        return self.resident_bytes + kept + int(max(0, running.max(initial=0)))
+        return self.resident_bytes + int(max(0, running.max(initial=0)))
 
 
 @contextlib.contextmanager
@@ -97,7 +93,6 @@ def _build(
         PARTS.get(spec.method.estimator.name, _training_step)(case),
         sum(leaf[0].numel() for leaf in points),
         sum(leaf.numel() * leaf.element_size() for leaf in points),
-        case.kept_bytes,
     )
 
 
@@ -112,7 +107,6 @@ class _Case:
         device: torch.device,
     ) -> None:
         self.spec, self.task, self.problem, self.device = spec, task, problem, device
-        self._looping: list[Estimator] = []
         first = task.replicas * spec.repetition
         self.replicas = [Replica(spec.role, first + index) for index in range(task.replicas)]
         self.params = problem.start(self.replicas)
@@ -163,16 +157,6 @@ class _Case:
             )
         return self.problem
 
-    def looping(self, estimator: Estimator) -> Estimator:
-        """Return an estimator for one step after another, and remember what it keeps in between."""
-        found = estimators.for_loops(estimator)
-        self._looping.append(found)
-        return found
-
-    def kept_bytes(self) -> int:
-        """Return the bytes that estimators keep allocated between steps."""
-        return sum(e.kept_bytes for e in self._looping if isinstance(e, ForwardGradient))
-
     def start(self) -> Tensor:
         """Return the stacked start of a function."""
         self.formula()  # says so where the problem is none
@@ -186,7 +170,7 @@ class _Case:
 
 
 def _training_step(case: _Case) -> Program:
-    estimator = case.looping(estimators.build(case.spec.method.estimator.name, **case.options))
+    estimator = estimators.build(case.spec.method.estimator.name, **case.options)
     state = case.optimizer.init(case.params)
     if case.task.loop_steps:
         advance = engine.prepare(
@@ -218,7 +202,7 @@ def _epoch(case: _Case) -> Program:
     statistics = problem.statistics(len(case.replicas))
     step = engine.Step(
         problem,
-        case.looping(estimators.build(name, **(options if options.get("num_tangents") else {}))),
+        estimators.build(name, **(options if options.get("num_tangents") else {})),
         case.optimizer,
         case.rates,
         case.params,
@@ -248,8 +232,7 @@ def _function(case: _Case) -> Program:
 
 
 def _tangents(case: _Case) -> Program:
-    estimator = case.looping(ForwardGradient(**case.options))  # type: ignore[arg-type]
-    assert isinstance(estimator, ForwardGradient)
+    estimator = estimators.ForwardGradient(**case.options)  # type: ignore[arg-type]
     return case.repeated(lambda: estimator.draw(case.params, case.generators))
 
 

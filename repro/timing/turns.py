@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from threading import BrokenBarrierError
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from repro.environment import end_with_parent, exact_products, synchronize
+from repro.environment import end_with_parent, set_up_process, synchronize
 from repro.protocol import RunSpec, Timing
 from repro.timing.steps import Step, build
 from repro.training import Interrupted
@@ -72,7 +72,10 @@ def take_turns(
 
 
 class Company:
-    """The other processes of a timing run, which take each turn at the same time as this one."""
+    """The other processes of a timing run, which take each turn at the same time as this one.
+
+    They agree by messages: a process that is killed closes its pipe, and would keep a lock that it holds.
+    """
 
     def __init__(self, specs: Sequence[RunSpec], device: torch.device) -> None:
         """Name what they time; they start on entering.
@@ -84,14 +87,9 @@ class Company:
         task = specs[0].task
         assert isinstance(task, Timing)
         context = multiprocessing.get_context("spawn")
-        self._barrier = (
-            context.Barrier(task.processes, timeout=PATIENCE) if task.processes > 1 else None
-        )
-        self._pipes = [context.Pipe(duplex=False) for _ in range(task.processes - 1)]
+        self._pipes = [context.Pipe() for _ in range(task.processes - 1)]
         self._processes = [
-            context.Process(
-                target=_keep_up, args=(tuple(specs), device, self._barrier, theirs), daemon=True
-            )
+            context.Process(target=_keep_up, args=(tuple(specs), device, theirs), daemon=True)
             for _, theirs in self._pipes
         ]
 
@@ -103,28 +101,36 @@ class Company:
         return self
 
     def wait(self) -> None:
-        """Wait until all of them are about to take the next turn.
+        """Wait until all of them are about to take the next turn, and have them take it.
 
         Raises:
             OSError: If one of them ended, or does not come.
         """
-        if self._barrier is None:
-            return
+        self._receive()
         try:
-            self._barrier.wait()
-        except BrokenBarrierError:
+            for ours, _ in self._pipes:
+                ours.send(None)
+        except OSError:
             raise OSError(LOST) from None
 
     def turns(self) -> list[Turns]:
         """Return the seconds of the turns of each, once they are done.
 
         Raises:
-            OSError: If one of them ended without an answer.
+            OSError: If one of them ended without an answer, or gives none.
         """
-        try:
-            return [ours.recv() for ours, _ in self._pipes]
-        except EOFError:
-            raise OSError(LOST) from None
+        return self._receive()
+
+    def _receive(self) -> list[Any]:
+        received = []
+        for ours, _ in self._pipes:
+            try:
+                if not ours.poll(PATIENCE):
+                    raise OSError(LOST)
+                received.append(ours.recv())
+            except (EOFError, ConnectionError):
+                raise OSError(LOST) from None
+        return received
 
     def __exit__(
         self,
@@ -132,28 +138,23 @@ class Company:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End them."""
-        if self._barrier is not None and kind is not None:
-            self._barrier.abort()
-        for process in self._processes:
+        """End them: one that still waits for its turn finds its pipe closed."""
+        for (ours, _), process in zip(self._pipes, self._processes, strict=True):
+            ours.close()
             process.join()
 
 
-def _keep_up(
-    specs: tuple[RunSpec, ...], device: torch.device, barrier: Any, connection: Connection
-) -> None:
+def _keep_up(specs: tuple[RunSpec, ...], device: torch.device, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     threading.Thread(target=end_with_parent, daemon=True).start()
-    done = False
-    try:
-        task = specs[0].task
-        assert isinstance(task, Timing)
-        torch.set_num_threads(task.num_threads)
-        exact_products()
-        connection.send(take_turns(task, build(specs, device), device, wait=barrier.wait))
-        done = True
-    except BrokenBarrierError:
-        pass  # the first process gave up
-    finally:
-        if not done:
-            barrier.abort()
+    task = specs[0].task
+    assert isinstance(task, Timing)
+    torch.set_num_threads(task.num_threads)
+    set_up_process()
+
+    def wait() -> None:
+        pipe.send(None)
+        pipe.recv()
+
+    with contextlib.suppress(EOFError, ConnectionError):  # the first process gave up
+        pipe.send(take_turns(task, build(specs, device), device, wait=wait))

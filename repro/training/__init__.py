@@ -242,7 +242,7 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
     assert isinstance(first.task, Training)
     return engine.Step(
         problem,
-        estimators.for_loops(estimators.build(method.estimator.name, **options)),
+        estimators.build(method.estimator.name, **options),
         optimizer,
         schedule,
         params,
