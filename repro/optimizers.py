@@ -221,15 +221,16 @@ class Adam:
             TypeError: If the learning rate is no tensor.
         """
         _refuse_number(learning_rate)
+        points, slopes = leaves(params), leaves(gradient)
         state["step"] += 1
         if _alone(learning_rate) and not self.epsilon_inside:
             adam(
-                leaves(params),
+                points,
                 _in_order(gradient),
                 state["first"],
                 state["second"],
                 max_exp_avg_sqs=[],
-                state_steps=[state["step"].float() - 1.0 for _ in leaves(params)],
+                state_steps=[state["step"].float() - 1.0 for _ in points],
                 fused=True,
                 amsgrad=False,
                 beta1=self.beta1,
@@ -242,7 +243,7 @@ class Adam:
             return
         first_bias = 1.0 - self.beta1 ** state["step"]
         second_bias = 1.0 - self.beta2 ** state["step"]
-        for index, (leaf, slope) in enumerate(zip(leaves(params), leaves(gradient), strict=True)):
+        for index, (leaf, slope) in enumerate(zip(points, slopes, strict=True)):
             step = slope.add(leaf, alpha=self.weight_decay) if self.weight_decay else slope
             first = state["first"][index].lerp_(step, 1.0 - self.beta1)
             second = state["second"][index].mul_(self.beta2)
