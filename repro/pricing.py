@@ -36,6 +36,9 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 LATEST = 5
 """How many of the latest rows alike a price is the median of."""
 
+LONG = 0.1
+"""Share of a run's steps below which another says little of their price: it mostly paid for its start."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
@@ -197,7 +200,7 @@ class Prices:
 
     def _training(self, spec: RunSpec, task: Training, rows: Kinds) -> float | None:
         trained = [r for r in rows if isinstance(r.spec.task, Training)]
-        step = self._step(spec, trained, rows)
+        step = self._step(spec, task, trained, rows)
         look = self._look(spec, trained, step)
         steps = self._steps(spec, task, trained)
         whole = None if step is None else step * steps + look * float(_looks(spec, steps))
@@ -223,8 +226,11 @@ class Prices:
         # the mean: some runs learn to the end, and it is their sum that is predicted
         return statistics.fmean(taken) if taken else task.num_steps
 
-    def _step(self, spec: RunSpec, trained: Kinds, rows: Kinds) -> float | None:
-        step = _median(_alike(spec, _done(trained)), lambda r: r.step)
+    def _step(self, spec: RunSpec, task: Training, trained: Kinds, rows: Kinds) -> float | None:
+        alike = _alike(spec, _done(trained))
+        most = max((r.steps.max() for r in alike), default=0.0)
+        long = [r.only(r.steps >= LONG * min(task.num_steps, most)) for r in alike]
+        step = _median(long, lambda r: r.step)
         if step is None:
             timed = [r for r in rows if _is_plain(r.spec.task)]
             alone = _median(_alike(spec, timed), lambda r: r.step_seconds)

@@ -132,6 +132,19 @@ def test_the_latest_rows_count_because_code_gets_faster() -> None:
     assert Prices(rows(*old, *new))(run()) == pytest.approx(30.0)
 
 
+def test_short_runs_say_little_of_long_ones() -> None:
+    long = row(run(task=Training(1_000, 500)), 100.0, finished="2026-01-01T00:00:00Z")
+    short = [
+        row(
+            run(BP, n, task=Training(10, 10)), 5.0, finished=f"2026-02-01T00:00:0{n}Z", num_steps=10
+        )
+        for n in range(5)
+    ]
+    assert Prices(rows(long, *short))(run(task=Training(2_000, 500))) == pytest.approx(200.0)
+    assert Prices(rows(*short))(run(task=Training(2_000, 500))) == pytest.approx(1_000.0)
+    assert Prices(rows(long, *short))(run(task=Training(20, 10))) == pytest.approx(10.0)
+
+
 def test_looks_are_paid_for_where_rows_tell_their_price() -> None:
     # 100 steps of 0.5 s; looks at 0, 50 and 100 and at the test split: 4 of 2 s
     measured = row(run(), 50.0, wall_seconds=58.0)
