@@ -10,6 +10,7 @@ step does what the same step does eagerly. The CPU has nothing to gain and calls
 from __future__ import annotations
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from repro.autodiff import Layered, Params, leaves
-from repro.estimators import Estimator
+from repro.environment import is_out_of_memory
+from repro.estimators import Estimator, recordable
 from repro.models import MOMENTUM
 from repro.optimizers import Optimizer, State
 from repro.problems import BuiltProblem
@@ -155,7 +157,8 @@ def prepare(step: Step, device: torch.device) -> Advance:
     Returns:
         A function with the step's arguments and result. The result lives until the next call.
     """
-    return Recorded(step, device) if device.type == "cuda" else step
+    graphs = device.type == "cuda" and recordable(step.estimator)
+    return Recorded(step, device) if graphs else step
 
 
 class Recorded:
@@ -193,11 +196,11 @@ class Recorded:
         fixed = rows.clone()
         try:
             value, replay = record(lambda: self._step(fixed, self._number), self._step.generators)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            # recording runs nothing, so nothing has been done twice
-            reason = str(error).partition("\n")[0]
+            if is_out_of_memory(error):
+                raise
+            # recording runs nothing, so nothing has been done twice; what broke it off comes before what ended it
+            reason = str(error.__context__ or error).partition("\n")[0]
             warnings.warn(
                 f"The training step could not be recorded as a CUDA graph ({reason}); it runs kernel by "
                 "kernel, which is slower and gives the same numbers.",
@@ -210,10 +213,16 @@ class Recorded:
         return True
 
 
+@functools.cache
+def _side_stream(device: int) -> torch.cuda.Stream:
+    # one for all: libraries keep a workspace for every stream that they saw
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call, no-any-return, unused-ignore]
+
+
 def aside(function: Callable[[], Tensor]) -> Tensor:
-    """Call a function on a stream of its own, ordered with the current one."""
+    """Call a function on a stream beside the current one, ordered with it."""
     current = torch.cuda.current_stream()
-    other = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    other = _side_stream(torch.cuda.current_device())
     other.wait_stream(current)
     with torch.cuda.stream(other):
         value = function()
@@ -234,10 +243,28 @@ def record(
     Returns:
         The function's result, without a value yet, and a function that runs what was recorded and puts
         the value there.
+
+    Raises:
+        RuntimeError: If the function does what cannot be recorded, or memory runs out.
     """
     graph = torch.cuda.CUDAGraph()
-    for generator in dict.fromkeys(generators):
-        graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        value = function()
+    sources = list(dict.fromkeys(generators))
+    states = [source.get_state() for source in sources]
+    for source in sources:
+        graph.register_generator_state(source)
+    stream = _side_stream(torch.cuda.current_device())
+    try:
+        # what is broken off does not leave its stream
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.graph(graph, stream=stream),
+        ):
+            value = function()
+    except RuntimeError:
+        for source, state in zip(sources, states, strict=True):
+            # which believes that it is still being recorded
+            fresh = torch.Generator(source.device)
+            fresh.set_state(state)
+            source.graphsafe_set_state(fresh)
+        raise
     return value, graph.replay

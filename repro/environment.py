@@ -112,6 +112,12 @@ def _keep_memory() -> None:
         libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether memory is what an error of PyTorch is about; only its CUDA allocator has a type for that."""
+    words = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
     if device.type == "cuda":

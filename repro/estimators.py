@@ -309,7 +309,8 @@ class ForwardGradient:
             fill(draws, generator)
         if len(sources) in (1, len(generators)):
             return flat
-        return flat[[sources.index(generator) for generator in generators]]
+        # not by a list of indices, which a GPU would have to wait for
+        return torch.stack([flat[sources.index(generator)] for generator in generators])
 
     def _differentiate(
         self, objective: Objective, params: Params, flat: Tensor
@@ -371,6 +372,18 @@ def cost_on(estimator: Estimator, objective: Objective) -> Cost:
     if isinstance(estimator, ForwardGradient):
         return estimator.cost_on(objective)
     return estimator.cost
+
+
+def recordable(estimator: Estimator) -> bool:
+    """Tell whether an estimate is the same work every time, which a CUDA graph can hold.
+
+    Args:
+        estimator: The estimator.
+
+    Returns:
+        `False` for projections, which look at their factor before they trust it; `True` for all others.
+    """
+    return getattr(estimator, "aggregation", None) != "orthogonal_projection"
 
 
 def build(name: str, **options: Any) -> Estimator:

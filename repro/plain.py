@@ -204,7 +204,7 @@ def descend(
         function(leaf).backward()  # type: ignore[no-untyped-call]
         assert leaf.grad is not None
         return point - learning_rate * leaf.grad
-    tangents = torch.randn(num_tangents, len(point), generator=generator)
+    tangents = torch.randn(num_tangents, len(point), generator=generator, device=point.device)
     slopes = [jvp(function, (point,), (tangent,))[1] for tangent in tangents]
     # PyTorch takes a scalar's slope to float64 where a Python number multiplies it
     found = torch.stack(slopes).to(point.dtype)
@@ -245,13 +245,13 @@ def approximate(
     Yields:
         Length and distance relative to the gradient's length, and the cosine.
     """
-    gradient = torch.ones(dimension)
+    gradient = torch.ones(dimension, device=generator.device)
     for k in counts:
         for aggregation, normalise in (
             ("orthogonal_projection", False), ("mean", False), ("mean", True), ("sum", False), ("sum", True),
         ):  # fmt: skip
             for _ in range(num_draws):
-                tangents = torch.randn(k, dimension, generator=generator)
+                tangents = torch.randn(k, dimension, generator=generator, device=generator.device)
                 if normalise:
                     tangents = tangents / tangents.norm(dim=1, keepdim=True)
                 estimate = aggregate(tangents, tangents @ gradient, aggregation)

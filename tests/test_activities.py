@@ -435,7 +435,7 @@ def peak(estimator: ForwardGradient, objective: Layered, params: Params) -> int:
         estimator(objective, params, generators(1))
 
     run()
-    return Step(run, 0, 0).peak_bytes(CPU)
+    return Step(run, run, 0, 0).peak_bytes(CPU)
 
 
 def test_chunks_bound_the_memory_of_forward_mode() -> None:

@@ -4,15 +4,18 @@ Recording needs CUDA. Elsewhere it is imitated: what is recorded is run again at
 tensors that it was recorded with and into the same result.
 """
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from repro import engine, estimators, optimizers, problems
-from repro.autodiff import leaves
+from repro.autodiff import leaves, sweeps
 from repro.engine import Recorded, Step, prepare
 from repro.protocol import (
     Classification,
@@ -48,12 +51,31 @@ METHODS = {
     ),
     "backpropagation, Adam": (use("backpropagation"), use("adam", epsilon_inside=True)),
 }
+MORE = {
+    **METHODS,
+    "backpropagation, PyTorch's Adam": (use("backpropagation"), use("adam")),
+    "clipped": (use("forward_gradient", num_tangents=2, clip=1.0), use("sgd")),
+    "in chunks": (use("forward_gradient", num_tangents=3, chunk_size=2), use("sgd")),
+    "simulated": (use("forward_gradient", num_tangents=2, mode="simulated"), use("sgd")),
+    "sphere": (use("forward_gradient", tangents="sphere", aggregation="sum"), use("sgd")),
+    "angle": (use("forward_gradient", num_tangents=2, tangents="angle", angle=30.0), use("sgd")),
+    "activations": (use("forward_gradient", num_tangents=2, perturb="activations"), use("sgd")),
+    "activations, simulated": (
+        use("forward_gradient", perturb="activations", mode="simulated"),
+        use("adam"),
+    ),
+}
+NETWORKS = (
+    use("cnn", channels=4, padding=1, width=8),
+    use("resnet18", channels=8),
+    use("vit", width=8, layers=1, heads=2),
+)
 
 
 def make(
     problem: Problem, name: str, num_replicas: int = 2, device: torch.device = CPU
 ) -> tuple[Step, list[Replica]]:
-    method = Method(name, *METHODS[name], "exponential")
+    method = Method(name, *MORE[name], "exponential")
     specs = [
         RunSpec(
             study="test", arm="published", scale="smoke", experiment="test", role="report",
@@ -182,6 +204,91 @@ def test_too_little_memory_is_not_taken_for_a_step_that_cannot_be_recorded(
     imitate(step).error = torch.OutOfMemoryError("out of memory")
     with pytest.raises(torch.OutOfMemoryError):
         train(Recorded(step, CPU), step, replicas)
+    imitate(step).error = RuntimeError("CUDA error: out of memory\nCompile with ...")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        train(Recorded(step, CPU), step, replicas)
+
+
+def test_what_broke_a_recording_off_is_said_and_not_what_ended_it(
+    imitate: Callable[[Step], Imitation],
+) -> None:
+    step, replicas = make(DIGITS, "backpropagation, SGD")
+    ended = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    ended.__context__ = RuntimeError("operation not permitted when stream is capturing")
+    imitate(step).error = ended
+    with pytest.warns(RuntimeWarning, match=r"as a CUDA graph \(operation not permitted when"):
+        train(Recorded(step, CPU), step, replicas)
+
+
+class Recording(TorchDispatchMode):
+    """Refuses what no CUDA graph can hold: to ask for a value, or for a size that depends on one, or to bring numbers."""
+
+    REFUSED = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "lift_fresh",
+        "equal",
+        "is_nonzero",
+    )
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put_") and any(
+            index is not None and index.dtype == torch.bool for index in args[1]
+        )
+        if name in self.REFUSED or by_mask:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
+        return func(*args, **(kwargs or {}))
+
+
+def of_shared_sources(step: Step) -> Step:
+    """Return the step with four replicas, two and two of which share their tangents."""
+    a, b = step.generators[:2]
+    return dataclasses.replace(step, generators=[a, b, a, b])
+
+
+RECORDABLE = [name for name in MORE if "projection" not in name]
+
+
+@pytest.mark.parametrize("name", RECORDABLE)
+@pytest.mark.parametrize(
+    "problem",
+    [DIGITS, BEALE, *(dataclasses.replace(DIGITS, network=network) for network in NETWORKS)],
+    ids=lambda problem: str(getattr(problem, "network", problem).name),
+)
+def test_a_step_that_is_recorded_waits_for_nothing(
+    problem: Problem, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if problem is BEALE and "activations" in name:
+        pytest.skip("a function has no activations")
+    monkeypatch.setattr(sweeps, "_on_cpu", lambda params: False)  # the way that CUDA takes
+    step, replicas = make(problem, name, num_replicas=4)
+    step = of_shared_sources(step)
+    assert estimators.recordable(step.estimator)
+    batches, number = step.problem.batches(replicas), torch.zeros((), dtype=torch.float64)
+    step(next(batches), number)
+    rows = next(batches)
+    with Recording():
+        step(rows, number)
+
+
+def test_a_projection_looks_at_its_factor_and_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    step, replicas = make(DIGITS, "projection, Adam")
+    rows = next(step.problem.batches(replicas))
+    assert not estimators.recordable(step.estimator)
+    with (
+        Recording(),
+        pytest.raises(RuntimeError, match=r"capturing: (is_nonzero|_local_scalar)"),
+    ):
+        step(rows, 0)
+    monkeypatch.setattr(engine, "Recorded", None)
+    assert prepare(step, torch.device("cuda")) is step
 
 
 def test_the_cpu_takes_the_step_as_it_is() -> None:
@@ -190,7 +297,7 @@ def test_the_cpu_takes_the_step_as_it_is() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", MORE)
 def test_on_cuda_recorded_and_eager_steps_agree(name: str) -> None:
     device = torch.device("cuda")
     (step, replicas), (again, _) = (

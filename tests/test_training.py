@@ -685,7 +685,12 @@ class Memory:
         )
         self.attempts.append((len(specs), tangents))
         if len(specs) > self.runs or tangents > self.tangents:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            # CUDA's allocator, its driver, and that of this machine
+            raise (
+                torch.OutOfMemoryError("CUDA out of memory"),
+                RuntimeError("CUDA error: out of memory"),
+                RuntimeError("alloc_cpu.cpp: DefaultCPUAllocator: can't allocate memory"),
+            )[len(self.attempts) % 3]
         return self._train(specs, device, chunk_size=chunk_size, **how)
 
 

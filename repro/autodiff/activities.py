@@ -149,6 +149,6 @@ def activity_derivatives(
     if not objective.coupled:
         slopes: Tensor = sweep(None, *directions)
     else:
-        one_hot = torch.eye(objective.inputs.shape[1]).to(tangents)
+        one_hot = torch.eye(objective.inputs.shape[1], dtype=tangents.dtype, device=tangents.device)
         slopes = torch.cat([sweep(chosen, *directions) for chosen in one_hot], dim=2)
     return slopes.transpose(0, 1)

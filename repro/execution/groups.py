@@ -149,7 +149,7 @@ def run_group(
 
     from repro.approximation import approximate
     from repro.checkpoints import Checkpoints
-    from repro.environment import set_up_process
+    from repro.environment import is_out_of_memory, set_up_process
     from repro.sampling import sample
     from repro.timing import measure
     from repro.training import Interrupted, train_within_memory
@@ -170,7 +170,7 @@ def run_group(
     except Interrupted:
         return ()
     except RuntimeError as error:
-        if "CUDA error" not in str(error):
+        if "CUDA error" not in str(error) or is_out_of_memory(error):
             raise
         reason = str(error).partition("\n")[0]
         raise HaltError(

@@ -91,12 +91,13 @@ class ClassificationProblem:
                 "`validation_size` must be at least 1: losses are judged on that split. "
                 f"Found {declared.validation_size}."
             )
+        there = images.to(device)  # as bytes: a quarter of what is sent
         scale = functools.partial(
-            datasets.scale_inputs, scaling=declared.input_scaling, reference=images
+            datasets.scale_inputs, scaling=declared.input_scaling, reference=there
         )
-        self.train_images = scale(images).to(device, dtype)
+        self.train_images = scale(there).to(dtype)
         self.train_labels = self.dataset.train_labels.to(device)
-        self.test_images = scale(self.dataset.test_images).to(device, dtype)
+        self.test_images = scale(self.dataset.test_images.to(device)).to(dtype)
         self.test_labels = self.dataset.test_labels.to(device)
         self.network = models.build(
             declared.network.name,
@@ -139,17 +140,19 @@ class ClassificationProblem:
             Rows of the training images, `(R, n)`, for `objective`.
         """
         size = self.declared.batch_size
-        order = [self._generator("order", replica) for replica in replicas]
-        rows = [self._split(replica).train for replica in replicas]
+        # replicas of one repetition, as the trials of a search are, share their order
+        alone = list(dict.fromkeys(replicas))
+        shared = [alone.index(replica) for replica in replicas]
+        order = [self._generator("order", replica) for replica in alone]
+        rows = [self._split(replica).train for replica in alone]
         end = rows[0].shape[0]
         last = end - end % size if self.declared.drop_last else end
         while True:
-            epoch = torch.stack(
-                [
-                    row[torch.randperm(end, generator=generator)]
-                    for row, generator in zip(rows, order, strict=True)
-                ]
-            ).to(self.device)
+            permuted = [
+                row[torch.randperm(end, generator=generator)].to(self.device)
+                for row, generator in zip(rows, order, strict=True)
+            ]
+            epoch = torch.stack([permuted[index] for index in shared])
             for begin in range(0, last, size):
                 yield epoch[:, begin : min(begin + size, last)]
 

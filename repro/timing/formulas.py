@@ -108,13 +108,14 @@ def plain_search(
     return run
 
 
-def grid(spec: RunSpec, largest: int, num_draws: int) -> Program:
+def grid(spec: RunSpec, largest: int, num_draws: int, device: torch.device) -> Program:
     """Return the approximation experiment with few draws, at every power of two up to the largest dimension.
 
     Args:
         spec: Gives the runs their identity.
         largest: The largest dimension.
         num_draws: Draws of a call.
+        device: Where to draw.
 
     Returns:
         The program.
@@ -133,7 +134,7 @@ def grid(spec: RunSpec, largest: int, num_draws: int) -> Program:
         ]
         for dimension in _powers(largest)
     ]  # fmt: skip
-    return lambda: [approximate(group, torch.device("cpu")) for group in groups]
+    return lambda: [approximate(group, device) for group in groups]
 
 
 def plain_grid(largest: int, num_draws: int, generator: torch.Generator) -> Program:

@@ -28,26 +28,27 @@ Program = Callable[[], object]
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One method's step, ready to run, and the bytes that lie allocated between steps."""
+    """One method's step, ready to run, as it is before it was recorded, and the bytes that lie allocated between steps."""
 
     run: Program
+    unrecorded: Program
     num_parameters: int
     resident_bytes: int
 
     def peak_bytes(self, device: torch.device) -> int:
-        """Return the allocator's peak over one step, parameters included."""
+        """Return the allocator's peak over one step, parameters included; a recorded one would allocate nothing."""
         if device.type == "cuda":
             torch.cuda.synchronize(device)
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
-            self.run()
+            self.unrecorded()
             torch.cuda.synchronize(device)
             return torch.cuda.max_memory_allocated(device) - before + self.resident_bytes
         with (
             _silenced_stderr(),
             profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
         ):
-            self.run()
+            self.unrecorded()
         events = recorded.profiler.kineto_results.events()
         changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
         running = np.cumsum([nbytes for _, nbytes in changes])
@@ -89,8 +90,10 @@ def _build(
     problem = shared(spec.trained_problem, device, getattr(torch, spec.task.precision))
     case = _Case(spec, spec.task, problem, device)
     points = leaves(case.params)
+    run = PARTS.get(spec.method.estimator.name, _training_step)(case)
     return Step(
-        PARTS.get(spec.method.estimator.name, _training_step)(case),
+        run,
+        case.unrecorded or run,
         sum(leaf[0].numel() for leaf in points),
         sum(leaf.numel() * leaf.element_size() for leaf in points),
     )
@@ -107,6 +110,7 @@ class _Case:
         device: torch.device,
     ) -> None:
         self.spec, self.task, self.problem, self.device = spec, task, problem, device
+        self.unrecorded: Program | None = None
         first = task.replicas * spec.repetition
         self.replicas = [Replica(spec.role, first + index) for index in range(task.replicas)]
         self.params = problem.start(self.replicas)
@@ -193,7 +197,8 @@ def _training_step(case: _Case) -> Program:
         estimate = estimator(objective, case.params, case.generators)
         case.optimizer.update(estimate.gradient, state, case.params, rates)
 
-    return run
+    # as training takes it
+    return _without_launches(run, case) if estimators.recordable(estimator) else run
 
 
 def _epoch(case: _Case) -> Program:
@@ -228,12 +233,13 @@ def _function(case: _Case) -> Program:
         with torch.no_grad():
             objective()(case.params)
 
-    return case.repeated(run)
+    return case.repeated(run) if case.task.loop_steps else _without_launches(run, case)
 
 
 def _tangents(case: _Case) -> Program:
     estimator = estimators.ForwardGradient(**case.options)  # type: ignore[arg-type]
-    return case.repeated(lambda: estimator.draw(case.params, case.generators))
+    program = _without_launches(lambda: estimator.draw(case.params, case.generators), case)
+    return case.repeated(program)
 
 
 def _products(case: _Case) -> Program:
@@ -258,6 +264,7 @@ def _without_launches(program: Program, case: _Case) -> Program:
     # on CUDA, launching kernels one by one is none of the work that cannot be avoided
     if case.device.type != "cuda":
         return program
+    case.unrecorded = program
     program()  # libraries set themselves up, which cannot be recorded
     _, replay = engine.record(cast("Callable[[], Tensor]", program), case.generators)
     # what is recorded reads and writes tensors that the program holds
@@ -331,7 +338,7 @@ def _plain_search(case: _Case) -> Program:
 
 
 def _grid(case: _Case) -> Program:
-    return formulas.grid(case.spec, case.start().shape[-1], max(2, case.turn))
+    return formulas.grid(case.spec, case.start().shape[-1], max(2, case.turn), case.device)
 
 
 def _plain_grid(case: _Case) -> Program:

@@ -20,7 +20,7 @@ from repro import engine, estimators, optimizers, problems
 from repro.autodiff import leaves
 from repro.checkpoints import Checkpoint, Checkpoints
 from repro.engine import Patience
-from repro.environment import describe, now, synchronize
+from repro.environment import describe, is_out_of_memory, now, synchronize
 from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training
 from repro.results import Record
@@ -79,6 +79,7 @@ def train_within_memory(
 
     Raises:
         OSError: If one run with one tangent at a time does not fit.
+        RuntimeError: If PyTorch did for another reason than memory.
         ValueError, Interrupted: As `train`.
     """
     how: dict[str, Any] = {
@@ -88,8 +89,10 @@ def train_within_memory(
     }
     try:
         return train(specs, device, chunk_size=chunk_size, **how)
-    except torch.OutOfMemoryError:
-        pass  # what was allocated is free once the exception is
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    # what was allocated is free once the exception is
     if device.type == "cuda":
         torch.cuda.empty_cache()
     what = f"{specs[0].experiment}: {specs[0].method.name}"
