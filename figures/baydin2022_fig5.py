@@ -13,7 +13,7 @@ TITLE = (
     "validation accuracy. The published values were not found. Mean over repetitions, 95 % t band."
 )
 LAYOUT = style.Layout(1, 3, style.DOUBLE, 2.7)
-COMPARISONS = (Comparison("cnn", "run-time-cnn", "CNN, rate 2×10⁻⁴"),)  # noqa: RUF001
+COMPARISONS = (Comparison("cnn", "run-time-cnn", "CNN, rate 2×10⁻⁴", "cnn"),)  # noqa: RUF001
 
 
 def select(results: Results) -> pd.DataFrame:

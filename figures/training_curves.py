@@ -30,11 +30,12 @@ from repro.results import EmptySelectionError, Results
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One row of panels: a training experiment and the timing experiment of the same problem."""
+    """One row of panels: a training experiment, the timing experiment of the same problem, and what the facts call it."""
 
     experiment: str
     run_time: str
     label: str
+    setting: str
     accuracy: bool = True
 
 
@@ -52,7 +53,7 @@ def select_comparison(results: Results, comparison: Comparison) -> pd.DataFrame:
     by_time = curves(results, f"{name} time", name, "loss", run_time=comparison.run_time)
     parts = [
         curves(results, f"{name} iteration", name, "loss"),
-        _read_offs(results, name),
+        _read_offs(results, name, comparison.setting),
         by_time,
         _guides(by_time, f"{name} time"),
         _time_ratio(results, comparison),
@@ -62,10 +63,10 @@ def select_comparison(results: Results, comparison: Comparison) -> pd.DataFrame:
     return stack(parts)
 
 
-def _read_offs(results: Results, name: str) -> pd.DataFrame:
+def _read_offs(results: Results, name: str, setting: str) -> pd.DataFrame:
     panel = f"{name} iteration"
-    common = published(results, panel, "validation loss", name)  # those given for both at once
-    own = [published(results, panel, "validation loss", name, series) for series in BOTH]
+    common = published(results, panel, "validation loss", setting)  # those given for both at once
+    own = [published(results, panel, "validation loss", setting, series) for series in BOTH]
     return common if len(common) else stack(own)
 
 
@@ -93,7 +94,7 @@ def _guides(rows: pd.DataFrame, panel: str) -> pd.DataFrame:
 
 def _time_ratio(results: Results, comparison: Comparison) -> pd.DataFrame:
     name = comparison.experiment
-    value = published_number(results, "T_f/T_b", name)
+    value = published_number(results, "T_f/T_b", comparison.setting)
     try:
         measured = measures.time_to_loss_ratio(results, name, comparison.run_time, study=STUDY)
     except EmptySelectionError:

@@ -48,6 +48,7 @@ DECAY = 1e-4  # per step; secondary sources only, consistent with Fig. 3
 SCHEDULE = (
     "hyperbolic"  # eta_0 / (1 + k i), what the experiments `identification-*` show fits Fig. 3
 )
+FIG4 = "-exponential"  # eta_0 exp(-k i), which backpropagation's curve of Fig. 4 follows, and not the other
 
 
 def rate(learning_rate: float, decay: float | None = None) -> tuple[Settings, ...]:
@@ -313,7 +314,7 @@ CLAIMS = (
             step_ratio("logistic", Expectation(high=0.75)),
             step_ratio("mlp", Expectation(high=0.75), published=0.59),
             step_ratio("cnn", Expectation(high=0.75)),
-            time_ratio("mlp-2e-4", "mlp", Expectation(high=0.75), 0.229),
+            time_ratio(f"mlp-2e-4{FIG4}", "mlp", Expectation(high=0.75), 0.229),
         ),
     ),
     Claim(
@@ -335,18 +336,18 @@ CLAIMS = (
     Claim(
         9, "MLP at 2e-5: the same loss per iteration, T_f/T_b = 0.567", "Fig. 4, top",
         (
-            difference("mlp-2e-5", "validation_loss", Expectation(-0.05, 0.05), 0.0),
-            time_ratio("mlp-2e-5", "mlp", near(0.567), 0.567),
+            difference(f"mlp-2e-5{FIG4}", "validation_loss", Expectation(-0.05, 0.05), 0.0),
+            time_ratio(f"mlp-2e-5{FIG4}", "mlp", near(0.567), 0.567),
         ),
     ),
     Claim(
         10, "MLP at 2e-4: the forward gradient descends faster per iteration and in time", "Fig. 4, bottom",
         (
-            difference("mlp-2e-4", "validation_loss", Expectation(high=0.0), 0.52 - 0.89),
-            difference("mlp-2e-4", "validation_accuracy", Expectation(low=0.0), 0.865 - 0.83),
-            final("mlp-2e-4", BP, "validation_loss", 0.89, near(0.89)),
-            final("mlp-2e-4", FG, "validation_loss", 0.52, near(0.52)),
-            time_ratio("mlp-2e-4", "mlp", near(0.229), 0.229),
+            difference(f"mlp-2e-4{FIG4}", "validation_loss", Expectation(1.25 * (0.52 - 0.89), 0.75 * (0.52 - 0.89)), 0.52 - 0.89),
+            difference(f"mlp-2e-4{FIG4}", "validation_accuracy", Expectation(low=0.0), 0.865 - 0.83),
+            final(f"mlp-2e-4{FIG4}", BP, "validation_loss", 0.89, near(0.89, 0.05)),
+            final(f"mlp-2e-4{FIG4}", FG, "validation_loss", 0.52, near(0.52, 0.05)),
+            time_ratio(f"mlp-2e-4{FIG4}", "mlp", near(0.229), 0.229),
         ),
     ),
     Claim(
@@ -378,6 +379,14 @@ CLAIMS = (
                     numerator=FG, denominator=BP,
                 ),
                 Expectation(low=1.0), FIG6_RATIO[-1] / FIG6_RATIO[0],
+            ),
+            Check(
+                "R_f/R_b at depth 100 over that at depth 5",
+                use(
+                    "step_time_ratio_change", first="run-time-depth-5", last="run-time-depth-100",
+                    numerator=FG, denominator=BP,
+                ),
+                Expectation(low=1.0), FIG6_RATIO[-1] / FIG6_RATIO[1],
             ),
         ),
     ),
@@ -411,13 +420,13 @@ CLAIMS = (
     ),
     Claim(
         20, "Forward gradients do not scale to CIFAR-10", "Rike & Førland 2022",
-        (tuned("cifar", "validation_loss", Expectation(low=0.05)),),
+        (tuned("cifar", "validation_loss", Expectation(low=0.1)),),  # "much", as in rike2022
     ),
     Claim(
         21, "Training time, energy and money are cut in half", "press",
         (
             step_ratio("mlp", Expectation(high=0.5), published=0.59),
-            time_ratio("mlp-2e-4", "mlp", Expectation(high=0.5), 0.229),
+            time_ratio(f"mlp-2e-4{FIG4}", "mlp", Expectation(high=0.5), 0.229),
             time_ratio("logistic", "logistic", Expectation(high=0.5), 0.553),
         ),
     ),

@@ -242,7 +242,7 @@ ANGLED = (
 # "All" means nine settings in ten. Exact statements are given what float32 needs; curves that overlap on paper, 0.01.
 
 BELOW, ABOVE = Expectation(high=0.0), Expectation(low=0.0)
-NEARLY_ALL, NONE = Expectation(low=0.9), Expectation(high=0.0)
+NEARLY_ALL, HARDLY_ANY = Expectation(low=0.9), Expectation(high=0.1)
 EXACT = Expectation(high=1e-5)
 EVERY = tuple(m.name for m in ESTIMATES)
 FAMILIES = tuple(STEPS)
@@ -373,7 +373,7 @@ CLAIMS = (
     Claim(
         11, "At equal k the projection is at least as good as the mean", "Fig. 4; abstract",
         tuple(
-            cells("share_lower", f"functions-tuned-{f}", mean(k), projection(k), NONE)
+            cells("share_lower", f"functions-tuned-{f}", mean(k), projection(k), HARDLY_ANY)
             for f in FAMILIES for k in TANGENTS
         ),
     ),

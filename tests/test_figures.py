@@ -122,7 +122,8 @@ def make(
                 values = {s: 10 * math.exp(-rate * s) * (1 + 0.1 * repetition) for s in steps}
                 path = {("none", f"x{i}"): {s: s / 100 for s in steps} for i in (0, 1)}
                 add(name, method, repetition, "training", {("none", "value"): values, **path})
-    networks = ["logistic", "mlp-2e-5", "mlp-2e-4", "cnn"]
+    at_rates = ["mlp-2e-5", "mlp-2e-4"]
+    networks = ["logistic", *at_rates, *(f"{name}-exponential" for name in at_rates), "cnn"]
     scalings, schedules = ("unit", "standardised"), ("constant", "exponential", "hyperbolic")
     alone = [f"identification-{a}-{b}" for a in scalings for b in schedules]
     for name in networks + alone:
@@ -584,9 +585,9 @@ def test_deviation_from_the_published_curve(full: Results) -> None:
 
 
 def test_diverged_runs_are_counted_and_end_the_mean() -> None:
-    hurt = make(diverged=frozenset({("mlp-2e-4", FORWARD_GRADIENT, 1)}))
+    hurt = make(diverged=frozenset({("mlp-2e-4-exponential", FORWARD_GRADIENT, 1)}))
     table = baydin2022_fig4.select(hurt)
-    rows = table[(table["panel"] == "mlp-2e-4 iteration") & (table["series"] == FORWARD_GRADIENT)]
+    rows = table[(table["panel"] == "mlp-2e-4-exponential iteration") & (table["series"] == FORWARD_GRADIENT)]
     assert set(rows[rows["kind"] == "mean"]["diverged"]) == {1}
     assert set(rows[rows["kind"] == "mean"]["n"]) == {3}
     assert rows[rows["kind"] == "mean"]["x"].max() == 12_500  # no mean of survivors

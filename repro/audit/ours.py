@@ -147,6 +147,7 @@ def _settings(problem: Problem, method: Method, task: Task) -> dict[str, Scalar]
     values: dict[str, Scalar] = {
         "optimizer": " ".join([method.optimizer.name, *options]),
         "schedule": method.schedule,
+        "clip": method.estimator.options().get("clip", "none"),
     }
     if isinstance(problem, Classification):
         values |= {

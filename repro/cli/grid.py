@@ -17,7 +17,7 @@ COLOURS = {"reproduced": "green", "not reproduced": "red", "partly": "yellow"}
 def show_verdicts(judgements: Sequence[Judgement], console: Console) -> None:
     """Print every claim with what was measured and its verdict, and how many have which."""
     grid = Grid(title="Claims and what became of them", show_lines=True)
-    for header in ("No.", "Claim", "Measured [95 % interval]", "Verdict"):
+    for header in ("No.", "Claim", "Measured [interval]", "Verdict"):
         grid.add_column(header, justify="right" if header == "No." else "left", overflow="fold")
     for judgement in judgements:
         measured = "\n".join(claims.describe(finding) for finding in judgement.findings)

@@ -142,7 +142,7 @@ def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Ta
         Column("study", "Paper", "left"),
         Column("number", "No.", format="d"),
         Column("claim", "Claim", "left"),
-        Column("measured", "First measurement [95 % interval]", "left"),
+        Column("measured", "First measurement [interval]", "left"),
         Column("verdict", "Verdict", "left"),
     )
     return Table("verdicts", "What the papers are cited for", columns, rows)
@@ -180,7 +180,7 @@ def claims_table(
         Column("study", "Paper", "left"),
         Column("number", "No.", format="d"),
         Column("claim", "Claim", "left"),
-        Column("measured", "Measured [95 % interval], n, published", "left"),
+        Column("measured", "Measured [interval], n, published", "left"),
         Column("rows", "Rows of experiment", "left"),
         *(() if figures is None else (Column("figures", "Figures of these rows", "left"),)),
         Column("verdict", "Verdict", "left"),
@@ -188,6 +188,8 @@ def claims_table(
     notes = (
         "A check holds if its whole interval lies within what the claim says. reproduced: all checks hold; partly: some; not "
         "reproduced: none, and at least one fails; not tested: nothing was measured, or nothing measured decides.",
+        "Intervals are at 95 % over repetitions (n), or over rounds for times; those of a rate that a search chose, and of a "
+        "share of its trials, are one trial either side, and n is the number of trials.",
     )
     return Table("claims", "Every claim, and all that was measured for it", columns, rows, notes)
 
