@@ -587,7 +587,9 @@ def test_deviation_from_the_published_curve(full: Results) -> None:
 def test_diverged_runs_are_counted_and_end_the_mean() -> None:
     hurt = make(diverged=frozenset({("mlp-2e-4-exponential", FORWARD_GRADIENT, 1)}))
     table = baydin2022_fig4.select(hurt)
-    rows = table[(table["panel"] == "mlp-2e-4-exponential iteration") & (table["series"] == FORWARD_GRADIENT)]
+    rows = table[
+        (table["panel"] == "mlp-2e-4-exponential iteration") & (table["series"] == FORWARD_GRADIENT)
+    ]
     assert set(rows[rows["kind"] == "mean"]["diverged"]) == {1}
     assert set(rows[rows["kind"] == "mean"]["n"]) == {3}
     assert rows[rows["kind"] == "mean"]["x"].max() == 12_500  # no mean of survivors

@@ -367,9 +367,22 @@ def test_what_a_part_needs() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_parts_on_cuda(replicas: int) -> None:
+@pytest.mark.parametrize(("replicas", "loop_steps"), [(1, 2), (2, 2), (1, 0)])
+def test_parts_on_cuda(replicas: int, loop_steps: int) -> None:
     methods = tuple(m for m in ALL if replicas == 1 or "plain" not in m.name)
-    task = Timing(3, 4, "cuda", 1, memory=False, loop_steps=2, replicas=replicas)
+    memory = not loop_steps
+    task = Timing(3, 4, "cuda", 1, memory=memory, loop_steps=loop_steps, replicas=replicas)
     records = measure(runs(MLP, task, methods), torch.device("cuda"))
+    assert all(value(record, "step_seconds") > 0 for record in records)
+    # of a step that is recorded, too
+    assert all(value(record, "peak_bytes") > 0 for record in records if memory)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_what_is_done_on_functions_can_be_timed_on_cuda(kind: str) -> None:
+    task = Timing(2, 1, "cuda", 1, memory=False, loop_steps=2, replicas=2)
+    compared = tuple(Method(name, use(name), use("sgd")) for name in (kind, f"plain_{kind}"))
+    problem = ClosedForm("a sum", "coordinate_sum", (0.0,), 2)
+    records = measure(runs(problem, task, compared), torch.device("cuda"))
     assert all(value(record, "step_seconds") > 0 for record in records)
