@@ -83,6 +83,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         }
         handles = [line for line in panel.lines if line.get_label() in labels]
         if handles:
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high + 0.35 * (high - low))  # room for the legend
             panel.legend(
                 handles, [labels[str(line.get_label())] for line in handles], loc="upper right"
             )
