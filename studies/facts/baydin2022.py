@@ -15,8 +15,8 @@ READ, NOT_FOUND = "read off the plot", "not found in the paper"
 DEPTHS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 SILENT = {
     "batch size": "not stated; 64 in every re-implementation, and here",
-    "learning-rate decay": "not stated; identified from Fig. 3 (experiment `identification`)",
-    "input scaling": "not stated; identified from Fig. 3 (experiment `identification`)",
+    "learning-rate decay": "not stated; identified from Figs. 3 and 4 (experiments `identification-*`, `mlp-2e-4*`)",
+    "input scaling": "not stated; identified from Fig. 3 (experiments `identification-*`)",
     "validation split": "not stated; 10,000 of the 60,000 training images here, drawn per repetition",
     "initial parameters": "not stated; PyTorch's default ranges here",
     "CNN padding": "not stated; none here, as in the independent replication of Rike & Førland",
