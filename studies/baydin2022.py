@@ -372,21 +372,16 @@ CLAIMS = (
                 step_ratio(f"depth-{depth}", BELOW_ONE, published=ratio)
                 for depth, ratio in zip(DEPTHS, FIG6_RATIO, strict=True)
             ),
-            Check(
-                "R_f/R_b at depth 100 over that at depth 1",
-                use(
-                    "step_time_ratio_change", first="run-time-depth-1", last="run-time-depth-100",
-                    numerator=FG, denominator=BP,
-                ),
-                Expectation(low=1.0), FIG6_RATIO[-1] / FIG6_RATIO[0],
-            ),
-            Check(
-                "R_f/R_b at depth 100 over that at depth 5",
-                use(
-                    "step_time_ratio_change", first="run-time-depth-5", last="run-time-depth-100",
-                    numerator=FG, denominator=BP,
-                ),
-                Expectation(low=1.0), FIG6_RATIO[-1] / FIG6_RATIO[1],
+            *(
+                Check(
+                    f"R_f/R_b at depth 100 over that at depth {depth}",
+                    use(
+                        "step_time_ratio_change", first=f"run-time-depth-{depth}", last="run-time-depth-100",
+                        numerator=FG, denominator=BP,
+                    ),
+                    Expectation(low=1.0), FIG6_RATIO[-1] / ratio,
+                )
+                for depth, ratio in zip(DEPTHS[:2], FIG6_RATIO[:2], strict=True)
             ),
         ),
     ),
