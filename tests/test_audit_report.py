@@ -180,7 +180,7 @@ def test_what_stands_is_said_and_does_not_count() -> None:
         RIKE, {min(failing): "it is small", passing: "no", ("x", "y"): "no"}
     )
     assert told == [
-        f"{min(failing)[0]} does not pass `{min(failing)[1]}`, and that stands: it is small."
+        f"`{min(failing)[1]}` does not pass, and that stands: it is small. {min(failing)[0]}."
     ]
     assert gone == [
         f"{passing[0]}, `{passing[1]}`: expected to fail, since a reason is kept for it, and it does not. "

@@ -53,7 +53,9 @@ def test_committed_verdicts_hold(elsewhere: Path, capsys: pytest.CaptureFixture[
 def test_a_changed_value_that_turns_a_verdict_is_named(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(elsewhere / "results", "mlp-2e-4-exponential", "validation_loss", 3.0, "forward gradient")
+    change(
+        elsewhere / "results", "mlp-2e-4-exponential", "validation_loss", 3.0, "forward gradient"
+    )
     assert cli.main(["claims"]) == 1
     said = printed(capsys)
     assert "verdict changed rike2022 claim 10: reproduced → partly" in said
@@ -63,7 +65,9 @@ def test_a_changed_value_that_turns_a_verdict_is_named(
 def test_accepted_verdicts_are_committed_everywhere(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change(elsewhere / "results", "mlp-2e-4-exponential", "validation_loss", 3.0, "forward gradient")
+    change(
+        elsewhere / "results", "mlp-2e-4-exponential", "validation_loss", 3.0, "forward gradient"
+    )
     assert cli.main(["claims", "--accept"]) == 0
     assert cli.main(["claims"]) == 0
     assert "every committed verdict holds" in printed(capsys)

@@ -78,17 +78,21 @@ def explained(audited: Iterable[Audited], stands: Standing) -> tuple[list[str], 
         stands: The reasons.
 
     Returns:
-        A line for each finding that stands; and one for each reason whose comparison is there and does not fail.
+        A line for the findings of a rule that stand for one reason; and one for each reason whose comparison is there and
+        does not fail.
     """
     failing = {
         (each.evidence.name, finding.rule.name): finding.status == "fail"
         for each in audited
         for finding in each.findings
     }
+    alike: dict[tuple[str, str], list[str]] = {}
+    for (comparison, rule), why in stands.items():
+        if failing.get((comparison, rule)):
+            alike.setdefault((rule, why), []).append(comparison)
     told = [
-        f"{comparison} does not pass `{rule}`, and that stands: {why}."
-        for (comparison, rule), why in stands.items()
-        if failing.get((comparison, rule))
+        f"`{rule}` does not pass, and that stands: {why}. {', '.join(names)}."
+        for (rule, why), names in alike.items()
     ]
     gone = [
         f"{comparison}, `{rule}`: expected to fail, since a reason is kept for it, and it does not. Take the reason away."
