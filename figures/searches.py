@@ -36,7 +36,7 @@ class Searched:
     Attributes:
         panel: Study, experiment and, after a colon, what a reader is told.
         scale: The scale.
-        trials: By series, in trial order: columns number, rate, score, diverged; what all methods of the
+        trials: By series, in trial order: columns number, rate, score, diverged, refines; what all methods of the
             comparison end with (their optimizer) is left out of the series.
     """
 
@@ -112,6 +112,7 @@ def _trials(rows: pd.DataFrame) -> pd.DataFrame:
             "rate": rows["learning_rate"].to_numpy(np.float64)[first],
             "score": means,
             "diverged": np.bincount(places, rows["status"] == "diverged") > 0,
+            "refines": rows["stage"].to_numpy()[first] != "",
         }
     )
 
@@ -123,10 +124,11 @@ def declared(trials: pd.DataFrame) -> pd.DataFrame:
         trials: Of one method.
 
     Returns:
-        Those before the first that is missing or that the edge rule added.
+        Those before the first that is missing, that the edge rule added or that lies beside the winner.
     """
     low, high = DECLARED
     inside = trials["rate"].between(low, high) & (trials["number"] == trials.index)
+    inside &= ~trials["refines"]
     return trials[inside.cummin()]
 
 

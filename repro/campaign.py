@@ -82,7 +82,7 @@ def survey(
     for spec in specs:
         given.setdefault((spec.study, spec.experiment), []).append(spec)
     finished = set(runs["key"])
-    named = ["study", "experiment", "scale", "method", "role"]
+    named = ["study", "experiment", "scale", "method", "role", "stage"]
     counts: dict[Any, int] = runs.groupby(named).size().to_dict()
     return (
         *(_given(tuple(members), finished) for members in given.values()),
@@ -110,13 +110,19 @@ def _searched(comparison: Comparison, counts: Mapping[Any, int]) -> Work:
     done, missing = {}, {}
     for method in experiment.methods:
         place = (comparison.study, experiment.name, scale, method.name)
-        trials, reports = counts.get((*place, "tune"), 0), counts.get((*place, "report"), 0)
-        done[method.name] = trials + reports
+        shared, refining, reports = (
+            counts.get((*place, *kind), 0)
+            for kind in (("tune", ""), ("tune", "refinement"), ("report", ""))
+        )
+        done[method.name] = shared + refining + reports
         reports_left = max(0, comparison.plan.repetitions - reports)
-        # reported runs come after the search has ended, however many trials the edge rule gave it
-        budget = search.num_trials * search.repetitions if reports_left else 0
+        # reported runs come after the search has ended, however many trials the edge rule gave it; trials beside
+        # the winners may be asked for when there are reported runs already
+        shared_left = search.num_trials * search.repetitions - shared if reports_left else 0
+        refining_left = search.refinement_trials * search.repetitions - refining
         trial, report = comparison.typical_runs(method)
-        missing[method.name] = (trial,) * max(0, budget - trials) + (report,) * reports_left
+        trials_left = max(0, shared_left) + max(0, refining_left)
+        missing[method.name] = (trial,) * trials_left + (report,) * reports_left
     return Work(comparison.study, experiment.name, scale, (), comparison, done, missing)
 
 

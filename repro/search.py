@@ -6,7 +6,8 @@ told in trial order, so its whole course follows from its declaration and the sc
 number of workers, it proposes the same trials and never one more.
 
 Every method of a comparison gets the same sequence over the same space. Where the winner of any of them lies
-near a bound, all of them get the same further trials in the decade beyond it (the edge rule).
+near a bound, all of them get the same further trials in the decade beyond it (the edge rule). Then each gets as
+many more as the others between the trials beside its own winner, where the search says so.
 
 Only this module imports Optuna. `to_optuna` shows finished trials as Optuna studies, for
 `optuna.visualization`, and `write_journal` as a file that `optuna-dashboard` opens.
@@ -104,12 +105,16 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
     search = comparison.search
     methods = comparison.experiment.methods
     asking = {method.name: _Asking(comparison, method) for method in methods}
-    stages = [(search.space, search.num_trials)]
+    # what every method is asked for next: shared until all winners lie well inside, then beside each winner
+    spaces, count, stage = dict.fromkeys(asking, search.space), search.num_trials, ""
     bounds = dict(search.space.ranges)
     added: dict[tuple[str, str], int] = {}
     while True:
-        space, count = stages[-1]
-        pending = [run for asked in asking.values() for run in asked.go(space, count, scores)]
+        pending = [
+            run
+            for name, asked in asking.items()
+            for run in asked.go(spaces[name], count, stage, scores)
+        ]
         trials = {name: tuple(asked.trials) for name, asked in asking.items()}
         grown = SearchSpace(tuple(bounds.items()))
         if pending:
@@ -125,7 +130,7 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
             )
         ]
         open_ = [edge for edge in near if added.get(edge, 0) < search.max_extensions]
-        if not open_:
+        if stage or (not open_ and not search.refinement_trials):
             return Progress(
                 (),
                 trials,
@@ -137,6 +142,10 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
                     if any(is_near(trial.values, p, side, bounds, search.edge) for p, side in near)
                 ),
             )
+        if not open_:
+            spaces = {name: _beside(best[name], done, bounds) for name, done in trials.items()}
+            count, stage = search.refinement_trials, "refinement"
+            continue
         parameter, side = edge = open_[0]
         added[edge] = added.get(edge, 0) + 1
         old = bounds[parameter]
@@ -145,9 +154,8 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
             if side == "low"
             else LogUniform(old.high, old.high * 10)
         )
-        stages.append(
-            (SearchSpace(tuple({**bounds, parameter: decade}.items())), search.extension_trials)
-        )
+        beyond = SearchSpace(tuple({**bounds, parameter: decade}.items()))
+        spaces, count = dict.fromkeys(asking, beyond), search.extension_trials
         bounds[parameter] = LogUniform(min(old.low, decade.low), max(old.high, decade.high))
 
 
@@ -173,6 +181,21 @@ def is_near(
     return place < edge if side == "low" else place > 1.0 - edge
 
 
+def _beside(
+    winner: Scored, trials: Iterable[Scored], bounds: Mapping[str, LogUniform]
+) -> SearchSpace:
+    """Return the space between the values tried on either side of a winner's, a bound where there is none."""
+    ranges = []
+    for parameter, value in winner.values:
+        assert isinstance(value, float)
+        tried = [bounds[parameter].low, bounds[parameter].high]
+        tried += [v for t in trials if isinstance(v := dict(t.values)[parameter], float)]
+        low = max((v for v in tried if v < value), default=value)
+        high = min((v for v in tried if v > value), default=value)
+        ranges.append((parameter, LogUniform(low, high)))
+    return SearchSpace(tuple(ranges))
+
+
 class _Asking:
     """Ask and tell of one method, in memory, from the first trial on."""
 
@@ -184,7 +207,7 @@ class _Asking:
             self.study = optuna.create_study(sampler=self.sampler)
         self.trials: list[Scored] = []
 
-    def go(self, space: SearchSpace, count: int, scores: Scores) -> Iterator[RunSpec]:
+    def go(self, space: SearchSpace, count: int, stage: str, scores: Scores) -> Iterator[RunSpec]:
         """Ask for a stage's trials batch by batch; yield the runs of the first unfinished batch."""
         self.sampler.space = _distributions(space)
         while count:
@@ -194,7 +217,9 @@ class _Asking:
             asked = [self.study.ask(self.sampler.space) for _ in range(size)]
             runs = [
                 self.comparison.trial_runs(
-                    self.method, Trial(trial.number, self.search_digest), settings(trial.params)
+                    self.method,
+                    Trial(trial.number, self.search_digest, stage),
+                    settings(trial.params),
                 )
                 for trial in asked
             ]

@@ -220,13 +220,20 @@ def tuned(
         "tuned",
         fair(optimizer),
         (settings(),),
-        smoke=Plan(DIGITS, Training(24, evaluate_every=12), 2, Search(SPACE, 4)),
-        reduced=Plan(reduced, Training(epochs * epoch, evaluate_every=epoch), 3, Search(SPACE, 16)),
+        smoke=Plan(
+            DIGITS, Training(24, evaluate_every=12), 2, Search(SPACE, 4, refinement_trials=2)
+        ),
+        reduced=Plan(
+            reduced,
+            Training(epochs * epoch, evaluate_every=epoch),
+            3,
+            Search(SPACE, 16, refinement_trials=4),
+        ),
         full=Plan(
             full,
             Training(published_epochs * epoch, evaluate_every=epoch),
             6,
-            Search(SPACE, 32),
+            Search(SPACE, 32, refinement_trials=4),
         ),
     )
 

@@ -466,7 +466,7 @@ def test_a_record_is_a_row() -> None:
     }
     blank = {name: 0 if RUN_COLUMNS[name] == "int64" else "" for name in set(row) - set(expected)}
     assert row == {**blank, **expected}
-    assert set(blank) <= {*ENVIRONMENT, "search", "num_parameters"}
+    assert set(blank) <= {*ENVIRONMENT, "search", "stage", "num_parameters"}
     assert curves[["step", "epoch", "split", "metric", "value"]].values.tolist() == [
         [0, 0.0, "none", "value", 1.0],
         [1, 0.1, "none", "value", 0.5],

@@ -17,7 +17,7 @@ def diverged_trials_difference(
 ) -> Measurement:
     """Return the share of a search's trials that diverged under `a`, less that under `b`.
 
-    Both methods have the same trials, spread evenly over the log range, so the share says how much of the
+    Both methods share the trials that are spread evenly over the log range, so the share says how much of the
     range is lost to divergence, and one trial is what it resolves: the bounds are one trial either side.
 
     Args:
@@ -33,7 +33,8 @@ def diverged_trials_difference(
     Raises:
         EmptySelectionError: If a method has no trials, or not those of the other.
     """
-    conditions = {"experiment": experiment, "role": "tune"}
+    # those beside a winner are not spread over the range
+    conditions = {"experiment": experiment, "role": "tune", "stage": ""}
     rows = select(results.runs, **conditions, **({} if study is None else {"study": study}))
     rows = select(rows, scale=next(scale for scale in SCALES if scale in set(rows["scale"])))
     shares, numbers = [], []

@@ -109,9 +109,11 @@ class Comparison:
     def digest(self) -> str:
         """What identifies the search, twelve hexadecimal digits: problem, budget, space and sampler.
 
-        Trials of another one never mix in.
+        Trials of another one never mix in. What moves no earlier trial is no part of it: reported repetitions,
+        and trials beside the winners, which come last.
         """
-        plan = dataclasses.replace(self.plan, repetitions=1)  # reporting more moves no trial
+        search = dataclasses.replace(self.search, refinement_trials=0)
+        plan = dataclasses.replace(self.plan, repetitions=1, search=search)
         text = canonical_json({"plan": plan, "sampler": SAMPLER})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

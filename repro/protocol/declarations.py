@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from repro.protocol.canonical import LATER
 from repro.protocol.runs import (
     Component,
     Method,
@@ -49,7 +50,8 @@ class Search:
     Trials come from a scrambled Sobol sequence over the space, in fixed batches, so the first `m` of them
     are what a search with `m` trials would have been. Where the winner of any method lies within `edge` of
     the log range of a bound, the space grows by one decade there for all methods, with `extension_trials`
-    further trials each.
+    further trials each. Then every method gets `refinement_trials` between the trials on either side of its own
+    winner: few trials over many decades leave gaps, and a method that works in a narrow range may lie in one.
 
     Attributes:
         space: Ranges of the searched hyperparameters.
@@ -59,6 +61,7 @@ class Search:
         edge: Share of the log range that counts as the edge.
         extension_trials: Trials of every method in a decade that is added.
         max_extensions: Decades that may be added at one bound.
+        refinement_trials: Trials of every method beside its winner, once that lies well inside.
         seed: Of the scrambling; all methods get the same sequence.
     """
 
@@ -69,6 +72,7 @@ class Search:
     edge: float = 0.1
     extension_trials: int = 4
     max_extensions: int = 3
+    refinement_trials: int = dataclasses.field(default=0, metadata=LATER)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,11 +81,20 @@ class Search:
                 raise ValueError(
                     f"A search needs `{name}` of at least 1. Found {getattr(self, name)}."
                 )
+        if self.refinement_trials < 0:
+            raise ValueError(
+                f"A search needs `refinement_trials` of at least 0. Found {self.refinement_trials}."
+            )
         if self.max_extensions < 0 or not 0.0 <= self.edge < 0.5:
             raise ValueError(
                 "A search needs `max_extensions` >= 0 and `edge` in [0, 0.5). "
                 f"Found {self.max_extensions} and {self.edge}."
             )
+
+    @property
+    def num_runs(self) -> int:
+        """Runs of every method, but for those that the edge rule may add."""
+        return (self.num_trials + self.refinement_trials) * self.repetitions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +185,7 @@ class Experiment:
     def runs_of_a_method(self, scale: Scale) -> int:
         """Return how many runs a method has at a scale; a search's edge rule may add some."""
         plan = self.plan(scale)
-        trials = plan.search.num_trials * plan.search.repetitions if plan.search else 0
+        trials = plan.search.num_runs if plan.search else 0
         return trials + len(self.hyperparameters) * plan.repetitions
 
     def label(self, scale: Scale) -> Scale:

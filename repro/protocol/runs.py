@@ -268,10 +268,12 @@ class Trial:
     Attributes:
         number: Number of the trial, from 0, in the order in which the search proposed it.
         search: Digest of the search (space, budget, sampler); trials of different searches never mix.
+        stage: `refinement` for a trial beside its method's own winner; empty for those that all methods share.
     """
 
     number: int
     search: str
+    stage: str = dataclasses.field(default="", metadata=LATER)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ HYPERPARAMETERS = {"learning_rate": "float64", "decay": "float64"}
 SEARCH = {
     "trial": "float64",  # number of the trial in its search; missing for reported runs
     "search": "str",  # digest of the search; empty for reported runs
+    "stage": "str",  # `refinement` for trials beside the winner of their own method, empty for all others
 }
 METRICS = {
     "score": "float64",  # what a search would minimise; finite also for diverged runs
@@ -76,6 +77,7 @@ RUN_COLUMNS = {
 LATER_COLUMNS = (
     "trial",
     "search",
+    "stage",
     "test_last_batch_loss",
     "wall_seconds",
     "best_value",

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from repro.protocol import Approximation, Sampling, Study, Timing, Training
+from repro.protocol import Approximation, Sampling, Study, Timing, Training, Trial
 from repro.results.records import Record
 from repro.results.schema import (
     CURVE_COLUMNS,
@@ -190,11 +190,17 @@ def _row(record: Record) -> dict[str, Any]:
         "repetition": spec.repetition,
         "task": _TASKS[type(spec.task)],
         "status": record.status,
-        **({} if spec.trial is None else {"trial": spec.trial.number, "search": spec.trial.search}),
+        **_searched(spec.trial),
         **{k: v for k, v in spec.hyperparameters if k in HYPERPARAMETERS},
         **{k: v for k, v in record.measured.items() if k in RUN_COLUMNS},
         "spec": spec.canonical_json(),
     }
+
+
+def _searched(trial: Trial | None) -> dict[str, Any]:
+    if trial is None:
+        return {}
+    return {"trial": trial.number, "search": trial.search, "stage": trial.stage}
 
 
 _TASKS = {
