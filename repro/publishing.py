@@ -3,7 +3,8 @@
 A snapshot is a pair of Parquet files a study, wherever it lies: that of the repository grows by `publish`, and a
 campaign elsewhere travels as one of its own, which `publish` writes too and `merge` brings home. Rows that are
 there already stay as they are. Rows that contradict them are refused, all or nothing. Rows of a plan that a study
-has changed since would be averaged with those of the new one: they stay out, and `retire` takes them out.
+has changed since would be averaged with those of the new one: they stay out, and `retire` takes them out, as it
+does with reported runs that a search has gone beyond.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from repro.results import (
     read_published_runs,
     sort_curves,
     sort_runs,
+    superseded,
     tabulate,
     write_curves,
     write_parquet,
@@ -146,7 +148,7 @@ def merge(
 
 
 def retire(published: Path, declared: Declared) -> Count:
-    """Take the rows of plans that studies no longer declare out of a snapshot.
+    """Take the rows of plans that studies no longer declare out of a snapshot, and those that are `superseded`.
 
     Args:
         published: Folder of the snapshot.
@@ -159,17 +161,18 @@ def retire(published: Path, declared: Declared) -> Count:
         RejectedFileError: If a file of the snapshot cannot be read; nothing is written then.
     """
     runs = _read_whole(published)
-    gone = _undeclared(runs, declared)
+    gone = _undeclared(runs, declared) | superseded(runs)
     points = functools.partial(published_curves, published)
     for study in sorted(set(runs["study"][gone])):
         _write(published, study, runs[~gone], [(set(runs["key"]), points)])
     return _count(runs[gone])
 
 
-def undeclared(published: Path, declared: Declared) -> Count:
-    """Count the rows of a snapshot that `retire` would take out."""
+def retirable(published: Path, declared: Declared) -> tuple[Count, Count]:
+    """Count the rows of a snapshot that `retire` would take out: of plans that are no more, and the `superseded`."""
     runs, _ = read_published_runs(published)
-    return _count(runs[_undeclared(runs, declared)])
+    old = _undeclared(runs, declared)
+    return _count(runs[old]), _count(runs[superseded(runs) & ~old])
 
 
 def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:

@@ -204,6 +204,23 @@ def test_a_search_lacks_its_trials_and_then_its_reports(
     assert {spec.role for spec in work.left[: missing - 2]} <= {"tune"}
 
 
+def test_a_finished_search_that_is_to_be_refined_lacks_that() -> None:
+    refined = dataclasses.replace(SEARCH, refinement_trials=3)
+    (comparison,) = comparisons(study([experiment("tuned", 10, refined)], []), "full")
+    rows = trials(comparison, *range(6)) + reports(comparison, 2)
+    (work,) = survey((), [comparison], tabulate(rows)[0])
+    assert [spec.role for spec in work.left] == ["tune"] * 3
+    beside = [
+        run
+        for number in (6, 7)
+        for run in comparison.trial_runs(
+            METHOD, Trial(number, "abc", "refinement"), settings(learning_rate=0.2 + number)
+        )
+    ]
+    (work,) = survey((), [comparison], tabulate(rows + [finished(r, 10.0) for r in beside])[0])
+    assert [spec.role for spec in work.left] == ["tune"]
+
+
 def test_a_search_takes_its_place_by_its_price() -> None:
     of = study([SEARCHED, experiment("a", 10)], [claim(1, "tuned"), claim(2, "a")])
     (comparison,) = comparisons(of, "full")

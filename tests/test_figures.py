@@ -863,10 +863,12 @@ def test_trials_come_at_the_scale_of_what_is_reported(full: Results) -> None:
 
 
 def test_an_unfinished_search_counts_up_to_its_first_gap() -> None:
-    trials = pd.DataFrame({"number": [0, 1, 3], "rate": [1e-3, 1e-2, 1e-1]})
+    trials = pd.DataFrame({"number": [0, 1, 3], "rate": [1e-3, 1e-2, 1e-1], "refines": False})
     assert searches.declared(trials)["number"].tolist() == [0, 1]
-    added = pd.DataFrame({"number": [0, 1, 2], "rate": [1e-3, 1e-2, 20.0]})
+    added = pd.DataFrame({"number": [0, 1, 2], "rate": [1e-3, 1e-2, 20.0], "refines": False})
     assert searches.declared(added)["number"].tolist() == [0, 1]
+    beside = added.assign(rate=[1e-3, 1e-2, 2e-2], refines=[False, False, True])
+    assert searches.declared(beside)["number"].tolist() == [0, 1]
 
 
 def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:

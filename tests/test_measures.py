@@ -324,9 +324,11 @@ def test_equal_costs_are_named() -> None:
 # --- Searches and scatter -------------------------------------------------------------------------------
 
 
-def trial(method: str, number: int, status: str = "done", repetition: int = 0) -> Record:
+def trial(
+    method: str, number: int, status: str = "done", repetition: int = 0, stage: str = ""
+) -> Record:
     made = record("e", method, repetition, status=status, score=1.0)
-    spec = dataclasses.replace(made.spec, role="tune", trial=Trial(number, "abc"))
+    spec = dataclasses.replace(made.spec, role="tune", trial=Trial(number, "abc", stage))
     return dataclasses.replace(made, spec=spec)
 
 
@@ -336,6 +338,7 @@ def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
         trial("a", 3, "diverged", repetition=1),  # one of its runs is enough
         *(trial("b", n, "diverged" if n < 1 else "done") for n in range(4)),
         record("e", "a", status="diverged"),  # a reported run is no trial
+        trial("b", 4, "diverged", stage="refinement"),  # of a range that is its method's own
     )
     measured = measures.diverged_trials_difference(table, "e", "a", "b")
     assert measured.interval == stats.Interval(0.75, 0.5, 1.0, 4, 1.0)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from test_results import contents, record, rewrite, tuning
+from test_results import at, contents, record, rewrite, tuning
 
 import studies
 from repro import cli, publishing
 from repro.protocol import Trial, declared, expand
-from repro.publishing import ContradictionError, Planned, merge, publish, retire, undeclared
+from repro.publishing import ContradictionError, Planned, merge, publish, retirable, retire
 from repro.results import Record, RejectedFileError, Store, read_published
 
 
@@ -172,7 +172,8 @@ CELL = (OLD.spec.study, OLD.spec.experiment)
 
 
 def test_a_study_declares_every_published_row() -> None:
-    assert undeclared(studies.RESULTS, {n: declared(studies.get(n)) for n in studies.names()}) == {}
+    every = {n: declared(studies.get(n)) for n in studies.names()}
+    assert retirable(studies.RESULTS, every) == ({}, {})
 
 
 def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) 
     added = {"another2022": 1, "someone2022": 3, "baydin2022": 1}
     assert publish(store.directory, home, keep=planned) == (added, ())
     assert planned.left_out == {CELL: 1}
-    assert undeclared(home, DECLARED) == {}
+    assert retirable(home, DECLARED) == ({}, {})
     # what is none of the studies here travels whole, and comes home the same
     publish(store.directory, tmp_path / "sent")
     assert merge([tmp_path / "sent"], tmp_path / "there", planned) == added
@@ -206,10 +207,25 @@ def test_rows_of_an_old_plan_are_taken_out_and_leave_nothing(
     store.write(OLD)
     publish(store.directory, home)
     assert contents(home) != contents(tmp_path / "without")
-    assert undeclared(home, DECLARED) == {CELL: 1}
+    assert retirable(home, DECLARED) == ({CELL: 1}, {})
     assert retire(home, DECLARED) == {CELL: 1}
     assert contents(home) == contents(tmp_path / "without")
     assert retire(home, DECLARED) == {}
+
+
+def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, home: Path) -> None:
+    store = Store(tmp_path / "searched")
+    trials = [at(tuning(number=n), rate, 1.0 - n) for n, rate in enumerate((0.3, 0.2))]
+    for found in (*trials, at(record(), 0.2)):
+        store.write(found)
+    publish(store.directory, home)
+    kept = contents(home)
+    store.write(at(record(), 0.3))
+    publish(store.directory, home)
+    cell = ("someone2022", record().spec.experiment)
+    assert retirable(home, {}) == ({}, {cell: 1})
+    assert retire(home, {}) == {cell: 1}
+    assert contents(home) == kept
 
 
 def test_the_command_takes_them_out_and_says_so(
@@ -219,16 +235,17 @@ def test_the_command_takes_them_out_and_says_so(
     store.write(OLD)
     publish(store.directory, studies.RESULTS)
     store.write(PLAN)
-    told = f"baydin2022 {OLD.spec.experiment}: 1 rows of a plan that the study no longer declares"
+    told = f"baydin2022 {OLD.spec.experiment}: 1 rows of"
+    old = "a plan that the study no longer declares"
     assert cli.main(["publish", "--store", str(store.directory)]) == 0
     output = capsys.readouterr().out
-    assert f"{told}, averaged with the others: `--retire` takes them out" in output
+    assert f"{told} {old}, averaged with the others: `--retire` takes them out" in output
     assert "baydin2022: 1 new rows in results" in output
     assert cli.main(["publish", "--store", str(store.directory), "--retire"]) == 0
     output = capsys.readouterr().out
-    assert f"{told}, taken out" in output
-    assert f"{told}, left out" in output  # the store still has it
-    assert undeclared(studies.RESULTS, DECLARED) == {}
+    assert f"{told} old plans, or that their search has gone beyond, taken out" in output
+    assert f"{told} {old}, left out" in output  # the store still has it
+    assert retirable(studies.RESULTS, DECLARED) == ({}, {})
 
 
 # What is none of ours

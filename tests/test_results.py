@@ -42,12 +42,16 @@ from repro.results import (
     Store,
     consolidated,
     load,
+    load_runs,
     read_published,
     read_record,
     read_store,
     select,
     sort_curves,
+    superseded,
     tabulate,
+    write_curves,
+    write_parquet,
     write_whole,
 )
 from repro.results.records import digest, encode
@@ -503,6 +507,32 @@ def test_a_trial_stands_in_its_columns(store: Store) -> None:
     assert runs["trial"].tolist()[1] == 3.0
     assert runs["search"].tolist() == ["", "digest"]
     assert select(runs, search="digest", trial=3)["key"].tolist() == [tuning().spec.key]
+
+
+def at(found: Record, rate: float, score: float = 0.0) -> Record:
+    """The same run at another rate, with another score."""
+    spec = dataclasses.replace(found.spec, hyperparameters=settings(learning_rate=rate))
+    return dataclasses.replace(found, spec=spec, measured={**found.measured, "score": score})
+
+
+def test_of_reported_runs_those_at_the_best_trial_count(published: Path) -> None:
+    trials = [at(tuning(r, n), rate, 1.0 - n) for n, rate in enumerate((0.1, 0.2)) for r in (0, 1)]
+    old, new = ([at(record(r), rate) for r in (0, 1)] for rate in (0.1, 0.2))
+    runs = [tabulate(found)[0] for found in (trials + old, trials + old + new, old + new)]
+    # before the new best trial is reported the old one stands; without a search any rate does
+    assert [int(superseded(table).sum()) for table in runs] == [0, 2, 0]
+    gone = runs[1][superseded(runs[1])]
+    assert set(gone["key"]) == {found.spec.key for found in old}
+    # the mean over repetitions decides, and of equal ones the first trial
+    tied = [
+        at(tuning(r, n), rate, s) for n, rate, s in ((0, 0.1, 1.0), (1, 0.2, 1.0)) for r in (0, 1)
+    ]
+    table = tabulate(tied + old + new)[0]
+    assert set(table["learning_rate"][superseded(table)]) == {0.2}
+    write_parquet(published / "someone2022.runs.parquet", runs[1])
+    write_curves(published / "someone2022.curves.parquet", [tabulate(trials + old + new)[1]])
+    assert set(select(load(published).runs, role="report")["learning_rate"]) == {0.2}
+    assert len(load_runs(published, published / "none")[0]) == len(runs[1]) - 2
 
 
 def test_trials_stand_in_the_order_of_their_search() -> None:

@@ -194,6 +194,60 @@ def test_the_space_grows_for_all_methods_until_no_winner_is_near_an_edge(place: 
     assert abs(place) != 9.0 or decades == 3
 
 
+# Beside the winners
+
+
+def cliff(run: RunSpec) -> float:
+    """Better the larger the rate, up to a rate of each method's own beyond which nothing works."""
+    decades, limit = math.log10(rate(run.hyperparameters)), CLIFFS[run.method.name]
+    return -decades if decades <= limit else 1e3
+
+
+CLIFFS = {"backpropagation": -1.3, "forward gradient": -3.52}
+
+
+@pytest.mark.parametrize("score", [cliff, bowl(), bowl(backpropagation=0.8)])
+def test_refining_moves_no_trial_and_searches_beside_every_winner(
+    score: Callable[[RunSpec], float],
+) -> None:
+    plain = comparison(Search(SPACE, 16, extension_trials=4))
+    refined = comparison(Search(SPACE, 16, extension_trials=4, refinement_trials=4))
+    assert plain.digest == refined.digest
+    (before, asked), (after, more) = searched(plain, score), searched(refined, score)
+    assert more[: len(asked)] == asked
+    assert {run.trial.stage for run in more[len(asked) :] if run.trial} == {"refinement"}
+    for method in METHODS:
+        shared, beside = rates(before, method.name), rates(after, method.name)[-4:]
+        assert rates(after, method.name)[:-4] == shared
+        best = rate(before.winners[method.name])
+        (bound,) = dict(before.space.ranges).values()
+        low = max(v for v in (bound.low, *shared) if v < best)
+        high = min(v for v in (bound.high, *shared) if v > best)
+        # one in every quarter of what lies between the trials on either side
+        quarters = sorted(int(4 * math.log(v / low) / math.log(high / low)) for v in beside)
+        assert quarters == [0, 1, 2, 3]
+        tried = after.trials[method.name]
+        assert after.winners[method.name] == min(tried, key=lambda t: t.score).values
+        assert [t.space for t in tried[:-4]] == [t.space for t in before.trials[method.name]]
+
+
+def test_a_narrow_range_between_two_trials_is_found() -> None:
+    progress, _ = searched(comparison(Search(SPACE, 16, refinement_trials=4)), cliff)
+    for name, limit in CLIFFS.items():
+        found = math.log10(rate(progress.winners[name]))
+        unrefined = max(math.log10(r) for r in rates(progress, name)[:16] if math.log10(r) < limit)
+        assert unrefined < found <= limit
+
+
+def test_a_finished_search_goes_on_with_its_refinement_alone(undisturbed: Store) -> None:
+    more = comparison(dataclasses.replace(SMALL.search, refinement_trials=3))
+    runs, _ = tabulate(read_store(undisturbed.directory)[0])
+    pending = advance(more, execution.finished_scores(undisturbed, runs)).pending
+    assert len(pending) == 3 * 2 * len(METHODS)  # twice each
+    assert {run.trial.stage for run in pending if run.trial} == {"refinement"}
+    refuse_other_searches([more], runs)
+
+
 # Whatever happens
 
 

@@ -186,7 +186,9 @@ def _declared(
             return Fact(where, quantity, None, experiment.name, method, text=value)
         return Fact(where, quantity, value, experiment.name, method)
 
-    yield say("sampler", "scrambled Sobol sequence, one for all")
+    refined = plan.search is not None and plan.search.refinement_trials
+    beside = f", then {refined} trials beside every winner" if refined else ""
+    yield say("sampler", f"scrambled Sobol sequence, one for all{beside}")
     early = _stops_early(plan.task)
     yield say("selection moment", "best" if early else "last")
     yield say("reported moment", "best" if early else "last")

@@ -232,7 +232,8 @@ def _parser() -> argparse.ArgumentParser:
     ways.add_argument("--from", type=Path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
     ways.add_argument("--retire", action="store_true",
-                      help="first take out published rows of plans that a study has changed since or no longer has")  # fmt: skip
+                      help="first take out published rows of plans that a study has changed since or no longer has, and "
+                      "reported runs that a search has gone beyond")  # fmt: skip
     data = verb("data", "runs.verify_data", "Find or download data sets and verify their content.")
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"

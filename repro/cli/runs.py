@@ -36,8 +36,8 @@ from repro.publishing import (
     Planned,
     merge,
     publish,
+    retirable,
     retire,
-    undeclared,
 )
 from repro.results import RejectedFileError, Store, load, tabulate_facts
 
@@ -249,11 +249,14 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
     return DONE
 
 
-def name_rows(count: Count, fate: str, console: Console) -> None:
-    """Print a line for every experiment with rows of a plan that its study no longer declares."""
+OLD_PLAN = "rows of a plan that the study no longer declares"
+
+
+def name_rows(count: Count, what: str, console: Console) -> None:
+    """Print a line for every experiment with rows that are not, or no longer, published."""
     for (study, experiment), number in count.items():
         console.print(
-            f"{study} {experiment}: {number} rows of a plan that the study no longer declares, {fate}",
+            f"{study} {experiment}: {number} {what}",
             soft_wrap=True,
             highlight=False,
         )
@@ -269,7 +272,9 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         raise ValueError(f"`--to` expects a folder. Found the file {target}.")
     try:
         retired = retire(target, declares) if options.retire else {}
-        name_rows(retired, "taken out", console)
+        name_rows(
+            retired, "rows of old plans, or that their search has gone beyond, taken out", console
+        )
         if options.folders:
             added = merge(options.folders, target, planned)
         else:
@@ -278,7 +283,7 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
     name_skipped(skipped, console)
-    name_rows(planned.left_out, "left out", console)
+    name_rows(planned.left_out, f"{OLD_PLAN}, left out", console)
     if planned.smoke:
         console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
     for study, count in added.items():
@@ -286,8 +291,13 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     if not added:
         console.print("nothing new to publish")
     if declares:
-        old = undeclared(target, declares)
-        name_rows(old, "averaged with the others: `--retire` takes them out", console)
+        old, outdone = retirable(target, declares)
+        name_rows(old, f"{OLD_PLAN}, averaged with the others: `--retire` takes them out", console)
+        name_rows(
+            outdone,
+            "reported rows that their search has gone beyond, not used: `--retire` takes them out",
+            console,
+        )
     if not options.to and README.exists():
         from repro.report import verdicts
 

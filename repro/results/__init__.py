@@ -38,6 +38,7 @@ from repro.results.snapshot import (
     write_parquet,
 )
 from repro.results.store import Store, read_store, remove_leftovers, write_whole
+from repro.results.superseded import superseded
 from repro.results.table import (
     EmptySelectionError,
     Memory,
@@ -85,6 +86,7 @@ __all__ = [
     "select",
     "sort_curves",
     "sort_runs",
+    "superseded",
     "tabulate",
     "tabulate_facts",
     "write_curves",

@@ -17,6 +17,7 @@ from repro.results.index import read_indexed
 from repro.results.records import RejectedFileError
 from repro.results.schema import CURVE_COLUMNS, LATER_COLUMNS, RUN_COLUMNS, SCHEMA
 from repro.results.store import write_whole, writing_whole
+from repro.results.superseded import superseded
 from repro.results.table import (
     Results,
     consolidated,
@@ -246,6 +247,8 @@ def load(
 ) -> Results:
     """Return the union of the published snapshot and a store; the same key twice is the same run.
 
+    What a search has gone beyond is left out, see `superseded`.
+
     Args:
         published: Folder of the snapshot.
         store: Folder of finished runs; its rows win nothing, since equal keys are equal runs.
@@ -263,6 +266,7 @@ def load(
             runs = sort_runs(pd.concat([runs, new], ignore_index=True))
             curves = sort_curves(pd.concat([curves, indexed.curves(new["key"])], ignore_index=True))
         problems += indexed.problems
+    runs = runs[~superseded(runs)].reset_index(drop=True)
     known = pd.DataFrame() if facts is None else facts
     return Results(consolidated(runs), contiguous(curves), known, problems)
 
@@ -276,4 +280,4 @@ def load_runs(
     new = indexed.runs[~indexed.runs["key"].isin(runs["key"])]
     if len(new):
         runs = pd.concat([runs, new], ignore_index=True)
-    return runs, (*problems, *indexed.problems)
+    return runs[~superseded(runs)].reset_index(drop=True), (*problems, *indexed.problems)

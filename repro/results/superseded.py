@@ -1,0 +1,43 @@
+"""Reported runs that a search has gone beyond: once it has found better, and that was reported, they are no results.
+
+A search that gets further trials keeps those it has. Where one of the new ones is the best, its method is reported
+there; what was reported before would be averaged with it.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from repro.results.schema import HYPERPARAMETERS
+
+METHOD = ["study", "experiment", "scale", "method"]
+
+
+def superseded(runs: pd.DataFrame) -> pd.Series:
+    """Tell which rows report a searched method elsewhere than at its best trial, although it is reported there, too.
+
+    The best trial is the one of the lowest mean score, the earliest of equals, as in `repro.search`.
+
+    Args:
+        runs: A runs table.
+
+    Returns:
+        A boolean a row.
+    """
+    values = list(HYPERPARAMETERS)
+    nothing = pd.Series(False, index=runs.index)
+    reported = runs.loc[runs["role"] == "report", [*METHOD, *values]]
+    several = reported.drop_duplicates()
+    several = several.loc[several.duplicated(METHOD), METHOD].drop_duplicates()
+    trials = runs.loc[runs["role"] == "tune", [*METHOD, *values, "trial", "score"]]
+    trials = trials.merge(several, on=METHOD)
+    if not len(trials):
+        return nothing
+    means = trials.groupby([*METHOD, "trial"], as_index=False).agg(
+        {**dict.fromkeys(values, "first"), "score": "mean"}
+    )
+    best = means.sort_values(["score", "trial"]).drop_duplicates(METHOD)[[*METHOD, *values]]
+    # equal keys side by side, missing values too: one was not searched
+    at_best = reported.reset_index().merge(best, on=[*METHOD, *values]).set_index("index")
+    told = reported.reset_index().merge(at_best[METHOD].drop_duplicates(), on=METHOD)
+    return nothing | nothing.index.isin(set(told["index"]) - set(at_best.index))
