@@ -12,8 +12,8 @@ from figures.selection import frame, not_run, stack
 from repro.results import Results
 
 TITLE = (
-    "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. Same trials, epochs and "
-    "batch order for every method of a panel. Rings: the winners. Crosses: diverged trials, one row a method, counted at the "
+    "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. Same number of trials, epochs "
+    "and batch order for every method of a panel, and the same rates but for the last few, beside its own winner. Rings: the winners. Crosses: diverged trials, one row a method, counted at the "
     "left. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons without trials are not shown."
 )
 TOP, CROWDED_TOP = 0.30, 0.40

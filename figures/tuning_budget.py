@@ -24,7 +24,7 @@ TITLE = (
     "Thin lines and bands: the median over repeated searches, the bands at all budgets at once and 95 % for two together; most are "
     "unbounded below. In the panels: where a method stands against backpropagation, from which budget "
     "on as observed, and at which budgets with certainty, that is, with the bands apart; beyond the budget named `reach` this "
-    "many trials cannot tell methods apart whatever they score. Trials added by the edge rule take no part."
+    "many trials cannot tell methods apart whatever they score. Trials added by the edge rule, and beside a winner, take no part."
 )
 
 TOP = 0.40
