@@ -54,7 +54,6 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.published_share,
         measures.rate_ratio,
         measures.share_lower,
-        measures.share_not_higher,
         measures.tuning_seed_share,
     )
 }
@@ -62,6 +61,9 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
 EXPERIMENTS = ("experiment", "first", "last", "run_time_experiment", "family")
 METHODS = ("method", "baseline", "base", "numerator", "denominator", "a", "b", "minus")
 """Settings of measures that are names of experiments, and of methods in all of these."""
+
+SURE = 0.9
+"""Least confidence of an interval that decides: that of the median of few repetitions may be any."""
 
 Outcome = Literal["holds", "fails", "undecided", "not run"]
 Verdict = Literal["reproduced", "not reproduced", "partly", "not tested"]
@@ -128,7 +130,8 @@ def judge(
     smoke = results.runs["scale"] == "smoke"
     if smoke.any():
         results = results.beside(results.runs[~smoke].reset_index(drop=True))
-    return tuple(_judge(study, claim, results) for claim in study.claims)
+    known = {each.name: each for each in (*(others or ()), study)}
+    return tuple(_judge(study, claim, results, known) for claim in study.claims)
 
 
 def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
@@ -183,29 +186,52 @@ def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], clos
             choose(sorted(declared[experiment]), [method], f"method of {experiment!r}")
 
 
-def _judge(study: Study, claim: Claim, results: Results) -> Judgement:
-    findings = tuple(_find(study, check, results) for check in claim.checks)
+def _judge(study: Study, claim: Claim, results: Results, known: Mapping[str, Study]) -> Judgement:
+    findings = tuple(_find(study, check, results, known) for check in claim.checks)
     verdict, reason = _verdict(claim, findings)
     return Judgement(study.name, claim, verdict, findings, reason)
 
 
-def _find(study: Study, check: Check, results: Results) -> Finding:
+def _find(study: Study, check: Check, results: Results, known: Mapping[str, Study]) -> Finding:
     name, options = check.measure.name, check.measure.options()
     try:
+        _refuse_part_of_a_family(options, study, results, known)
         # a check may rest on the rows of another study, if it names it
         measurement = MEASURES[name](results, **{"study": study.name, **options})
     except EmptySelectionError as error:
         return Finding(check, "not run", None, str(error))
     if check.provided is not None:
-        condition = _find(study, check.provided, results)
+        condition = _find(study, check.provided, results, known)
         if condition.outcome != "holds":
             reason = f"decides nothing: {describe(condition)}"
             return Finding(check, "undecided", measurement, reason)
-    return Finding(check, compare(measurement.interval, check.expect), measurement)
+    interval = measurement.interval
+    unsure = (
+        "" if interval.confidence >= SURE else f"{interval.num} repetitions are too few to be sure"
+    )
+    return Finding(check, compare(interval, check.expect), measurement, unsure)
+
+
+def _refuse_part_of_a_family(
+    options: Mapping[str, object], study: Study, results: Results, known: Mapping[str, Study]
+) -> None:
+    """Raise if only a part of the experiments was run over which a measure takes a share or an extreme."""
+    whose, family = str(options.get("study", study.name)), str(options.get("family", ""))
+    if not family or whose not in known:
+        return
+    within = f"{family}-{options['setting']}-" if options.get("setting") else family
+    names = spread([e.name for e in known[whose].experiments], family)
+    named = [name for name in names if name.startswith(within)]
+    absent = [name for name in named if whose not in results.reported.get(name, ())]
+    if absent:
+        raise EmptySelectionError(
+            f"{len(absent)} of the {len(named)} experiments of {family!r} were not run, {absent[0]!r} the first: "
+            "run what is missing."
+        )
 
 
 def compare(interval: Interval, expect: Expectation) -> Outcome:
-    """Return whether an interval lies within an expectation, outside it, or across its edge.
+    """Return whether an interval lies within an expectation, outside it, or across its edge, as one that is not `SURE`.
 
     Args:
         interval: What was measured.
@@ -214,6 +240,8 @@ def compare(interval: Interval, expect: Expectation) -> Outcome:
     Returns:
         `holds`, `fails` or `undecided`.
     """
+    if interval.confidence < SURE:
+        return "undecided"
     if interval.low >= expect.low and interval.high <= expect.high:
         return "holds"
     if interval.high < expect.low or interval.low > expect.high:

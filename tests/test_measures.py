@@ -338,17 +338,23 @@ def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
         trial("a", 3, "diverged", repetition=1),  # one of its runs is enough
         *(trial("b", n, "diverged" if n < 1 else "done") for n in range(4)),
         record("e", "a", status="diverged"),  # a reported run is no trial
+        record("e", "b"),
         trial("b", 4, "diverged", stage="refinement"),  # of a range that is its method's own
     )
     measured = measures.diverged_trials_difference(table, "e", "a", "b")
-    assert measured.interval == stats.Interval(0.75, 0.5, 1.0, 4, 1.0)
+    # each share may be off by the trial at its threshold
+    assert measured.interval == stats.Interval(0.75, 0.25, 1.25, 4, 1.0)
     assert len(measured.keys) == 9
     assert measured.diverged == 5
     with pytest.raises(EmptySelectionError):
         measures.diverged_trials_difference(table, "e", "a", "c")
-    unended = results(trial("a", 0), trial("a", 1), trial("b", 1))
+    ended = [record("e", "a"), record("e", "b")]
+    unequal = results(trial("a", 0), trial("a", 1), trial("b", 1), *ended)
     with pytest.raises(EmptySelectionError, match="has not ended, 'a' has 2 trials and 'b' 1"):
-        measures.diverged_trials_difference(unended, "e", "a", "b")
+        measures.diverged_trials_difference(unequal, "e", "a", "b")
+    begun = results(trial("a", 0), trial("b", 0))  # the same trials, but no reported run yet
+    with pytest.raises(EmptySelectionError):
+        measures.diverged_trials_difference(begun, "e", "a", "b")
 
 
 def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
@@ -536,10 +542,32 @@ def test_the_best_rate_beyond_a_limit_is_compared_with_the_best_up_to_it() -> No
 
 
 def test_a_rate_with_diverged_runs_comes_last() -> None:
-    assert "rates 10 and 1" in change(at_rates(at_3=1)).procedure
-    every = change(at_rates(at_3=1, at_10=0))
-    assert math.isnan(every.interval.estimate)
-    assert every.diverged == 1
+    # the repetitions whose others have it divergent are taken at the next best; its own is lost
+    measured = change(at_rates(at_3=1))
+    assert "rates 3, 10 and 1" in measured.procedure
+    assert math.isnan(measured.interval.estimate)
+    assert measured.diverged == 1
+
+
+def test_a_rate_is_not_chosen_by_the_luck_of_the_run_it_is_judged_by() -> None:
+    # three rates beyond the limit, each lucky once, and all as good as the one below it
+    lucky = {3.0: 0, 10.0: 1, 30.0: 2}
+    rows = results(
+        *(
+            record("e", A, r, rate=rate, best_validation_loss=loss, best_test_loss=loss)
+            for rate in (1.0, *lucky)
+            for r in range(3)
+            for loss in [0.4 if lucky.get(rate) == r else 1.0]
+        )
+    )
+    assert change(rows).interval.estimate == pytest.approx(0.0)
+
+
+def test_a_rate_needs_other_repetitions_to_be_chosen_by() -> None:
+    rows = at_rates()
+    alone = dataclasses.replace(rows, runs=rows.runs[rows.runs["repetition"] == 0])
+    with pytest.raises(EmptySelectionError, match="share 1 repetitions, and each is chosen"):
+        change(alone)
 
 
 @pytest.mark.parametrize("limit", [0.01, 100.0])

@@ -37,7 +37,6 @@ from repro.measures.families import (
     published_share,
     rate_ratio,
     share_lower,
-    share_not_higher,
     tuning_seed_share,
 )
 from repro.measures.final import (
@@ -98,7 +97,6 @@ __all__ = [
     "rate_ratio",
     "report_runs",
     "share_lower",
-    "share_not_higher",
     "step_seconds",
     "step_time_ratio",
     "step_time_ratio_change",

@@ -333,7 +333,9 @@ def time_to_loss_ratio(
         factor.low * cost.low if cost.low else 0.0,
         factor.high * cost.high,
         factor.num,
-        max(0.5, factor.confidence + cost.confidence - 1.0),
+        max(
+            1e-3, factor.confidence + cost.confidence - 1.0
+        ),  # next to nothing, which has no interval
     )
     return Measurement(
         interval,

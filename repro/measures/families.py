@@ -131,42 +131,13 @@ def curve_extreme(
     return summary(parts, Interval(value, value, value, every.size, 1.0), f"{extreme} over steps")
 
 
-def share_not_higher(
-    results: Results, family: str, metric: str, a: str, b: str, *, study: str | None = None
-) -> Measurement:
-    """Return the share of a family's experiments in which the mean metric of `a` is not above that of `b`.
-
-    Args:
-        results: The tables.
-        family: The experiments.
-        metric: A numeric column of the runs table, the lower the better.
-        a: Name of the first method.
-        b: Name of the second.
-        study: See `report_runs`.
-
-    Returns:
-        The share, without an interval: the experiments are all that the paper names, not a sample. A method
-        that diverged counts as above.
-
-    Raises:
-        EmptySelectionError: If nothing was run.
-    """
-    parts, held = [], []
-    for rows, first, second in _pairs(results, family, metric, a, b, study):
-        low = first.mean() - TIE * max(abs(first.mean()), abs(second.mean()))
-        held.append(bool(np.isfinite(first).all() and not low > second.mean()))
-        parts.append(rows)
-    share = float(np.mean(held))
-    return summary(parts, Interval(share, share, share, len(held), 1.0), "share of experiments")
-
-
 def share_lower(
     results: Results, family: str, metric: str, a: str, b: str, *, study: str | None = None
 ) -> Measurement:
-    """Return the share of a family's experiments in which `a` is lower than `b` beyond doubt.
+    """Return the share of a family's experiments in which `a` is lower than `b`, of those in which they differ.
 
-    Beyond doubt: a paired t test over repetitions at 0.05 in all, Holm's rule over the experiments. Where one
-    method alone diverged the other is lower.
+    Where all differences are rounding, as of runs that have converged, neither is lower: those take no part. What
+    an experiment settles, a test over its repetitions says (see `paired_p`), at 0.05 in all by Holm's rule.
 
     Args:
         results: The tables.
@@ -177,40 +148,54 @@ def share_lower(
         study: See `report_runs`.
 
     Returns:
-        The share, without an interval of its own.
+        The share by means; its bounds are the share in which `a` is lower beyond doubt, and one less that in which
+        it is higher beyond doubt. A run that diverged is above any that did not. NaN within 0 and 1 where all tie.
 
     Raises:
         EmptySelectionError: If nothing was run.
     """
-    parts, p_values, lower = [], [], []
-    for rows, first, second in _pairs(results, family, metric, a, b, study):
-        p_value, sign = paired_p(first, second)
+    parts, p_values, signs = [], [], []
+    for experiment in members(results, family, study):
+        rows, first, second = pairs(results, experiment, metric, a, b, study)
         parts.append(rows)
-        p_values.append(p_value)
-        lower.append(sign < 0)
-    settled = (stats.holm(p_values) < 0.05) & np.array(lower)
-    share = float(settled.mean())
-    return summary(
-        parts,
-        Interval(share, share, share, len(p_values), 1.0),
-        "share of experiments, paired t tests at 0.05 under Holm's rule",
+        p_value, sign = paired_p(first, second)
+        if sign:
+            p_values.append(p_value)
+            signs.append(sign)
+    num, ties = len(signs), len(parts) - len(signs)
+    procedure = (
+        f"share of experiments, {ties} ties left out; tests over repetitions under Holm's rule"
     )
+    if not num:
+        return summary(parts, Interval(math.nan, 0.0, 1.0, len(parts), 1.0), procedure)
+    settled, lower = stats.holm(p_values) < 0.05, np.array(signs) < 0
+    interval = Interval(
+        float(lower.mean()),
+        float((settled & lower).mean()),
+        1.0 - float((settled & ~lower).mean()),
+        num,
+        0.95,
+    )
+    return summary(parts, interval, procedure)
 
 
 def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
     """Return the p-value of a paired t test and the sign of the mean difference.
+
+    Where runs diverged there is no mean: then of a sign test, in which they are above all others.
 
     Args:
         first: Final values by repetition; NaN where a run diverged.
         second: As many.
 
     Returns:
-        The p-value, 1 where all differences are rounding or there is but one, 0 where one method alone diverged; and -1 where the first
-        is lower, 1 where it is higher, 0 for neither.
+        The p-value, 1 where all differences are rounding or there is but one; and -1 where the first is lower, 1
+        where it is higher, 0 for neither.
     """
-    lost = np.isnan(first).any(), np.isnan(second).any()
-    if any(lost):
-        return (1.0, 0) if all(lost) else (0.0, 1 if lost[0] else -1)
+    if np.isnan(first).any() or np.isnan(second).any():
+        ranks = [np.where(np.isnan(values), np.inf, values) for values in (first, second)]
+        higher, lower = int((ranks[0] > ranks[1]).sum()), int((ranks[0] < ranks[1]).sum())
+        return stats.sign_p_value(lower, higher), int(np.sign(higher - lower))
     difference = first - second
     scale = max(np.abs(first).max(), np.abs(second).max())
     if np.abs(difference).max() <= TIE * scale:
@@ -366,12 +351,14 @@ def tuning_seed_share(
         study: See `report_runs`.
 
     Returns:
-        The share over experiments and methods whose repetitions differ, and its 95 % Clopper-Pearson interval.
+        The share over experiments and methods whose repetitions differ. All of them share the repetitions' draws, so
+        they are not independent: the bounds are the lowest and highest share that there would be if another
+        repetition were the one that was tuned on.
 
     Raises:
         EmptySelectionError: If nothing was run, or no repetitions differ.
     """
-    parts, below, count = [], 0, 0
+    parts, below = [], []
     for experiment in members(results, family, study):
         rows = report_runs(results, experiment, study=study)
         parts.append(rows)
@@ -379,16 +366,10 @@ def tuning_seed_share(
             values = group.sort_values("repetition")[metric].to_numpy(np.float64)
             known = len(values) > 2 and np.isfinite(values).all()
             if known and np.ptp(values) > TIE * np.abs(values).max():
-                count += 1
-                below += int(values[0] < np.median(values[1:]))
-    if not count:
+                below.append([v < np.median(np.delete(values, i)) for i, v in enumerate(values)])
+    if not below:
         raise EmptySelectionError(f"No repetitions of the family {family!r} differ.")
-    interval = stats.binomial_interval(below, count)
-    return summary(parts, interval, "share of comparisons, 95 % Clopper-Pearson interval")
-
-
-def _pairs(
-    results: Results, family: str, metric: str, a: str, b: str, study: str | None
-) -> Iterator[tuple[pd.DataFrame, Vector, Vector]]:
-    for experiment in members(results, family, study):
-        yield pairs(results, experiment, metric, a, b, study)
+    num = min(map(len, below))
+    shares = np.mean([each[:num] for each in below], axis=0)
+    interval = Interval(float(shares[0]), float(shares.min()), float(shares.max()), len(below), 1.0)
+    return summary(parts, interval, "share of comparisons, range over the repetitions")

@@ -65,8 +65,9 @@ def change_beyond(
 ) -> Measurement:
     """Return a final metric at the best rate beyond a limit less that at the best rate up to it, paired.
 
-    The best rate on either side is the one with the lowest mean of `by`, a rate with diverged runs last; with `by`
-    on the validation split and `metric` on the test split the choice does not flatter its own comparison.
+    The best rate on either side is the one with the lowest mean of `by`, a rate with diverged runs last. It is chosen
+    anew for every repetition, by the others alone: chosen by a run's own luck, the side with more rates would look
+    better than it is.
 
     Args:
         results: The tables.
@@ -78,10 +79,10 @@ def change_beyond(
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % paired-t interval; NaN if all rates of a side have diverged runs.
+        Mean and 95 % paired-t interval; NaN if a chosen run diverged.
 
     Raises:
-        EmptySelectionError: If the method was not run on both sides, or in no shared repetition.
+        EmptySelectionError: If the method was not run on both sides, or in fewer than two shared repetitions.
     """
     rows = report_runs(results, experiment, [method], study=study)
     higher = rows["learning_rate"] > limit
@@ -89,25 +90,29 @@ def change_beyond(
         raise EmptySelectionError(
             f"Experiment {experiment!r}, {method}: no rate on one side of {limit:g} was run."
         )
-    sides = [_best(rows[higher], by), _best(rows[~higher], by)]
-    shared = set(sides[0]["repetition"]) & set(sides[1]["repetition"])
-    if not shared:
+    sides = [rows[higher], rows[~higher]]
+    shared = sorted(set.intersection(*(set(side["repetition"]) for side in sides)))
+    if len(shared) < 2:
         raise EmptySelectionError(
-            f"Experiment {experiment!r}, {method}: rates on either side of {limit:g} share no repetition."
+            f"Experiment {experiment!r}, {method}: rates on either side of {limit:g} share {len(shared)} repetitions, "
+            "and each is chosen by the others: run two or more."
         )
-    kept = [side[side["repetition"].isin(shared)] for side in sides]
+    kept = [
+        pd.concat([_best(side, by, without=each) for each in shared], ignore_index=True)
+        for side in sides
+    ]
     beyond, within = (column(side, metric) for side in kept)
-    rates = " and ".join(f"{side['learning_rate'].iloc[0]:g}" for side in kept)
+    rates = " and ".join(
+        ", ".join(f"{rate:g}" for rate in sorted(set(side["learning_rate"]))) for side in kept
+    )
     words = f"mean difference between the rates {rates}, 95 % paired-t interval"
     return summary(kept, mean(beyond - within), words)
 
 
-def _best(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return the runs at the rate with the lowest mean, in order of repetition."""
-    means = rows.assign(by=column(rows, by)).groupby("learning_rate")["by"].agg(_mean_of_all)
-    chosen = means.fillna(np.inf).idxmin()
-    return rows[rows["learning_rate"] == chosen].sort_values("repetition", ignore_index=True)
-
-
-def _mean_of_all(values: pd.Series) -> float:
-    return float(values.mean(skipna=False))
+def _best(rows: pd.DataFrame, by: str, without: int) -> pd.DataFrame:
+    """Return a repetition's run at the rate that has the lowest mean over the other repetitions."""
+    values = rows.assign(by=column(rows, by))
+    others = values[values["repetition"] != without].groupby("learning_rate")["by"]
+    means = others.agg(lambda each: each.mean(skipna=False)).fillna(np.inf)
+    own = values[values["repetition"] == without].drop(columns="by")
+    return own[own["learning_rate"] == means.idxmin()]

@@ -18,7 +18,8 @@ def diverged_trials_difference(
     """Return the share of a search's trials that diverged under `a`, less that under `b`.
 
     Both methods share the trials that are spread evenly over the log range, so the share says how much of the
-    range is lost to divergence, and one trial is what it resolves: the bounds are one trial either side.
+    range is lost to divergence. Each share resolves one trial, their difference two: the bounds are two trials
+    either side.
 
     Args:
         results: The tables.
@@ -31,12 +32,15 @@ def diverged_trials_difference(
         The difference of the shares, in [-1, 1], and its bounds.
 
     Raises:
-        EmptySelectionError: If a method has no trials, or not those of the other.
+        EmptySelectionError: If a method has no reported runs, which come once the search has ended, no trials, or
+            not those of the other.
     """
     # those beside a winner are not spread over the range
-    conditions = {"experiment": experiment, "role": "tune", "stage": ""}
-    rows = select(results.runs, **conditions, **({} if study is None else {"study": study}))
-    rows = select(rows, scale=next(scale for scale in SCALES if scale in set(rows["scale"])))
+    first = report_runs(results, experiment, [a, b], study=study).iloc[0]
+    rows = select(
+        results.runs, study=first["study"], experiment=experiment, scale=first["scale"],
+        role="tune", stage="",
+    )  # fmt: skip
     shares, numbers = [], []
     for method in (a, b):
         lost = (
@@ -53,9 +57,9 @@ def diverged_trials_difference(
         )
     num = len(numbers[0])
     difference = shares[0] - shares[1]
-    interval = Interval(difference, difference - 1 / num, difference + 1 / num, num, 1.0)
+    interval = Interval(difference, difference - 2 / num, difference + 2 / num, num, 1.0)
     kept = select(rows, method=[a, b])
-    return measurement(kept, interval, "difference of shares, one trial either side")
+    return measurement(kept, interval, "difference of shares, two trials either side")
 
 
 def chosen_rate(

@@ -17,7 +17,7 @@ from repro.stats.intervals import (
     ratio_interval,
     welch_interval,
 )
-from repro.stats.multiplicity import holm, smallest_two_sided_p
+from repro.stats.multiplicity import holm, sign_p_value, smallest_two_sided_p
 from repro.stats.tuning import (
     Settled,
     TuningCurve,
@@ -42,6 +42,7 @@ __all__ = [
     "paired_p_value",
     "ranking_settled",
     "ratio_interval",
+    "sign_p_value",
     "smallest_two_sided_p",
     "tuning_curve",
     "welch_interval",

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
 from repro.stats.checks import Vector
 
@@ -29,6 +30,27 @@ def smallest_two_sided_p(num_pairs: int) -> float:
             "repetitions that both methods have."
         )
     return math.ldexp(1.0, 1 - num_pairs)
+
+
+def sign_p_value(num_lower: int, num_higher: int) -> float:
+    """Two-sided p-value of the exact sign test: are pairs as often lower as higher?
+
+    Args:
+        num_lower: number of pairs whose first value is the lower one, ties left out.
+        num_higher: number of those whose second is.
+
+    Returns:
+        The p-value, 1 without any pair.
+
+    Raises:
+        ValueError: if a number is negative.
+    """
+    if min(num_lower, num_higher) < 0:
+        raise ValueError(
+            f"sign_p_value: needs numbers of pairs, found {num_lower} and {num_higher}; count them."
+        )
+    num = num_lower + num_higher
+    return float(stats.binomtest(num_lower, num).pvalue) if num else 1.0
 
 
 def holm(p_values: npt.ArrayLike) -> Vector:
