@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from repro.measures.rows import SCALES, Measurement, measurement, report_runs
+from repro.measures.rows import Measurement, measurement, report_runs
 from repro.results import EmptySelectionError, Results, select
 from repro.stats import Interval
 
