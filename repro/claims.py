@@ -35,6 +35,8 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.paired_ratio,
         measures.peak_memory_ratio,
         measures.curve_at,
+        measures.curve_end,
+        measures.missed_change_at_equal,
         measures.curve_spread_ratio,
         measures.diverged_share,
         measures.chosen_rate,
@@ -206,10 +208,12 @@ def _find(study: Study, check: Check, results: Results, known: Mapping[str, Stud
             reason = f"decides nothing: {describe(condition)}"
             return Finding(check, "undecided", measurement, reason)
     interval = measurement.interval
-    unsure = (
-        "" if interval.confidence >= SURE else f"{interval.num} repetitions are too few to be sure"
-    )
-    return Finding(check, compare(interval, check.expect), measurement, unsure)
+    reason = ""
+    if math.isnan(interval.estimate):
+        reason = f"no number: {measurement.procedure}"
+    elif interval.confidence < SURE:
+        reason = f"{interval.num} repetitions are too few to be sure"
+    return Finding(check, compare(interval, check.expect), measurement, reason)
 
 
 def _refuse_part_of_a_family(

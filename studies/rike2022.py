@@ -360,6 +360,18 @@ def diverged(optimizer: str, estimator: str, expect: Expectation) -> Check:
     )
 
 
+def missed(label: str, optimizer: str) -> Check:
+    """Return a check that forward gradients miss a tenth more of backpropagation's descent than on the dense network."""
+    measure = use(
+        "missed_change_at_equal", first=f"tuned-nn-{optimizer.lower()}", last=f"tuned-{label}-{optimizer.lower()}",
+        metric="loss", split="validation", method=name(CLIPPED, optimizer), base=name(BP, optimizer),
+    )  # fmt: skip
+    text = (
+        f"{label.upper()} {optimizer}: share of the descent missed less that on the dense network"
+    )
+    return Check(text, measure, Expectation(low=0.1), provided=learned(label, optimizer))
+
+
 CODE = "a statement about their procedure, which needs no run; their code and outputs"
 CLAIMS = (
     Claim(
@@ -385,7 +397,16 @@ CLAIMS = (
         "Section IV, Table I",
         (
             *(final(e, name(BP, o), "test_loss", ROUNDS_TO_ZERO, 0.0) for e, o, _ in NN_ROWS),
-            *(final(e, name(BP, o), "train_loss", ROUNDS_TO_ZERO, 0.0) for e, o, _ in NN_ROWS),
+            # over the last epoch: its last mini-batch, which they print, has 16 images
+            *(
+                Check(
+                    f"{e} training loss of the last epoch, {name(BP, o)}",
+                    use("curve_end", experiment=e, method=name(BP, o), metric="loss"),
+                    ROUNDS_TO_ZERO,
+                    0.0,
+                )
+                for e, o, _ in NN_ROWS
+            ),
             *(
                 final(e, name(fg, o), "test_loss", Expectation(low=5e-4), TABLE_I[e][1][0])
                 for e, o, fg in NN_ROWS
@@ -511,13 +532,7 @@ CLAIMS = (
     ),
     Claim(
         15, "Forward gradients do not scale with the complexity of task and network, whatever the optimizer", "Abstract",
-        tuple(
-            replace(
-                difference(f"tuned-{label}-{o.lower()}", "test_loss", Expectation(low=0.1), o),
-                provided=learned(label, o),
-            )
-            for label in ("cnn", "cifar") for o in OPTIMIZERS
-        ),
+        tuple(missed(label, o) for label in ("cnn", "cifar") for o in OPTIMIZERS),
     ),
     Claim(
         16, "The variance of the forward gradient is too high: the suspected cause", "Section V",

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -12,7 +13,7 @@ import studies
 from repro import claims
 from repro.measures import Measurement
 from repro.protocol import Check, Claim, Component, Expectation, Study, expand, use
-from repro.results import EmptySelectionError, Record, Results, tabulate
+from repro.results import EmptySelectionError, Record, Results, load, tabulate
 from repro.stats import Interval
 
 NO_ROWS = Results(*tabulate(()), pd.DataFrame())
@@ -76,6 +77,36 @@ def test_a_check_decides_nothing_where_its_condition_does_not_hold(
     assert judgement.findings[0].measurement is not None  # measured it was
     (beside,) = claims.judge(study_of(conditional, check(0.1, 0.2)), NO_ROWS)
     assert beside.verdict == "partly"
+
+
+@pytest.mark.parametrize(("confidence", "outcome"), [(0.875, "undecided"), (0.926, "holds")])
+def test_an_interval_of_few_repetitions_decides_nothing(
+    monkeypatch: pytest.MonkeyPatch, confidence: float, outcome: str
+) -> None:
+    measured = dataclasses.replace(interval(0.1, 0.2), confidence=confidence)
+    monkeypatch.setitem(
+        claims.MEASURES, "fixed", lambda *_, **__: Measurement(measured, ("k",), "full", "p")
+    )
+    (judgement,) = claims.judge(study_of(check(0.1, 0.2)), NO_ROWS)
+    assert judgement.findings[0].outcome == outcome
+    assert ("too few to be sure" in judgement.reason) is (outcome == "undecided")
+
+
+def test_a_family_is_judged_when_all_of_it_was_run() -> None:
+    study = studies.get("fluegel2024")
+    (tenth,) = (claim for claim in study.claims if claim.number == 10)
+    alone = replace(study, claims=(replace(tenth, checks=tenth.checks[:1]),))
+    published = load(studies.RESULTS)
+    runs = published.runs[published.runs["study"] == "fluegel2024"]
+    absent = runs[runs["experiment"] != "functions-sphere-8"].reset_index(drop=True)
+    (whole,), (part,) = (
+        claims.judge(alone, published.beside(rows))
+        for rows in (runs.reset_index(drop=True), absent)
+    )
+    assert whole.findings[0].outcome == "holds"
+    assert part.findings[0].outcome == "not run"
+    told = r"1 of the 11 experiments of 'functions-sphere' were not run, 'functions-sphere-8' the first"
+    assert re.match(told, part.findings[0].reason)
 
 
 HOLDS, FAILS, ACROSS, MISSING = check(0.1, 0.2), check(2.0, 3.0), check(0.5, 1.5), check(1.0, 0.0)

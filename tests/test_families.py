@@ -117,6 +117,17 @@ def test_a_share_is_bounded_by_what_is_beyond_doubt() -> None:
     assert [turned.estimate, turned.low, turned.high] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
 
 
+def test_ties_may_count_as_not_lower() -> None:
+    rows = results(
+        *cell("f-1", a=CLEAR, b=tuple(v + 1.0 + 0.01 * i for i, v in enumerate(CLEAR))),
+        *cell("f-2", a=CLEAR, b=CLEAR),
+    )
+    interval = measures.share_lower(rows, "f", "best_value", "a", "b", ties="counted").interval
+    assert (interval.estimate, interval.low, interval.high, interval.num) == (0.5, 0.5, 0.5, 2)
+    with pytest.raises(ValueError, match=r"`ties` is one of left out, counted\. Found 'lost'"):
+        measures.share_lower(rows, "f", "best_value", "a", "b", ties="lost")
+
+
 def test_one_repetition_settles_no_share() -> None:
     rows = results(*(row for n in range(9) for row in cell(f"f-{n}", a=(1.0,), b=(2.0,))))
     interval = measures.share_lower(rows, "f", "best_value", "a", "b").interval

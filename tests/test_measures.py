@@ -574,3 +574,68 @@ def test_a_rate_needs_other_repetitions_to_be_chosen_by() -> None:
 def test_a_limit_needs_rates_on_both_sides(limit: float) -> None:
     with pytest.raises(EmptySelectionError, match=f"no rate on one side of {limit:g} was run"):
         change(at_rates(), limit)
+
+
+# Ends of curves, and problems after equal epochs
+
+
+def by_epoch(experiment: str, method: str, repetition: int, *losses: float) -> Record:
+    curves = {("validation", "loss"): list(enumerate(losses))}
+    return dataclasses.replace(
+        record(experiment, method, repetition, curves=curves), steps_per_epoch=1
+    )
+
+
+def test_the_end_of_a_curve_is_the_mean_of_its_last_values() -> None:
+    values = [(9.0,) * 98 + (1.0, 3.0), (9.0,) * 98 + (2.0, 6.0)]
+    rows = results(*(by_epoch("e", A, r, *v) for r, v in enumerate(values)))
+    measured = measures.curve_end(rows, "e", A, "loss", split="validation")
+    assert measured.interval == stats.mean_interval([2.0, 4.0])
+    alone = measures.curve_end(rows, "e", A, "loss", split="validation", share=0.001)
+    assert alone.interval == stats.mean_interval([3.0, 6.0])
+    lost = results(record("e", A, status="diverged", curves={("validation", "loss"): [(0, 1.0)]}))
+    ended = measures.curve_end(lost, "e", A, "loss", split="validation")
+    assert math.isnan(ended.interval.estimate)
+
+
+def easy_and_hard(easy: float = 1.5, more: int = 0) -> Results:
+    """After one step `A` has missed (easy - 1) of the easy problem's descent of 1, and 0.9 of the hard one's of 2."""
+    return results(
+        *(
+            by_epoch(name, method, r, 2.0 + start, end + 0.01 * r * (method == A), *later)
+            for r in range(3)
+            for name, start, ends in (("easy", 0.0, (easy, 1.0)), ("hard", 1.0, (2.8, 1.0)))
+            for method, end in zip((A, BP), ends, strict=True)
+            for later in [(7.0,) * more if name == "easy" else ()]
+        )
+    )
+
+
+def missed(rows: Results) -> measures.Measurement:
+    return measures.missed_change_at_equal(rows, "easy", "hard", "loss", A, BP)
+
+
+@pytest.mark.parametrize("more", [0, 3])  # what the easy one was trained beyond does not count
+def test_what_is_missed_on_two_problems_is_compared_after_equal_epochs(more: int) -> None:
+    measured = missed(easy_and_hard(more=more))
+    shares = [[0.5 + 0.01 * r for r in range(3)], [0.9 + 0.005 * r for r in range(3)]]
+    expected = stats.welch_interval(shares[1], shares[0])
+    assert measured.interval.estimate == pytest.approx(expected.estimate)
+    assert measured.interval.low == pytest.approx(expected.low)
+
+
+def test_where_nothing_has_been_learned_yet_nothing_is_compared() -> None:
+    measured = missed(easy_and_hard(easy=1.95))
+    assert math.isnan(measured.interval.estimate)
+    assert "0.96 are missed on the first: too early to compare" in measured.procedure
+    start = results(*(by_epoch(e, m, 0, 1.0) for e in ("easy", "hard") for m in (A, BP)))
+    with pytest.raises(EmptySelectionError, match="after no epoch in common"):
+        missed(start)
+
+
+def test_repetitions_are_compared_at_one_setting() -> None:
+    rows = results(
+        *(record("e", m, 0, rate=rate, score=1.0) for m in (A, BP) for rate in (0.1, 1.0))
+    )
+    with pytest.raises(EmptySelectionError, match="was run at several settings"):
+        measures.paired_difference(rows, "e", "score", A, BP)

@@ -28,7 +28,7 @@ from repro.measures.descent import (
     missed_descent,
     missed_descent_change,
 )
-from repro.measures.equal import paired_difference_at_equal
+from repro.measures.equal import missed_change_at_equal, paired_difference_at_equal
 from repro.measures.families import (
     curve_extreme,
     members,
@@ -41,6 +41,7 @@ from repro.measures.families import (
 )
 from repro.measures.final import (
     curve_at,
+    curve_end,
     curve_spread_ratio,
     diverged_share,
     final_metric,
@@ -72,6 +73,7 @@ __all__ = [
     "chosen_rate",
     "chosen_rate_ratio",
     "curve_at",
+    "curve_end",
     "curve_extreme",
     "curve_rows",
     "curve_spread_ratio",
@@ -84,6 +86,7 @@ __all__ = [
     "final_metrics",
     "mean_square_error",
     "members",
+    "missed_change_at_equal",
     "missed_descent",
     "missed_descent_change",
     "paired_difference",

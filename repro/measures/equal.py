@@ -1,4 +1,4 @@
-"""Measures of two methods cut at an equal cost: the same epochs, forward passes or seconds."""
+"""Measures of two methods cut at an equal cost: the same epochs, forward passes or seconds; and of gaps between problems."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 
+from repro import stats
 from repro.measures.cost import step_seconds
 from repro.measures.rows import (
     SCALES,
@@ -17,6 +18,7 @@ from repro.measures.rows import (
     measurement,
     report_runs,
     shared_repetitions,
+    summary,
     unknown,
 )
 from repro.results import EmptySelectionError, Results
@@ -107,6 +109,71 @@ def paired_difference_at_equal(
         scale=max((found.scale, *(m.scale for m in timed.values())), key=SCALES.index),
         device=timed[a].device,
     )
+
+
+ROOM = 0.9
+"""Share of a descent beyond which a method has missed so much of it that it could not miss noticeably more."""
+
+
+def missed_change_at_equal(
+    results: Results,
+    first: str,
+    last: str,
+    metric: str,
+    method: str,
+    base: str,
+    *,
+    split: str | None = None,
+    study: str | None = None,
+) -> Measurement:
+    """Return how much more of the descent of `base` a method misses on one problem than on another, after equal epochs.
+
+    The share missed is the gap between the two over the descent of `base` from the start: problems on which `base`
+    itself gets less far leave less to miss. The epoch is the last after which both experiments were evaluated.
+
+    Args:
+        results: The tables.
+        first: Name of the experiment on the problem to compare with.
+        last: Name of the experiment on the other problem.
+        metric: Name of the metric in the curves table, e.g. `loss`.
+        method: Name of the method, in both.
+        base: Name of the method whose descent is the measure, in both.
+        split: See `curve_rows`.
+        study: See `report_runs`.
+
+    Returns:
+        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged, and
+        where more than `ROOM` is missed on the first problem already: too early to compare.
+
+    Raises:
+        EmptySelectionError: If a method was not run in both, or no epoch is shared.
+    """
+    parts, tables = [], []
+    for experiment in (first, last):
+        rows = report_runs(results, experiment, [method, base], study=study)
+        parts.append(shared_repetitions(rows, experiment))
+        points = curve_rows(results, parts[-1], metric, split)
+        points = points.assign(epoch=points["epoch"].round(6))
+        tables.append(points.pivot(index="epoch", columns=["method", "repetition"], values="value"))
+    shared = tables[0].index.intersection(tables[1].index)
+    epoch = float(shared.max()) if len(shared) else 0.0
+    if epoch <= 0.0:
+        raise EmptySelectionError(
+            f"{first!r} and {last!r} were evaluated after no epoch in common."
+        )
+    shares = []
+    for rows, table in zip(parts, tables, strict=True):
+        start, end = table.iloc[0], table.loc[epoch]
+        missed = (end[method] - end[base]) / (start[base] - end[base])
+        lost = (rows["status"] == "diverged").any()
+        shares.append(np.where(lost, np.nan, missed.to_numpy(np.float64)))
+    known = all(np.isfinite(each).all() for each in shares)
+    words = f"difference of the shares missed after {epoch:g} epochs, 95 % Welch interval"
+    if known and shares[0].mean() > ROOM:
+        words = f"after {epoch:g} epochs {shares[0].mean():.2f} are missed on the first: too early to compare"
+        known = False
+    interval = stats.welch_interval(shares[1], shares[0]) if known else unknown(shares[1].size)
+    return summary(parts, interval, words)
 
 
 def _cut(points: pd.DataFrame, a: str, b: str) -> Vector:

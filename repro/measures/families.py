@@ -132,12 +132,19 @@ def curve_extreme(
 
 
 def share_lower(
-    results: Results, family: str, metric: str, a: str, b: str, *, study: str | None = None
+    results: Results,
+    family: str,
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    ties: str = "left out",
+    study: str | None = None,
 ) -> Measurement:
-    """Return the share of a family's experiments in which `a` is lower than `b`, of those in which they differ.
+    """Return the share of a family's experiments in which `a` is lower than `b`.
 
-    Where all differences are rounding, as of runs that have converged, neither is lower: those take no part. What
-    an experiment settles, a test over its repetitions says (see `paired_p`), at 0.05 in all by Holm's rule.
+    Where all differences are rounding, as of runs that have converged, they tie: neither is lower. What an
+    experiment settles, a test over its repetitions says (see `paired_p`), at 0.05 in all by Holm's rule.
 
     Args:
         results: The tables.
@@ -145,15 +152,20 @@ def share_lower(
         metric: A numeric column of the runs table, the lower the better.
         a: Name of the first method.
         b: Name of the second.
+        ties: `left out`, so that the share is of experiments in which they differ, or `counted` as not lower.
         study: See `report_runs`.
 
     Returns:
         The share by means; its bounds are the share in which `a` is lower beyond doubt, and one less that in which
-        it is higher beyond doubt. A run that diverged is above any that did not. NaN within 0 and 1 where all tie.
+        it is not, beyond doubt. A run that diverged is above any that did not. NaN within 0 and 1 where nothing is
+        left.
 
     Raises:
         EmptySelectionError: If nothing was run.
+        ValueError: If `ties` is neither.
     """
+    if ties not in ("left out", "counted"):
+        raise ValueError(f"`ties` is one of left out, counted. Found {ties!r}.")
     parts, p_values, signs = [], [], []
     for experiment in members(results, family, study):
         rows, first, second = pairs(results, experiment, metric, a, b, study)
@@ -162,19 +174,17 @@ def share_lower(
         if sign:
             p_values.append(p_value)
             signs.append(sign)
-    num, ties = len(signs), len(parts) - len(signs)
+    tied = len(parts) - len(signs)
+    num = len(signs) + (tied if ties == "counted" else 0)
     procedure = (
-        f"share of experiments, {ties} ties left out; tests over repetitions under Holm's rule"
+        f"share of experiments, {tied} ties {ties}; tests over repetitions under Holm's rule"
     )
     if not num:
         return summary(parts, Interval(math.nan, 0.0, 1.0, len(parts), 1.0), procedure)
     settled, lower = stats.holm(p_values) < 0.05, np.array(signs) < 0
+    beyond_doubt, unsettled = int((settled & lower).sum()), int((~settled).sum())
     interval = Interval(
-        float(lower.mean()),
-        float((settled & lower).mean()),
-        1.0 - float((settled & ~lower).mean()),
-        num,
-        0.95,
+        int(lower.sum()) / num, beyond_doubt / num, (beyond_doubt + unsettled) / num, num, 0.95
     )
     return summary(parts, interval, procedure)
 

@@ -153,6 +153,45 @@ def curve_at(
     return measurement(rows, mean(values.to_numpy(np.float64)), "mean, 95 % t interval")
 
 
+def curve_end(
+    results: Results,
+    experiment: str,
+    method: str,
+    metric: str,
+    *,
+    split: str = "train",
+    share: float = 0.02,
+    study: str | None = None,
+) -> Measurement:
+    """Return the mean of the last recorded values of a metric, over repetitions.
+
+    For the training loss, which is recorded by mini-batch: the last one alone may hold a handful of examples.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        method: Name of the method.
+        metric: Name of the metric in the curves table.
+        split: See `curve_rows`.
+        share: Share of the recorded points, from the last, that are averaged; of 50 epochs 0.02 is the last.
+        study: See `report_runs`.
+
+    Returns:
+        Mean and 95 % t interval; NaN as soon as one run diverged.
+
+    Raises:
+        EmptySelectionError: If the method was not run, or recorded no such metric.
+    """
+    rows = report_runs(results, experiment, [method], study=study)
+    points = curve_rows(results, rows, metric, split)
+    ends = points.groupby("key")["value"].agg(
+        lambda v: v.iloc[-max(1, round(share * len(v))) :].mean()
+    )
+    values = ends.reindex(rows["key"]).to_numpy(np.float64)
+    values = np.where((rows["status"] != "diverged").to_numpy(), values, np.nan)
+    return measurement(rows, mean(values), "mean of the last recorded values, 95 % t interval")
+
+
 def diverged_share(
     results: Results, experiment: str, method: str, *, study: str | None = None
 ) -> Measurement:

@@ -218,6 +218,10 @@ def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
     Raises:
         EmptySelectionError: If the methods share no repetition.
     """
+    if rows.duplicated(["method", "repetition"]).any():
+        raise EmptySelectionError(
+            f"Experiment {experiment!r} was run at several settings, and repetitions are compared at one."
+        )
     by_method: dict[str, set[int]] = {}
     for method, repetition in zip(rows["method"], rows["repetition"], strict=True):
         by_method.setdefault(str(method), set()).add(int(repetition))
