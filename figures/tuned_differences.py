@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from figures.rike2022_runs import BP, CLIPPED, FG, SETTINGS, STUDY, Setting
 from figures.style import short_device
-from repro import measures
+from repro import measures, stats
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
 from repro.tables import Cell, Column, Table
@@ -29,12 +31,14 @@ COLUMNS = (
         Column(name, header, format=format_, interval=True)
         for name, (header, format_) in MEASURES.items()
     ),
+    Column("p", "p, Holm", format=".2g"),
     Column("scale", "Scale", "left"),
     Column("diverged", "Diverged", "left"),
 )
 NOTES = (
     "Mean over paired repetitions (n) with its 95 % paired-t interval; a loss above zero, or an accuracy below, says that the "
     "forward gradient is behind. n/a: one of the runs diverged.",
+    "p: two-sided paired t test of the test losses, adjusted by Holm's rule for all rows of this table.",
     "Equal forward passes and equal time: both validation curves are cut where the cheaper method has spent its whole budget, "
     "straight between evaluations. Passes are the forward-pass equivalents that the runs record; time is steps times the median "
     "step of a timing of the same problem, without its doubt.",
@@ -43,15 +47,35 @@ NOTES = (
 
 def table(results: Results) -> Table:
     """Return two rows a tuned comparison; its notes name devices and scales."""
-    rows, found = [], []
+    rows, found, p_values = [], [], []
     for setting in SETTINGS:
         for series in (FG, CLIPPED):
             measured = _measured(results, setting, series)
             known = [m for m in measured.values() if m is not None]
             found += known
             cells = [None if m is None else m.interval for m in measured.values()]
+            p_values.append(_p_value(results, setting, series))
             rows.append((setting.label, series, *cells, *_state(known)))
-    return Table("tuned_differences", TITLE, COLUMNS, tuple(rows), (*NOTES, *_remarks(found)))
+    tested = {place: p_value for place, p_value in enumerate(p_values) if p_value is not None}
+    adjusted = dict(zip(tested, stats.holm(list(tested.values())).tolist(), strict=True))
+    before = 2 + len(MEASURES)
+    whole = tuple(
+        (*row[:before], adjusted.get(place), *row[before:]) for place, row in enumerate(rows)
+    )
+    return Table("tuned_differences", TITLE, COLUMNS, whole, (*NOTES, *_remarks(found)))
+
+
+def _p_value(results: Results, setting: Setting, series: str) -> float | None:
+    """Return the p-value of no difference between the test losses; `None` where there are no two pairs."""
+    names = setting.method(series), setting.method(BP)
+    try:
+        _, ours, theirs = measures.pairs(
+            results, f"tuned-{setting.name}", "test_loss", *names, STUDY
+        )
+    except EmptySelectionError:
+        return None
+    known = ours.size > 1 and bool(np.isfinite(ours - theirs).all())
+    return stats.paired_p_value(ours, theirs) if known else None
 
 
 def _measured(results: Results, setting: Setting, series: str) -> dict[str, Measurement | None]:

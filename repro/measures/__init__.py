@@ -57,6 +57,7 @@ from repro.measures.rows import (
     SCALES,
     Measurement,
     curve_rows,
+    pairs,
     report_runs,
 )
 from repro.measures.trials import chosen_rate, chosen_rate_ratio, diverged_trials_difference
@@ -94,6 +95,7 @@ __all__ = [
     "paired_p",
     "paired_ratio",
     "paired_step_times",
+    "pairs",
     "peak_memory_ratio",
     "published_pairs",
     "published_share",

@@ -7,6 +7,7 @@ import numpy as np
 from repro import stats
 from repro.measures.rows import (
     Measurement,
+    Vector,
     column,
     curve_rows,
     mean,
@@ -187,8 +188,8 @@ def curve_end(
     ends = points.groupby("key")["value"].agg(
         lambda v: v.iloc[-max(1, round(share * len(v))) :].mean()
     )
-    values = ends.reindex(rows["key"]).to_numpy(np.float64)
-    values = np.where((rows["status"] != "diverged").to_numpy(), values, np.nan)
+    values: Vector = np.array(ends.reindex(rows["key"]), dtype=np.float64)
+    values[(rows["status"] == "diverged").to_numpy()] = np.nan
     return measurement(rows, mean(values), "mean of the last recorded values, 95 % t interval")
 
 
