@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -114,10 +116,9 @@ def test_what_costs_too_much_or_nobody_knows_what_is_left_out(published: Results
         assert rerun.sample(all_studies(), published.runs, price, alone, 10.0) == []
 
 
-@pytest.mark.torch
-def test_published_runs_come_out_bitwise_or_nearly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def one_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of runs that take no time."""
     pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
@@ -125,8 +126,66 @@ def test_published_runs_come_out_bitwise_or_nearly(
         "sample",
         lambda found, runs, price, form_groups, *more: _one_group(form_groups, runs),
     )
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_group")
+def test_published_runs_come_out_bitwise_or_nearly(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["verify", "--only", "live"]) == 0
     assert "different: 0" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_group")
+def test_runs_that_fail_are_named_and_fail_the_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*words: object, **more: object) -> None:
+        raise RuntimeError("the estimator is broken")
+
+    monkeypatch.setattr("repro.training.train_within_memory", fail)
+    assert cli.main(["verify", "--only", "live"]) == 1
+    shown = capsys.readouterr()
+    assert "RuntimeError: the estimator is broken" in shown.err
+    assert "baydin2022 beale" in shown.err
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_group")
+def test_a_sample_of_which_nothing_ended_in_time_fails_the_check(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["verify", "--only", "live", "--budget", "0s"]) == 1
+    assert "nothing was compared. Give `--budget` more." in capsys.readouterr().err
+
+
+@pytest.mark.torch
+def test_an_empty_sample_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert cli.main(["verify", "--only", "live", "--budget", "0s"]) == 1
+    assert "nothing was compared. Give `--budget` more." in capsys.readouterr().err
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_group")
+def test_a_sample_that_is_interrupted_ends_stopped_and_builds_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from repro.execution import groups
+
+    run_group = groups.run_group
+
+    def interrupt(*words: Any, **more: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return run_group(*words, **more)
+
+    def build(*words: object, **more: object) -> None:
+        raise AssertionError("a rebuild after a stop")
+
+    monkeypatch.setattr("repro.execution.workers.run_group", interrupt)
+    monkeypatch.setattr("repro.cli.building.build", build)
+    assert cli.main(["verify"]) == 3
+    assert "stopped early: the sample was not compared whole" in capsys.readouterr().err
 
 
 def _one_group(form_groups: object, runs: pd.DataFrame) -> list[tuple[RunSpec, ...]]:

@@ -13,13 +13,17 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
-from repro.cli.shared import DONE, FAILED, PAPER, all_studies
+from repro.cli.shared import DONE, FAILED, PAPER, STOPPED, all_studies, complain
 from repro.results import Results, Store, load, read_store, tabulate, tabulate_facts
 
 if TYPE_CHECKING:
+    from repro import rerun
+    from repro.execution import Outcome
     from repro.protocol import RunSpec
 
 MANIFEST = PAPER / "manifest.json"
+PATIENCE = 4
+"""Times its budget that a sample may take, since its prices are of another machine or a quieter one."""
 
 
 def verify(options: argparse.Namespace, console: Console) -> int:
@@ -31,7 +35,10 @@ def verify(options: argparse.Namespace, console: Console) -> int:
     status = FAILED if published.problems else DONE
     # the runs first: what a rebuild finds is a line a file, and the last lines are what a log shows
     if options.only in ("", "live") and not options.update:
-        status = max(status, _run_again(published, options, console))
+        again = _run_again(published, options, console)
+        if again == STOPPED:
+            return STOPPED  # whoever stopped the runs does not wait for a rebuild
+        status = max(status, again)
     if options.only in ("", "rebuild"):
         status = max(status, _rebuild(published, options, console))
     return status
@@ -101,29 +108,35 @@ def _run_again(published: Results, options: argparse.Namespace, console: Console
     for name, reason in without:
         console.print(f"not run again, no data: {name} ({reason})", soft_wrap=True, highlight=False)
     if not groups:
-        console.print(
-            f"no published run fits {options.budget:.0f} s here. Give `--budget` more.",
-            soft_wrap=True,
+        mend = "Restore its data" if without else "Give `--budget` more"
+        return complain(
+            f"no published run that fits {options.budget:.0f} s can be made again here: nothing was compared. {mend}.",
+            FAILED,
         )
-        return DONE
     specs = [spec for group in groups for spec in group]
+    limit = PATIENCE * options.budget
     with tempfile.TemporaryDirectory() as folder:
         with console.status(f"running {len(specs)} published runs again"):
-            outcome = execution.execute(
-                specs, Store(Path(folder)), workers=1, time_limit=4 * options.budget
-            )
+            outcome = execution.execute(specs, Store(Path(folder)), workers=1, time_limit=limit)
         records, _ = read_store(Path(folder))
     again = Results(*tabulate(records), published.facts)
-    return _show(specs, published, again, outcome.seconds, console)
-
-
-def _show(
-    specs: Sequence[RunSpec], published: Results, again: Results, seconds: float, console: Console
-) -> int:
-    from repro import rerun
-
     done = set(again.runs["key"])
     compared = [rerun.compare(spec, published, again) for spec in specs if spec.key in done]
+    _show(compared, outcome, console)
+    for failure in outcome.failures:
+        complain(f"{failure.name}: {failure.reason}", FAILED)
+    if outcome.left and not outcome.halted and outcome.seconds < limit:
+        return complain("stopped early: the sample was not compared whole", STOPPED)
+    if not (compared or outcome.failures):
+        return complain(
+            f"no run of the sample ended within {limit:.0f} s: nothing was compared. Give `--budget` more.",
+            FAILED,
+        )
+    different = any(one.likeness == "different" for one in compared)
+    return FAILED if different or outcome.failures else DONE
+
+
+def _show(compared: Sequence[rerun.Comparison], outcome: Outcome, console: Console) -> None:
     grid = Grid(title="Published runs, made again")
     for header in ("Study", "Experiment", "Method", "Runs", "Worst metric"):
         grid.add_column(header, justify="right" if header == "Runs" else "left")
@@ -154,12 +167,9 @@ def _show(
     counts = {
         kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")
     }
-    left = len(specs) - len(compared)
-    late = f"  not finished in time: {left}" if left else ""
-    console.print(
-        "  ".join(f"{kind}: {n}" for kind, n in counts.items()) + f"{late}  {seconds:.0f} s"
-    )
-    return FAILED if counts["different"] else DONE
+    counts |= {"not finished": outcome.left} if outcome.left else {}
+    told = "  ".join(f"{kind}: {n}" for kind, n in counts.items())
+    console.print(f"{told}  {outcome.seconds:.0f} s")
 
 
 def _with_data(
