@@ -11,7 +11,8 @@ import studies
 from repro import cli
 from repro.cli import redraw, shared
 from repro.cli import verify as verifying
-from repro.results import read_published, write_parquet
+from repro.cli.bookkeeping import APART, fill
+from repro.results import Results, Store, read_published, write_parquet
 
 
 @pytest.fixture
@@ -77,6 +78,29 @@ def test_accepted_verdicts_are_committed_everywhere(
             x for x in (elsewhere / path).read_text().splitlines() if "one rate, too small" in x
         )
         assert "partly" in line
+
+
+def test_verdicts_of_rows_that_cannot_be_read_are_not_accepted(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = elsewhere / "results" / "rike2022.curves.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    before = {path: path.read_bytes() for path in elsewhere.rglob("*") if path.is_file()}
+    assert cli.main(["claims", "--accept"]) == 1
+    assert "nothing was accepted" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in elsewhere.rglob("*") if p.is_file()} == before
+
+
+def test_verdicts_are_accepted_from_published_rows_alone(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(Store(elsewhere / "store"), 3)
+    seen: list[Results] = []
+    monkeypatch.setattr(redraw, "judge", lambda results: ())
+    monkeypatch.setattr(redraw, "commit_verdicts", lambda judgements, results: seen.append(results))
+    assert cli.main(["claims", "--accept"]) == 0
+    assert len(seen[0].runs)
+    assert seen[0].runs["repetition"].max() < APART
 
 
 def test_missing_committed_verdicts_are_one_line(

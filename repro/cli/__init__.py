@@ -138,10 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     judged = verb(
         "claims",
         "redraw.judge_claims",
-        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one.",
+        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one or rows "
+        "cannot be read.",
     )
     judged.add_argument("--accept", action="store_true",
-                        help="commit these verdicts: write them into README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
+                        help="commit the verdicts of the published rows, without those of the store: write them into "
+                        "README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
     verb(
         "audit",
         "audit.audit",

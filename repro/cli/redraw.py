@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import studies
-from repro.cli.shared import DONE, FAILED, commit_verdicts, judge, read_results
+from repro.cli.shared import DONE, FAILED, commit_verdicts, complain, judge, read_results
 from repro.results import Results, write_whole
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
     else:
         if options.force:
             building.forget(HERE)
-        results = read_results(options, console)
+        results = read_results(options.store, console)
         with console.status("reading rows") as line:
             built = building.build(results, rows, HERE, workers=options.workers, say=line.update)
         summary = _summary(results, built)
@@ -76,7 +76,7 @@ def draw_figures(options: argparse.Namespace, console: Console) -> int:
     """Draw the figures that were asked for."""
     import figures
 
-    results = read_results(options, console)
+    results = read_results(options.store, console)
     with console.status("drawing figures"):
         paths = figures.build(results, Path("figures/build"), options.names)
     console.print(f"{len(paths)} figure files in figures/build")
@@ -87,7 +87,7 @@ def write_tables(options: argparse.Namespace, console: Console) -> int:
     """Write the tables that were asked for."""
     import figures
 
-    results = read_results(options, console)
+    results = read_results(options.store, console)
     paths = figures.build_tables(results, Path("paper/build/tables"), options.names)
     console.print(f"{len(paths)} table files in paper/build/tables")
     return DONE
@@ -100,7 +100,14 @@ def judge_claims(options: argparse.Namespace, console: Console) -> int:
     from repro.cli.shared import VERDICTS
     from repro.report import verdicts
 
-    results = read_results(options, console)
+    # what is committed has to follow from the rows that are
+    results = read_results(None if options.accept else options.store, console)
+    if options.accept and results.problems:
+        return complain(
+            f"expected published rows that can all be read, found {len(results.problems)} files that cannot. Restore them "
+            "from version control; nothing was accepted.",
+            FAILED,
+        )
     judgements = judge(results)
     target = Path("paper/build")
     target.mkdir(parents=True, exist_ok=True)
@@ -112,13 +119,15 @@ def judge_claims(options: argparse.Namespace, console: Console) -> int:
             "accepted: README.md, paper/claims.md and paper/verdicts.json hold these verdicts"
         )
         return DONE
-    return _report(verdicts.compare(judgements, verdicts.read_committed(VERDICTS)), console)
+    changes = verdicts.compare(judgements, verdicts.read_committed(VERDICTS))
+    return FAILED if _report(changes, console) or results.problems else DONE
 
 
-def _report(changes: Sequence[object], console: Console) -> int:
+def _report(changes: Sequence[object], console: Console) -> bool:
+    """Print the verdicts that are not the committed ones, and return whether there are any."""
     if not changes:
         console.print("every committed verdict holds")
-        return DONE
+        return False
     for change in changes:
         console.print(f"[red]verdict changed[/] {change}", highlight=False, soft_wrap=True)
     console.print(
@@ -126,7 +135,7 @@ def _report(changes: Sequence[object], console: Console) -> int:
         "new ones; then rewrite what the paper says of them.",
         soft_wrap=True,
     )
-    return FAILED
+    return True
 
 
 def build_paper(options: argparse.Namespace, console: Console) -> int:

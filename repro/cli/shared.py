@@ -44,10 +44,10 @@ def all_studies() -> tuple[Study, ...]:
     return tuple(studies.get(name) for name in studies.names())
 
 
-def read_results(options: argparse.Namespace, console: Console) -> Results:
-    """Return the published rows and those of the store; a file that is skipped is named."""
+def read_results(store: Path | None, console: Console) -> Results:
+    """Return the published rows, and those of a store; a file that is skipped is named."""
     with console.status("reading rows") as line:
-        results = load(studies.RESULTS, options.store, tabulate_facts(all_studies()), line.update)
+        results = load(studies.RESULTS, store, tabulate_facts(all_studies()), line.update)
     name_skipped(results.problems, console)
     return results
 
