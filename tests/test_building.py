@@ -183,3 +183,15 @@ def test_reproduce_ends_with_counts_paths_and_what_is_missing(
     again = capsys.readouterr().out
     assert "nothing changed since the last build" in again
     assert "page: paper/build/index.html" in again
+
+    # neither what was taken away nor what other rows gave is what these rows give
+    built = files(tmp_path)
+    (tmp_path / "figures/build/rike2022_fig1.png").unlink()
+    (tmp_path / "paper/build/tables/rike2022_table1.csv").write_text("of another store")
+    (tmp_path / "paper/build/claims.json").write_text("of another store")
+    assert cli.main(["reproduce", "--workers", "1"]) == 0
+    assert "nothing changed" not in capsys.readouterr().out
+    again_built = files(tmp_path)
+    for found in (built, again_built):
+        del found["paper/build/summary.txt"]  # it says how many figures were drawn anew
+    assert again_built == built

@@ -150,6 +150,20 @@ def fingerprint(rows: str, root: Path) -> str:
     return digests.of(rows, json.dumps(dict(digests.libraries())), *parts)
 
 
+def outputs(root: Path) -> dict[str, str]:
+    """Return size and time of every file where a build writes, by path: they change when anybody writes one.
+
+    Args:
+        root: Folder of the build.
+
+    Returns:
+        The files, but for those whose names begin with a dot.
+    """
+    paths = sorted(p for folder in (FIGURES, BUILD) for p in (root / folder).rglob("[!.]*"))
+    facts = ((path, path.stat()) for path in paths if path.is_file())
+    return {str(p.relative_to(root)): f"{fact.st_size} {fact.st_mtime_ns}" for p, fact in facts}
+
+
 def code() -> dict[str, str]:
     """Return the digest of the code behind every file that a build writes, by the file's name."""
     import figures

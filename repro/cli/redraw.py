@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,23 +20,25 @@ if TYPE_CHECKING:
 
 HERE = Path()
 STAMP = Path("paper/build/.fingerprint")
-"""Of the last build that ended well: the digest of all that it depended on."""
+"""Of the last build that ended well: the digest of all that it depended on, and the files that it left."""
 
 
 def reproduce(options: argparse.Namespace, console: Console) -> int:
     """Check the rows, build every figure, table, verdict, the paper and the page; nothing where nothing changed."""
     from repro.cli import building
+    from repro.cli.drawing import read_json
     from repro.report import digests
 
     started = time.monotonic()
     rows = digests.of_rows(studies.RESULTS, options.store)
     fingerprint = building.fingerprint(rows, HERE)
-    kept = [
-        building.BUILD / name for name in ("verdicts.txt", "summary.txt", "paper.pdf", "index.html")
-    ]
-    current = STAMP.exists() and STAMP.read_text() == fingerprint and all(map(Path.exists, kept))
+    kept = [building.BUILD / name for name in ("verdicts.txt", "summary.txt")]
+    before = read_json(STAMP)
+    # what another verb wrote there since, from rows of another store, or somebody took away, is not vouched for
+    whole = before.get("outputs", {}).items() <= building.outputs(HERE).items()
+    current = before.get("inputs") == fingerprint and whole
     if current and not options.force:
-        for path in kept[:2]:
+        for path in kept:
             console.out(path.read_text(encoding="utf-8").rstrip("\n"), highlight=False)
         console.print("nothing changed since the last build (--force builds anew)")
         status = DONE
@@ -53,7 +56,8 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
         STAMP.unlink(missing_ok=True)
         status = FAILED
         if not (results.problems or built.stale):
-            write_whole(STAMP, fingerprint.encode())
+            left = {"inputs": fingerprint, "outputs": building.outputs(HERE)}
+            write_whole(STAMP, json.dumps(left).encode())
             status = DONE
     console.print(f"{time.monotonic() - started:.1f} s")
     return status
