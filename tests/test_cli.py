@@ -6,6 +6,7 @@ import pytest
 
 import studies
 from repro import cli
+from repro.cli import shared
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
 from repro.report import verdicts
 from repro.results import load, tabulate_facts
@@ -59,6 +60,35 @@ def test_devices_and_workers_that_cannot_be(
     assert cli.main(command) == 2
     assert message in capsys.readouterr().err
     assert elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["reproduce"],
+        ["paper"],
+        ["claims"],
+        ["claims", "--accept"],
+        ["verify"],
+        ["verify", "--update"],
+        ["publish"],
+        ["publish", "--retire"],
+        ["publish", "--from", "rows"],
+    ],
+)
+def test_what_an_installed_package_cannot_do_asks_for_a_checkout(
+    words: list[str],
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shared, "PAPER", elsewhere / "site-packages" / "paper")
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert "needs a checkout of the repository. Clone it" in shown.err
+    assert shown.err.count("\n") == 1
+    assert shown.out == ""
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [[], ["dance"], ["run"], ["run", "x", "--time-limit", "soon"]])

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import studies
-from repro.cli.shared import DONE, FAILED, commit_verdicts, complain, judge, read_results
+from repro.cli.shared import (
+    DONE,
+    FAILED,
+    commit_verdicts,
+    complain,
+    judge,
+    read_results,
+    require_checkout,
+)
 from repro.results import Results, write_whole
 
 if TYPE_CHECKING:
@@ -29,6 +37,7 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
     from repro.cli.drawing import read_json
     from repro.report import digests
 
+    require_checkout()
     started = time.monotonic()
     rows = digests.of_rows(studies.RESULTS, options.store)
     fingerprint = building.fingerprint(rows, HERE)
@@ -104,6 +113,7 @@ def judge_claims(options: argparse.Namespace, console: Console) -> int:
     from repro.cli.shared import VERDICTS
     from repro.report import verdicts
 
+    require_checkout()
     # what is committed has to follow from the rows that are
     results = read_results(None if options.accept else options.store, console)
     if options.accept and results.problems:

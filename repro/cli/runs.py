@@ -25,7 +25,9 @@ from repro.cli.shared import (
     complain,
     judge,
     name_skipped,
+    read_results,
     read_runs,
+    require_checkout,
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
@@ -39,7 +41,7 @@ from repro.publishing import (
     retirable,
     retire,
 )
-from repro.results import RejectedFileError, Store, load, tabulate_facts
+from repro.results import RejectedFileError, Store
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -264,6 +266,8 @@ def name_rows(count: Count, what: str, console: Console) -> None:
 
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
     """Merge finished runs into the published rows and bring the README's verdicts and audit up to date."""
+    if not options.to:
+        require_checkout()
     target: Path = options.to or studies.RESULTS
     declares = {} if options.to else {study.name: declared(study) for study in all_studies()}
     planned = Planned(declares)
@@ -299,17 +303,22 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
             console,
         )
     if not options.to and README.exists():
-        from repro.report import verdicts
-
-        published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
-        judgements = judge(published)
-        before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
-        for change in verdicts.compare(judgements, before):
-            console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
-        commit_verdicts(judgements, published)
+        _bring_up_to_date(console)
         if added or retired:
             console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE
+
+
+def _bring_up_to_date(console: Console) -> None:
+    """Commit the verdicts of the published rows, and name those that changed."""
+    from repro.report import verdicts
+
+    published = read_results(None, console)
+    judgements = judge(published)
+    before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
+    for change in verdicts.compare(judgements, before):
+        console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
+    commit_verdicts(judgements, published)
 
 
 def verify_data(options: argparse.Namespace, console: Console) -> int:

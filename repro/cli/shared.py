@@ -34,6 +34,19 @@ def complain(message: str, status: int) -> int:
     return status
 
 
+def require_checkout() -> None:
+    """Raise where the package was installed without the sources of the paper, which a wheel does not have.
+
+    Raises:
+        ValueError: If they are not beside the packages.
+    """
+    if not PAPER.is_dir():
+        raise ValueError(
+            f"expected the sources of the paper in {PAPER}, found none: this command needs a checkout of the repository. "
+            "Clone it and run the command there, or install it with `python -m pip install -e .`."
+        )
+
+
 def words(text: str) -> list[str]:
     """Return the words of a list separated by commas."""
     return [word.strip() for word in text.split(",") if word.strip()]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
-from repro.cli.shared import DONE, FAILED, PAPER, STOPPED, all_studies, complain
+from repro.cli.shared import DONE, FAILED, PAPER, STOPPED, all_studies, complain, require_checkout
 from repro.results import Results, Store, load, read_store, tabulate, tabulate_facts
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ PATIENCE = 4
 
 def verify(options: argparse.Namespace, console: Console) -> int:
     """Run a sample of the published runs again and compare; then rebuild and compare with the manifest."""
+    if options.only != "live":
+        require_checkout()
     # the store plays no part: what is verified is what is committed
     published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
     for problem in published.problems:
