@@ -168,6 +168,30 @@ def test_claims_skip_and_name_a_damaged_file(
     assert damaged.read_text() == '{"schema": 1, "bo'
 
 
+def test_what_looks_like_markup_in_files_and_paths_is_printed_as_it_is(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = elsewhere / "runs [old]" / "ab" / f"ab{'0' * 62}.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text('{"schema": "[/x]"}')
+    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale", "--store", "runs [old]"]
+    assert cli.main(["status", *chosen]) == 0
+    shown = capsys.readouterr()
+    assert f"skipped runs [old]/ab/{foreign.name}: expected results schema" in shown.out
+    assert "found '[/x]'" in shown.out
+
+
+@pytest.mark.torch
+def test_a_folder_that_looks_like_markup_is_named_as_it_is(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "0s"]
+    assert cli.main(["run", *chosen, "--store", "runs [old]"]) == 3
+    assert "finished runs are in runs [old]\n" in capsys.readouterr().out
+    assert elsewhere.exists()
+
+
 def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out

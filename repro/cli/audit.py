@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 import studies.facts
@@ -16,7 +17,7 @@ from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
 from repro.audit.rules import RULES
-from repro.cli.shared import DONE, FAILED, STANDING, all_studies, read_results, words
+from repro.cli.shared import DONE, FAILED, STANDING, all_studies, read_results, tell, words
 from repro.protocol import choose
 from repro.results import Results, write_whole
 
@@ -101,7 +102,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         audited = [report.audit(foreign)]
         judged = audited
     else:
-        chosen = _chosen(read_results(options, console), options.targets)
+        chosen = _chosen(read_results(options.store, console), options.targets)
         audited = [report.audit(each) for each in chosen]
         judged = [a for a in audited if options.targets or a.evidence.origin == "ours"]
         stands = standing.read_standing(STANDING)
@@ -117,10 +118,10 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text(audited).encode())
-            console.print(f"written: {path}", soft_wrap=True, highlight=False)
+            tell(f"written: {path}", console)
     told, gone = standing.explained(judged, stands)
     for line in (*told, *gone):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+        tell(line, console)
     return FAILED if gone or standing.has(judged, options.fail_on, stands) else DONE
 
 
@@ -208,7 +209,7 @@ def _same(each: Evidence) -> Evidence:
 def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
     single = len(audited) == 1
     name = audited[0].evidence.name if single else f"{title}: {len(audited)} comparisons"
-    grid = Grid(title=f"Is it fair? {name}", show_lines=True)
+    grid = Grid(title=f"Is it fair? {escape(name)}", show_lines=True)
     for header in ("Rule", "Status", "Found", "Mend"):
         grid.add_column(header, overflow="fold", max_width=40 if header == "Mend" else None)
     lines = report.lines(audited)
@@ -217,7 +218,9 @@ def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
         worst = of_rule[0].status
         told = [line for line in of_rule if line.status == worst]
         texts = [
-            line.text if single else f"[bold]{_few(line.comparisons)}[/] {_plain(line.text)}"
+            line.text
+            if single
+            else f"[bold]{escape(_few(line.comparisons))}[/] {_plain(line.text)}"
             for line in told[: 1 if worst in ("pass", "unknown") else SHOWN]
         ]
         if worst in ("warn", "fail") and len(told) > SHOWN:
@@ -230,14 +233,13 @@ def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
     console.print(grid)
     for each in audited:
         for note in each.evidence.notes:
-            console.print(f"note: {note}", soft_wrap=True, highlight=False)
+            tell(f"note: {note}", console)
     counts = {s: sum(f.status == s for each in audited for f in each.findings) for s in COLOURS}
     console.print("  ".join(f"{status}: {count}" for status, count in counts.items()))
 
 
 def _plain(text: str, most: int = 400) -> str:
-    short = text if len(text) <= most else text[: most - 1] + "…"
-    return short.replace("[", r"\[")
+    return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def _few(names: Sequence[str]) -> str:
@@ -247,12 +249,12 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _show_checklists(each: Audited, console: Console) -> None:
-    grid = Grid(title=f"Checklists, filled from {each.evidence.name}")
+    grid = Grid(title=f"Checklists, filled from {escape(each.evidence.name)}")
     for header in ("Checklist", "Item", "Answer", "Source"):
         grid.add_column(header, overflow="fold")
     for answer in fill(each.evidence):
         text = _plain(answer.text) if answer.text else "[red]blank[/]"
-        grid.add_row(answer.checklist, answer.item, text, ", ".join(answer.sources[:2]))
+        grid.add_row(answer.checklist, answer.item, text, _plain(", ".join(answer.sources[:2])))
     console.print(grid)
 
 

@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 
 import studies
 from repro.cli import bookkeeping
-from repro.cli.shared import DONE, FAILED, STOPPED, complain, words
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, tell, words
 from repro.measures import speed
 from repro.measures.speed import Epoch, Finding, Spread
 from repro.protocol import Classification, RunSpec, Timing, expand
@@ -206,8 +206,8 @@ def _draw(results: Results, directory: Path, console: Console) -> None:
     import figures
 
     paths = figures.build(results, directory, ["speed"])
-    console.print(
+    tell(
         f"rows and the figure {', '.join(path.name for path in paths)} are in {directory}; "
         f"`repro publish --store {directory}` publishes the rows",
-        soft_wrap=True,
+        console,
     )

@@ -23,7 +23,7 @@ from rich.console import Console
 
 import studies
 from repro import tables
-from repro.cli.shared import DONE, FAILED
+from repro.cli.shared import DONE, FAILED, tell
 from repro.protocol import parse_run
 from repro.report import digests
 from repro.results import (
@@ -103,9 +103,7 @@ def measure(options: argparse.Namespace, console: Console) -> int:
     table = _table(rows, num_runs, (size, index, published), load)
     paths = tables.write(table, options.store)
     console.print(tables.to_markdown(table), markup=False, highlight=False, soft_wrap=True)
-    console.print(
-        f"{', '.join(path.name for path in paths)} are in {options.store}", soft_wrap=True
-    )
+    tell(f"{', '.join(path.name for path in paths)} are in {options.store}", console)
     return FAILED if options.strict and any(row[-1] == "fail" for row in rows) else DONE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from repro import claims
@@ -26,9 +27,9 @@ def show_verdicts(judgements: Sequence[Judgement], console: Console) -> None:
         verdict = f"[{colour}]{judgement.verdict}[/]" + (f"\nat {scale} scale" if scale else "")
         grid.add_row(
             f"{judgement.study}\n{judgement.claim.number}",
-            f"{judgement.claim.text} ({judgement.claim.where})",
-            measured or judgement.reason,
-            verdict + (f"\n{judgement.reason}" if measured and judgement.reason else ""),
+            escape(f"{judgement.claim.text} ({judgement.claim.where})"),
+            escape(measured or judgement.reason),
+            verdict + (f"\n{escape(judgement.reason)}" if measured and judgement.reason else ""),
         )
     console.print(grid)
     show_counts(judgements, console)

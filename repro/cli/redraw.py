@@ -20,6 +20,7 @@ from repro.cli.shared import (
     judge,
     read_results,
     require_checkout,
+    tell,
 )
 from repro.results import Results, write_whole
 
@@ -143,7 +144,7 @@ def _report(changes: Sequence[object], console: Console) -> bool:
         console.print("every committed verdict holds")
         return False
     for change in changes:
-        console.print(f"[red]verdict changed[/] {change}", highlight=False, soft_wrap=True)
+        tell(str(change), console, "[red]verdict changed[/]")
     console.print(
         f"{len(changes)} verdicts are not the committed ones. If the rows are right, `repro claims --accept` takes the "
         "new ones; then rewrite what the paper says of them.",

@@ -28,6 +28,7 @@ from repro.cli.shared import (
     read_results,
     read_runs,
     require_checkout,
+    tell,
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
@@ -77,17 +78,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
             on_groups=display.add,
             on_event=display.update,
             on_stop=display.note_stop,
-            on_note=lambda line: console.print(line, highlight=False, soft_wrap=True),
+            on_note=lambda line: tell(line, console),
         )
     for group in outcome.lost:
         done = execution.steps_kept(group, Store(options.store))
         kept = f", goes on from step {done}" if done else ""
-        console.print(
-            f"not finished{kept}: {execution.describe(group)}", highlight=False, soft_wrap=True
-        )
-    console.print(
+        tell(f"not finished{kept}: {execution.describe(group)}", console)
+    tell(
         f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, "
-        f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}"
+        f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}",
+        console,
     )
     failed = [*without_data, *((f.name, f.reason) for f in outcome.failures)]
     for name, reason in failed:
@@ -257,11 +257,7 @@ OLD_PLAN = "rows of a plan that the study no longer declares"
 def name_rows(count: Count, what: str, console: Console) -> None:
     """Print a line for every experiment with rows that are not, or no longer, published."""
     for (study, experiment), number in count.items():
-        console.print(
-            f"{study} {experiment}: {number} {what}",
-            soft_wrap=True,
-            highlight=False,
-        )
+        tell(f"{study} {experiment}: {number} {what}", console)
 
 
 def publish_rows(options: argparse.Namespace, console: Console) -> int:
@@ -291,7 +287,7 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     if planned.smoke:
         console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
     for study, count in added.items():
-        console.print(f"{study}: {count} new rows in {options.to or target.name}", soft_wrap=True)
+        tell(f"{study}: {count} new rows in {options.to or target.name}", console)
     if not added:
         console.print("nothing new to publish")
     if declares:
@@ -317,7 +313,7 @@ def _bring_up_to_date(console: Console) -> None:
     judgements = judge(published)
     before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
     for change in verdicts.compare(judgements, before):
-        console.print(f"verdict changed {change}", highlight=False, soft_wrap=True)
+        tell(f"verdict changed {change}", console)
     commit_verdicts(judgements, published)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 
 import studies
 from repro.protocol import Study
@@ -71,6 +72,18 @@ def read_runs(options: argparse.Namespace, console: Console) -> pd.DataFrame:
         runs, problems = load_runs(studies.RESULTS, options.store, line.update)
     name_skipped(problems, console)
     return runs
+
+
+def tell(text: str, console: Console, label: str = "") -> None:
+    """Print a line as it is: what looks like markup in a path or a message is none.
+
+    Args:
+        text: The line.
+        console: Where.
+        label: What goes before it, in markup.
+    """
+    line = " ".join(filter(None, (label, escape(text))))
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def name_skipped(problems: Iterable[str], console: Console) -> None:

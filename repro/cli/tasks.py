@@ -11,7 +11,7 @@ from rich.console import Console
 from repro.campaign import survey
 from repro.cli.choice import read_choice
 from repro.cli.runs import with_data
-from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_runs
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_runs, tell
 from repro.results import Store
 
 
@@ -38,11 +38,11 @@ def write_tasks(options: argparse.Namespace, console: Console) -> int:
         # the same group has the same name: writing again doubles nothing
         execution.write_task(options.to / f"{name_of(group)[:16]}.json", group)
     num_runs = sum(map(len, groups))
-    console.print(
+    tell(
         f"{len(groups)} files in {options.to}, of {num_runs} runs"
         if groups
         else "nothing is missing",
-        soft_wrap=True,
+        console,
     )
     return FAILED if without_data or failures else DONE
 
@@ -80,15 +80,13 @@ def work(options: argparse.Namespace, console: Console) -> int:
                 return FAILED
         elif ended.statuses:
             told = ", ".join(f"{ended.statuses.count(s)} {s}" for s in sorted(set(ended.statuses)))
-            console.print(f"{name}: {told}", highlight=False, soft_wrap=True)
+            tell(f"{name}: {told}", console)
         elif not execution.is_finished(group, store):
             done = execution.steps_kept(group, store)
-            console.print(
-                f"stopped, goes on from step {done}: {name}", highlight=False, soft_wrap=True
-            )
+            tell(f"stopped, goes on from step {done}: {name}", console)
             return STOPPED
         else:
-            console.print(f"{name}: done before", highlight=False, soft_wrap=True)
+            tell(f"{name}: done before", console)
     return status
 
 

@@ -13,7 +13,16 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 import studies
-from repro.cli.shared import DONE, FAILED, PAPER, STOPPED, all_studies, complain, require_checkout
+from repro.cli.shared import (
+    DONE,
+    FAILED,
+    PAPER,
+    STOPPED,
+    all_studies,
+    complain,
+    require_checkout,
+    tell,
+)
 from repro.results import Results, Store, load, read_store, tabulate, tabulate_facts
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ def verify(options: argparse.Namespace, console: Console) -> int:
     # the store plays no part: what is verified is what is committed
     published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
     for problem in published.problems:
-        console.print(f"[red]skipped[/] {problem}", soft_wrap=True, highlight=False)
+        tell(problem, console, "[red]skipped[/]")
     status = FAILED if published.problems else DONE
     # the runs first: what a rebuild finds is a line a file, and the last lines are what a log shows
     if options.only in ("", "live") and not options.update:
@@ -64,7 +73,7 @@ def _rebuild(published: Results, options: argparse.Namespace, console: Console) 
             root / building.BUILD,
         )
     for sentence in built.stale:
-        console.print(f"[red]no paper[/] {sentence}", soft_wrap=True, highlight=False)
+        tell(sentence, console, "[red]no paper[/]")
     if expected is None:
         if built.stale:
             return FAILED
@@ -73,9 +82,7 @@ def _rebuild(published: Results, options: argparse.Namespace, console: Console) 
         return DONE
     differences = manifest.compare(expected, found, published.runs)
     for difference in differences:
-        console.print(
-            f"[red]{difference.layer}[/]: {difference.what}", soft_wrap=True, highlight=False
-        )
+        tell(difference.what, console, f"[red]{difference.layer}[/]:")
     took = f"{time.monotonic() - started:.0f} s"
     if not differences:
         console.print(
