@@ -1,5 +1,6 @@
 """The command line: exit statuses, one clear line for bad input, and the way from rows to verdicts."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 import studies
 from repro import cli
 from repro.cli import shared
+from repro.cli.runs import num_workers
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
 from repro.report import verdicts
 from repro.results import load, tabulate_facts
@@ -209,6 +211,24 @@ def test_what_is_committed_shows_the_verdicts_of_the_published_rows() -> None:
     listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
     assert (PAPER / "claims.md").read_text(encoding="utf-8") == listing, mend
     assert verdicts.compare(judgements, verdicts.read_committed(VERDICTS)) == (), mend
+
+
+@pytest.mark.parametrize(
+    ("given", "device", "workers"),
+    [(None, "cpu", 3), (None, "cuda", 1), (5, "cpu", 5), (5, "cuda", 5)],
+)
+def test_workers_are_one_a_usable_core_and_one_on_a_gpu(
+    given: int | None, device: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 4, 5}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 128)
+    assert num_workers(Namespace(workers=given, device=device)) == workers
+
+
+def test_without_affinity_all_cores_are_usable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert shared.num_cores() == 8
 
 
 def test_only_what_has_workers_takes_their_number(capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _choose_runs(run)
     run.add_argument("--workers", type=int, metavar="N",
-                     help="training processes, one thread each (default: one a core); with --executor slurm, "
-                     "most tasks that run at once (default: 100)")  # fmt: skip
+                     help="training processes, one thread each (default: one a core that this process may use; on cuda one, "
+                     "since runs are stacked there); with --executor slurm, most tasks that run at once (default: 100)")  # fmt: skip
     run.add_argument("--time-limit", type=_duration, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
                      "run that would not end in time")  # fmt: skip
@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _choose_runs(status)
     status.add_argument("--workers", type=int, metavar="N",
-                        help="say how long so many training processes would take (default: one a core)")  # fmt: skip
+                        help="say how long so many training processes would take (default: as `run`)")  # fmt: skip
     status.add_argument("--device-name", default="", metavar="NAME",
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
     timed = verb(

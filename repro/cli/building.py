@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from repro.claims import Judgement
 from repro.cli import audit
 from repro.cli.drawing import Drawing, code_behind, digests_of, read_json
 from repro.cli.grid import show_verdicts
-from repro.cli.shared import all_studies, judge
+from repro.cli.shared import all_studies, judge, num_cores
 from repro.protocol import experiments_of
 from repro.report import completeness, digests, page, paper, provenance, verdicts
 from repro.report.paper import Figure, Listed
@@ -71,7 +70,7 @@ def build(
         results: The tables.
         rows: Digest of their rows.
         root: Folder that gets `figures/build` and `paper/build`.
-        workers: Processes that draw; one a core by default, 1 for this one.
+        workers: Processes that draw; one a core that this process may use by default, 1 for this one.
         say: Told what is going on.
 
     Returns:
@@ -81,7 +80,7 @@ def build(
         ValueError: If the paper does not compile.
     """
     (root / BUILD / "tables").mkdir(parents=True, exist_ok=True)
-    cores = workers or os.cpu_count() or 1
+    cores = workers or num_cores()
     drawing = Drawing(results, rows, root / FIGURES, cores)
     with drawing:
         say("judging claims")

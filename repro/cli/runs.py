@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from repro.cli.shared import (
     complain,
     judge,
     name_skipped,
+    num_cores,
     read_results,
     read_runs,
     require_checkout,
@@ -136,8 +136,11 @@ def read_executor(options: argparse.Namespace) -> Slurm | None:
 
 
 def num_workers(options: argparse.Namespace) -> int:
-    """Return how many processes there may be: as many as there are cores by default."""
-    return options.workers if options.workers is not None else os.cpu_count() or 1
+    """Return how many processes there may be: by default one a core, but one in all on a GPU, where runs are stacked."""
+    if options.workers is not None:
+        workers: int = options.workers
+        return workers
+    return 1 if options.device == "cuda" else num_cores()
 
 
 def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -46,6 +47,13 @@ def require_checkout() -> None:
             f"expected the sources of the paper in {PAPER}, found none: this command needs a checkout of the repository. "
             "Clone it and run the command there, or install it with `python -m pip install -e .`."
         )
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def words(text: str) -> list[str]:
