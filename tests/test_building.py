@@ -160,6 +160,18 @@ def test_digests_follow_imports_and_nothing_else(tmp_path: Path) -> None:
     assert digests.of_module("pkg.a", tmp_path) != before
 
 
+def test_the_digest_of_rows_takes_a_link_to_nothing_for_a_file_that_is_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "store" / "ab"
+    folder.mkdir(parents=True)
+    before = digests.of_rows(tmp_path, tmp_path / "store")
+    link = folder / f"ab{'0' * 62}.json"
+    link.symlink_to(tmp_path / "nothing")
+    dangling = digests.of_rows(tmp_path, tmp_path / "store")
+    (tmp_path / "nothing").write_text("{}")
+    found = digests.of_rows(tmp_path, tmp_path / "store")
+    assert len({before, dangling, found}) == 3
+
+
 def test_parts_of_a_digest_do_not_run_into_each_other() -> None:
     assert digests.of("ab", "c") != digests.of("a", "bc")
     assert digests.of("ab") == digests.of(b"ab")

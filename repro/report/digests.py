@@ -57,9 +57,10 @@ def of_rows(published: Path, store: Path | None) -> str:
         A digest.
     """
     parts = [f"{p.name} {of_file(p)}" for p in sorted(published.glob("*.parquet"))]
-    for path in Store(store).files() if store is not None else ():
-        facts = path.stat()
-        parts.append(f"{path.stem} {facts.st_size} {facts.st_mtime_ns}")
+    for _, name, facts in Store(store).look() if store is not None else ():
+        # one that is not there after all is named when the rows are read
+        known = f"{facts.st_size} {facts.st_mtime_ns}" if facts is not None else "gone"
+        parts.append(f"{name} {known}")
     return of(*parts)
 
 
