@@ -96,6 +96,19 @@ def test_fewer_runs_are_held_to_nothing(tmp_path: Path, monkeypatch: pytest.Monk
     assert cli.main(command) == 0
 
 
+@pytest.mark.parametrize("missing", ["os.wait4", "os.getloadavg"])
+def test_a_system_that_does_not_tell_what_a_process_took_is_one_line(
+    missing: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delattr(missing)
+    assert cli.main(["bench", "--bookkeeping", "10", "--store", str(tmp_path / "bench")]) == 2
+    assert "Run it on Linux or macOS." in capsys.readouterr().err
+    assert not (tmp_path / "bench").exists()
+
+
 def test_a_number_of_runs_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--bookkeeping", "0", "--store", str(tmp_path / "bench")]) == 2
     said = capsys.readouterr().err

@@ -1,5 +1,6 @@
 """The command line: exit statuses, one clear line for bad input, and the way from rows to verdicts."""
 
+import io
 from argparse import Namespace
 from pathlib import Path
 
@@ -192,6 +193,14 @@ def test_a_folder_that_looks_like_markup_is_named_as_it_is(
     assert cli.main(["run", *chosen, "--store", "runs [old]"]) == 3
     assert "finished runs are in runs [old]\n" in capsys.readouterr().out
     assert elsewhere.exists()
+
+
+def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
+    monkeypatch.setattr("sys.stdout", pipe)
+    assert cli.main(["list"]) == 0
+    pipe.flush()
+    assert b"nn-sgd" in pipe.buffer.getvalue()
 
 
 def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import re
 import sys
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
+        sys.stdout.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
     # into a file or a pipe, tables get room; a terminal has its own width
     console = Console(width=None if sys.stdout.isatty() else 140)

@@ -71,6 +71,11 @@ def measure(options: argparse.Namespace, console: Console) -> int:
         raise ValueError(
             f"`--bookkeeping` expects a number of runs of at least 1. Found {num_runs}."
         )
+    if not (hasattr(os, "wait4") and hasattr(os, "getloadavg")):
+        raise ValueError(
+            f"`--bookkeeping` asks the system what a process took (os.wait4), which {platform.system()} does not tell. "
+            "Run it on Linux or macOS."
+        )
     options.store.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=options.store, prefix=".bookkeeping-") as folder:
