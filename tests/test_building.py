@@ -12,7 +12,7 @@ import studies
 from repro import cli
 from repro.audit.report import Audited
 from repro.claims import Judgement
-from repro.cli import building
+from repro.cli import building, drawing
 from repro.cli.audit import everything
 from repro.cli.shared import all_studies, judge
 from repro.report import digests
@@ -175,6 +175,20 @@ def test_the_digest_of_rows_takes_a_link_to_nothing_for_a_file_that_is_gone(tmp_
 def test_parts_of_a_digest_do_not_run_into_each_other() -> None:
     assert digests.of("ab", "c") != digests.of("a", "bc")
     assert digests.of("ab") == digests.of(b"ab")
+
+
+@pytest.mark.usefixtures("few")
+def test_a_process_that_is_killed_while_it_draws_is_one_line(
+    tmp_path: Path, published: Results
+) -> None:
+    with drawing.Drawing(published, "rows", tmp_path, workers=2) as figures_under_way:
+        pool = figures_under_way._pool
+        assert pool is not None
+        for process in list(pool._processes.values()):
+            process.kill()
+        message = "expected the figure .* from one of 2 processes.*`--workers 1`"
+        with pytest.raises(OSError, match=message):
+            list(figures_under_way.wait())
 
 
 @pytest.mark.usefixtures("few")

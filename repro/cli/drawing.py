@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -9,6 +10,7 @@ import pickle
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +87,12 @@ class Drawing:
                 initializer=_receive,
                 initargs=(sent,),
             )
-            for name in self._waiting:
-                self._futures[name] = self._pool.submit(
-                    _draw, name, self._directory, self._values(name)
-                )
+            # a process that is lost already is told of by the figures that wait for it
+            with contextlib.suppress(BrokenProcessPool):
+                for name in self._waiting:
+                    self._futures[name] = self._pool.submit(
+                        _draw, name, self._directory, self._values(name)
+                    )
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -97,19 +101,35 @@ class Drawing:
         self._scratch.cleanup()
 
     def wait(self) -> Iterator[tuple[int, int]]:
-        """Collect the figures; yield how many are done, and of how many."""
+        """Collect the figures; yield how many are done, and of how many.
+
+        Yields:
+            Both numbers.
+
+        Raises:
+            OSError: If a process that draws was killed.
+        """
         _received[:] = [self._results]
         total = len(self._waiting)
         yield 0, total
         for done, name in enumerate(self._waiting, 1):
             if name in self._futures:
-                outcome = self._futures[name].result()
+                outcome = self._outcome(name)
             else:
                 outcome = _draw(name, self._directory, self._values(name))
             self._keep(name, outcome)
             yield done, total
         if self._waiting:
             write_whole(self._stamp, json.dumps(self._known).encode())
+
+    def _outcome(self, name: str) -> _Outcome:
+        try:
+            return self._futures[name].result()
+        except BrokenProcessPool:
+            raise OSError(
+                f"expected the figure {name} from one of {self._workers} processes, found that one was killed, "
+                "perhaps for want of memory. Run it again, with `--workers 1` if need be."
+            ) from None
 
     def showing(self, experiments: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         """Return the figures that show rows of any of these experiments."""
