@@ -160,6 +160,27 @@ def test_a_sample_of_which_nothing_ended_in_time_fails_the_check(
 
 
 @pytest.mark.torch
+@pytest.mark.usefixtures("one_group")
+def test_runs_without_their_data_are_named_and_the_others_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from repro import datasets
+
+    def load(name: str) -> None:
+        raise datasets.DataError(f"{name} is nowhere.")
+
+    def sample(found: object, runs: pd.DataFrame, price: object, form: Any, *more: object) -> Any:
+        return [*_one_group(form, runs), *_one_group(form, runs, "mlp-2e-4")]
+
+    monkeypatch.setattr(datasets, "load", load)
+    monkeypatch.setattr(rerun, "sample", sample)
+    assert cli.main(["verify", "--only", "live"]) == 0
+    shown = capsys.readouterr().out
+    assert "not run again, no data: mnist (mnist is nowhere.)\n" in shown
+    assert "different: 0" in shown
+
+
+@pytest.mark.torch
 def test_an_empty_sample_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     assert cli.main(["verify", "--only", "live", "--budget", "0s"]) == 1
@@ -188,8 +209,10 @@ def test_a_sample_that_is_interrupted_ends_stopped_and_builds_nothing(
     assert "stopped early: the sample was not compared whole" in capsys.readouterr().err
 
 
-def _one_group(form_groups: object, runs: pd.DataFrame) -> list[tuple[RunSpec, ...]]:
+def _one_group(
+    form_groups: object, runs: pd.DataFrame, experiment: str = "beale"
+) -> list[tuple[RunSpec, ...]]:
     from repro.protocol import expand
 
-    specs = expand(studies.get("baydin2022"), "full", only=["beale"])
+    specs = expand(studies.get("baydin2022"), "full", only=[experiment])
     return form_groups(specs)[:1]  # type: ignore[operator, no-any-return]

@@ -28,11 +28,12 @@ from repro.cli.shared import (
     read_results,
     read_runs,
     require_checkout,
+    sift_by_data,
     tell,
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
-from repro.protocol import SCALES, Classification, declared
+from repro.protocol import SCALES, declared
 from repro.publishing import (
     ContradictionError,
     Count,
@@ -149,24 +150,13 @@ def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
     Raises:
         DataError: If all of it lacks one.
     """
-    from repro import datasets
-
-    needed: dict[str, list[Work]] = {}
-    for w in work:
-        for problem in {spec.problem for spec in w.left}:
-            if isinstance(problem, Classification):
-                needed.setdefault(problem.dataset, []).append(w)
-    lacking: list[tuple[str, str]] = []
-    for name in sorted(needed):
-        try:
-            datasets.load(name)  # missing data is said once, here, before any worker starts
-        except datasets.DataError as error:
-            if all(w in needed[name] for w in work if w.left):
-                raise
-            experiments = ", ".join(dict.fromkeys(w.experiment for w in needed[name]))
-            lacking.append((experiments, str(error)))
-            work = [w for w in work if w not in needed[name]]
-    return list(work), lacking
+    # missing data is said once, here, before any worker starts
+    kept, absent = sift_by_data(work, lambda w: w.left)
+    if absent and not any(w.left for w in kept):
+        raise absent[-1].error
+    return kept, [
+        (", ".join(dict.fromkeys(w.experiment for w in a.items)), str(a.error)) for a in absent
+    ]
 
 
 FEW = 30

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 
 import studies
-from repro.protocol import Study
+from repro.protocol import Classification, RunSpec, Study
 from repro.results import Results, load, load_runs, tabulate_facts, write_whole
 
 if TYPE_CHECKING:
     from repro.claims import Judgement
+
+T = TypeVar("T")
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 
@@ -97,7 +100,51 @@ def tell(text: str, console: Console, label: str = "") -> None:
 def name_skipped(problems: Iterable[str], console: Console) -> None:
     """Print a line for every file that was skipped."""
     for problem in problems:
-        console.print(f"[yellow]skipped[/] {problem}", soft_wrap=True, highlight=False)
+        tell(problem, console, "[yellow]skipped[/]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Absent(Generic[T]):
+    """A data set that cannot be had.
+
+    Attributes:
+        name: Its name.
+        error: What it lacks.
+        items: What needs it.
+    """
+
+    name: str
+    error: ValueError
+    items: tuple[T, ...]
+
+
+def sift_by_data(
+    items: Sequence[T], specs_of: Callable[[T], Iterable[RunSpec]]
+) -> tuple[list[T], list[Absent[T]]]:
+    """Return what can be run with the data sets that are there, and the data sets that are not.
+
+    Args:
+        items: Groups of runs, in whatever form.
+        specs_of: The runs of an item.
+
+    Returns:
+        The items whose data sets can all be had, and the others by data set.
+    """
+    from repro import datasets
+
+    needed: dict[str, list[int]] = {}
+    for index, item in enumerate(items):
+        problems = {spec.problem for spec in specs_of(item)}
+        for name in {p.dataset for p in problems if isinstance(p, Classification)}:
+            needed.setdefault(name, []).append(index)
+    kept, absent = set(range(len(items))), []
+    for name, places in sorted(needed.items()):
+        try:
+            datasets.load(name)
+        except datasets.DataError as error:
+            absent.append(Absent(name, error, tuple(items[place] for place in places)))
+            kept.difference_update(places)
+    return [items[place] for place in sorted(kept)], absent
 
 
 def judge(results: Results) -> tuple[Judgement, ...]:

@@ -21,6 +21,7 @@ from repro.cli.shared import (
     all_studies,
     complain,
     require_checkout,
+    sift_by_data,
     tell,
 )
 from repro.results import Results, Store, load, read_store, tabulate, tabulate_facts
@@ -28,7 +29,6 @@ from repro.results import Results, Store, load, read_store, tabulate, tabulate_f
 if TYPE_CHECKING:
     from repro import rerun
     from repro.execution import Outcome
-    from repro.protocol import RunSpec
 
 MANIFEST = PAPER / "manifest.json"
 PATIENCE = 4
@@ -113,11 +113,11 @@ def _run_again(published: Results, options: argparse.Namespace, console: Console
         options.budget,
         options.seed,
     )
-    groups, without = _with_data(groups)
-    for name, reason in without:
-        console.print(f"not run again, no data: {name} ({reason})", soft_wrap=True, highlight=False)
+    groups, absent = sift_by_data(groups, lambda group: group)
+    for data in absent:
+        tell(f"not run again, no data: {data.name} ({data.error})", console)
     if not groups:
-        mend = "Restore its data" if without else "Give `--budget` more"
+        mend = "Restore its data" if absent else "Give `--budget` more"
         return complain(
             f"no published run that fits {options.budget:.0f} s can be made again here: nothing was compared. {mend}.",
             FAILED,
@@ -179,25 +179,3 @@ def _show(compared: Sequence[rerun.Comparison], outcome: Outcome, console: Conso
     counts |= {"not finished": outcome.left} if outcome.left else {}
     told = "  ".join(f"{kind}: {n}" for kind, n in counts.items())
     console.print(f"{told}  {outcome.seconds:.0f} s")
-
-
-def _with_data(
-    groups: Sequence[tuple[RunSpec, ...]],
-) -> tuple[list[tuple[RunSpec, ...]], list[tuple[str, str]]]:
-    """Return the groups whose data sets are there, and the data sets that are not."""
-    from repro import datasets
-    from repro.protocol import Classification
-
-    kept, missing, checked = [], {}, set()
-    for group in groups:
-        problem = group[0].problem
-        name = problem.dataset if isinstance(problem, Classification) else ""
-        if name and name not in checked:
-            checked.add(name)
-            try:
-                datasets.load(name)
-            except datasets.DataError as error:
-                missing[name] = str(error)
-        if name not in missing:
-            kept.append(group)
-    return kept, sorted(missing.items())
