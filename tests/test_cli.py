@@ -8,7 +8,7 @@ import pytest
 
 import studies
 from repro import cli
-from repro.cli import shared
+from repro.cli import redraw, shared
 from repro.cli.runs import num_workers
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
 from repro.report import verdicts
@@ -201,6 +201,24 @@ def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPat
     assert cli.main(["list"]) == 0
     pipe.flush()
     assert b"nn-sgd" in pipe.buffer.getvalue()
+
+
+def test_the_paper_is_built_by_the_verb_that_builds_everything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[bool, int]] = []
+
+    def build(options: Namespace, console: object) -> int:
+        asked.append((options.force, options.workers))
+        return 0
+
+    monkeypatch.setattr(redraw, "reproduce", build)
+    for verb in ("reproduce", "paper"):
+        assert cli.main([verb, "--force", "--workers", "3"]) == 0
+    assert asked == [(True, 3)] * 2
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "reproduce (paper)" in capsys.readouterr().out
 
 
 def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,16 +123,11 @@ def _parser() -> argparse.ArgumentParser:
     everything = verb(
         "reproduce",
         "redraw.reproduce",
-        "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page.",
+        "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page. "
+        "A sentence whose claim has another verdict now keeps the paper from being built, and is named.",
+        aliases=["paper"],
     )
     _choose_build(everything)
-    written = verb(
-        "paper",
-        "redraw.build_paper",
-        "Build the paper and the results page, with everything that they show. A sentence whose claim has another "
-        "verdict now keeps the paper from being built, and is named.",
-    )
-    _choose_build(written)
     for name, function, text in (
         ("figures", "redraw.draw_figures", "Draw figures from the rows."),
         ("tables", "redraw.write_tables", "Write tables from the rows."),

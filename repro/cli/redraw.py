@@ -151,8 +151,3 @@ def _report(changes: Sequence[object], console: Console) -> bool:
         soft_wrap=True,
     )
     return True
-
-
-def build_paper(options: argparse.Namespace, console: Console) -> int:
-    """Build the paper and the page with everything that they show."""
-    return reproduce(options, console)

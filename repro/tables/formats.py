@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from repro.results import write_whole
 from repro.stats import Interval
 from repro.tables.escapes import escape_latex, escape_markdown, escape_typst
 from repro.tables.values import Cell, Table, cell_text, csv_header, interval_columns
@@ -166,12 +167,7 @@ def write(table: Table, directory: str | os.PathLike[str]) -> list[Path]:
     paths = []
     for suffix, text in texts.items():
         path = folder / f"{table.name}.{suffix}"
-        temporary = folder / f".{path.name}.{os.getpid()}.tmp"
-        try:
-            temporary.write_bytes(text.encode())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(path, text.encode())
         paths.append(path)
     return paths
 
