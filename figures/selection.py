@@ -25,7 +25,6 @@ from repro.measures import BACKPROPAGATION as BACKPROPAGATION
 from repro.measures import FORWARD_GRADIENT as FORWARD_GRADIENT
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
-from repro.stats import Interval
 
 STUDY = "baydin2022"
 BOTH = (BACKPROPAGATION, FORWARD_GRADIENT)
@@ -282,10 +281,3 @@ def ratio(panel: str, series: str, measured: Measurement | None, value: float) -
     if not math.isnan(value):
         rows.append({"y": value, "published": True, "note": "printed or read off"})
     return frame([{"panel": panel, "kind": "ratio", "series": series, **row} for row in rows])
-
-
-def text_interval(interval: Interval, digits: str = ".2f") -> str:
-    """Return an interval as text; an unbounded one by its estimate alone."""
-    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return f"{interval.estimate:{digits}}"
-    return f"{interval.estimate:{digits}} [{interval.low:{digits}}, {interval.high:{digits}}]"

@@ -17,6 +17,7 @@ from asserts import (
 )
 from references import draw, forward_gradient, generators
 from test_checkpoints import go_on, interrupt
+from test_deep_models import num_activations
 from test_execution import comparable
 from torch import Tensor
 
@@ -165,7 +166,7 @@ def naive(
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_naive_version_at_equal_seed(name: str, aggregation: str) -> None:
     network, objective, params = case(name, replicas=1, examples=3)
-    size = network.num_activations(NETWORKS[name][1])
+    size = num_activations(network, NETWORKS[name][1])
     (tangents,) = ForwardGradient(2).draw(torch.zeros(1, size, dtype=torch.float64), generators(1))
     expected = naive(network, objective, params, tangents, aggregation)
     for mode in MODES:
@@ -314,7 +315,7 @@ def test_weight_gradients_are_unbiased(name: str, mode: str, count: int) -> None
 def test_with_a_tangent_an_activity_the_projection_is_backpropagation(name: str, more: int) -> None:
     network, objective, params = case(name)
     expected = flatten(Backpropagation()(objective, params).gradient)
-    k = network.num_activations(NETWORKS[name][1]) + more
+    k = num_activations(network, NETWORKS[name][1]) + more
     modes = ("simulated",) if "resnet18" in name else MODES
     for mode in modes:
         found = activations(k, "orthogonal_projection", mode=mode)(objective, params, generators(2))

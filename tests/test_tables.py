@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from repro.stats import Interval
@@ -22,7 +21,6 @@ from repro.tables import (
     Column,
     Table,
     cell_text,
-    from_frame,
     to_csv,
     to_html,
     to_latex,
@@ -385,45 +383,6 @@ def test_a_format_that_fails_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Column x: `format` must suit its numbers, found 'd' for"):
         write(one_cell(0.5, format="d"), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-# Frames
-
-
-def test_from_frame_takes_the_named_columns_in_their_order() -> None:
-    frame = pd.DataFrame(
-        {
-            "k": np.array([1, 16]),
-            "loss": [0.25, math.nan],
-            "seed": [3, 4],
-            "method": ["a", None],
-            "accuracy": [ACCURACY, None],
-            "epochs": pd.array([7, None], dtype="Int64"),
-        },
-        index=[9, 9],
-    )
-    names = ("method", "loss", "k", "accuracy", "epochs")
-    columns = [Column(name, name.title()) for name in names]
-    table = from_frame("t", "T", frame, columns, ["A note."])
-    assert table.columns == tuple(columns)
-    assert table.notes == ("A note.",)
-    assert table.rows[0] == ("a", 0.25, 1, ACCURACY, 7)
-    assert [type(cell) for cell in table.rows[0]] == [str, float, int, Interval, int]
-    assert [cell_text(c, x) for c, x in zip(columns, table.rows[1], strict=True)] == [
-        "not run", "n/a", "16", "not run", "not run",
-    ]  # fmt: skip
-
-
-def test_from_frame_without_rows() -> None:
-    assert from_frame("t", "T", pd.DataFrame({"x": []}), [column()]).rows == ()
-
-
-def test_from_frame_names_the_missing_column() -> None:
-    frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "b"])
-    with pytest.raises(ValueError, match="one column 'x', found 0 among a, b, b; rename or add it"):
-        from_frame("t", "T", frame, [column()])
-    with pytest.raises(ValueError, match="one column 'b', found 2 among a, b, b"):
-        from_frame("t", "T", frame, [column(name="b")])
 
 
 # What is refused

@@ -187,25 +187,6 @@ class Network:
         """Whether outputs of an example depend on the other examples of a mini-batch in training."""
         return any(block.statistics for block in self.blocks)
 
-    def num_activations(self, image: Shape) -> int:
-        """Return the outputs of all blocks for one image, `N`: what activation perturbation perturbs.
-
-        Args:
-            image: Channels, height, width.
-
-        Returns:
-            The number.
-        """
-        # two examples, since one alone may have nothing to be normalised by
-        nowhere = functools.partial(torch.empty, device="meta")
-        outputs = nowhere((1, 2, *image))
-        num = 0
-        for block in self.blocks:
-            own = {name: nowhere((1, *shape)) for name, shape in block.shapes.items()}
-            outputs = block(own, outputs)
-            num += outputs[0, 0].numel()
-        return num
-
     def statistics(
         self, num_replicas: int, dtype: torch.dtype, device: torch.device
     ) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ Everything returned is deterministic and ends in one newline.
 """
 
 from repro.tables.formats import SUFFIXES, to_csv, to_html, to_latex, to_markdown, to_typst, write
-from repro.tables.values import Align, Cell, Column, Table, cell_text, from_frame
+from repro.tables.values import Align, Cell, Column, Table, cell_text
 
 __all__ = [
     "SUFFIXES",
@@ -27,7 +27,6 @@ __all__ = [
     "Column",
     "Table",
     "cell_text",
-    "from_frame",
     "to_csv",
     "to_html",
     "to_latex",

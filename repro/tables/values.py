@@ -3,12 +3,9 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
-
-import numpy as np
-import pandas as pd
 
 from repro.stats import Interval
 
@@ -106,41 +103,6 @@ class Table:
                 )
 
 
-def from_frame(
-    name: str,
-    title: str,
-    frame: pd.DataFrame,
-    columns: Sequence[Column],
-    notes: Sequence[str] = (),
-) -> Table:
-    """Make a table of the frame's columns that `columns` name, in that order, rows as they stand.
-
-    Numpy scalars become Python's. None, `pd.NA`, `pd.NaT` and missing strings mean not run; a NaN
-    among numbers stays NaN.
-
-    Args:
-        name: see `Table`.
-        title: see `Table`.
-        frame: has a column `column.name` for each of `columns`; others and the index are left out.
-        columns: see `Table`.
-        notes: see `Table`.
-
-    Returns:
-        A table with one row a row of the frame.
-
-    Raises:
-        ValueError: if the frame lacks one of the columns, or has it twice.
-    """
-    for column in columns:
-        if (found := list(frame.columns).count(column.name)) != 1:
-            raise ValueError(
-                f"Table {name}: the frame must have one column {column.name!r}, found {found} "
-                f"among {', '.join(map(str, frame.columns))}; rename or add it."
-            )
-    cells = [_as_cells(frame[column.name]) for column in columns]
-    return Table(name, title, tuple(columns), tuple(zip(*cells, strict=True)), tuple(notes))
-
-
 def cell_text(column: Column, cell: Cell) -> str:
     """Return the plain text that a reader sees in this cell, before any escaping.
 
@@ -159,17 +121,6 @@ def cell_text(column: Column, cell: Cell) -> str:
         estimate, low, high = (_number(column, x) for x in (cell.estimate, cell.low, cell.high))
         return f"{estimate} [{low}, {high}], n={cell.num}"
     return _number(column, cell)
-
-
-def _as_cells(values: pd.Series) -> list[Cell]:
-    missing: list[object] = [None, pd.NA, pd.NaT]
-    if isinstance(values.dtype, pd.StringDtype):
-        values = values.astype(object).where(values.notna(), None)  # its NaN is no number
-    # Whatever else is no cell is refused, by its place, when the Table is made.
-    return [
-        None if any(x is m for m in missing) else x.item() if isinstance(x, np.generic) else x
-        for x in values
-    ]
 
 
 def _every_cell(table: Table) -> Iterable[tuple[str, object]]:
