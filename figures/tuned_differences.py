@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -56,17 +57,16 @@ def table(results: Results) -> Table:
             cells = [None if m is None else m.interval for m in measured.values()]
             p_values.append(_p_value(results, setting, series))
             rows.append((setting.label, series, *cells, *_state(known)))
-    tested = {place: p_value for place, p_value in enumerate(p_values) if p_value is not None}
-    adjusted = dict(zip(tested, stats.holm(list(tested.values())).tolist(), strict=True))
+    tested = {place: p for place, p in enumerate(p_values) if p is not None and not math.isnan(p)}
+    adjusted = dict(enumerate(p_values))
+    adjusted |= zip(tested, stats.holm(list(tested.values())).tolist(), strict=True)
     before = 2 + len(MEASURES)
-    whole = tuple(
-        (*row[:before], adjusted.get(place), *row[before:]) for place, row in enumerate(rows)
-    )
+    whole = tuple((*row[:before], adjusted[place], *row[before:]) for place, row in enumerate(rows))
     return Table("tuned_differences", TITLE, COLUMNS, whole, (*NOTES, *_remarks(found)))
 
 
 def _p_value(results: Results, setting: Setting, series: str) -> float | None:
-    """Return the p-value of no difference between the test losses; `None` where there are no two pairs."""
+    """Return the p-value of no difference between the test losses; NaN where a run diverged, `None` where there is none."""
     names = setting.method(series), setting.method(BP)
     try:
         _, ours, theirs = measures.pairs(
@@ -75,7 +75,7 @@ def _p_value(results: Results, setting: Setting, series: str) -> float | None:
     except EmptySelectionError:
         return None
     known = ours.size > 1 and bool(np.isfinite(ours - theirs).all())
-    return stats.paired_p_value(ours, theirs) if known else None
+    return stats.paired_p_value(ours, theirs) if known else math.nan
 
 
 def _measured(results: Results, setting: Setting, series: str) -> dict[str, Measurement | None]:

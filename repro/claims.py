@@ -295,7 +295,9 @@ def describe(finding: Finding) -> str:
     interval = finding.measurement.interval
     unit = f" {finding.check.unit}" if finding.check.unit else ""
     parts = [f"{label}: {number(interval.estimate)}{unit}"]
-    if interval.low != interval.high:
+    if math.isnan(interval.estimate) and not finding.measurement.diverged:
+        parts.append(f"({finding.measurement.procedure})")
+    elif interval.low != interval.high:
         parts.append(f"[{number(interval.low)}, {number(interval.high)}]")
     parts.append(f"n={interval.num}")
     if finding.measurement.missed:

@@ -627,7 +627,7 @@ def test_what_is_missed_on_two_problems_is_compared_after_equal_epochs(more: int
 def test_where_nothing_has_been_learned_yet_nothing_is_compared() -> None:
     measured = missed(easy_and_hard(easy=1.95))
     assert math.isnan(measured.interval.estimate)
-    assert "0.96 are missed on the first: too early to compare" in measured.procedure
+    assert "too early to compare: after epoch 1 96% are missed on the first" in measured.procedure
     start = results(*(by_epoch(e, m, 0, 1.0) for e in ("easy", "hard") for m in (A, BP)))
     with pytest.raises(EmptySelectionError, match="after no epoch in common"):
         missed(start)

@@ -168,9 +168,9 @@ def missed_change_at_equal(
         lost = (rows["status"] == "diverged").any()
         shares.append(np.where(lost, np.nan, missed.to_numpy(np.float64)))
     known = all(np.isfinite(each).all() for each in shares)
-    words = f"difference of the shares missed after {epoch:g} epochs, 95 % Welch interval"
+    words = f"difference of the shares missed after epoch {epoch:g}, 95 % Welch interval"
     if known and shares[0].mean() > ROOM:
-        words = f"after {epoch:g} epochs {shares[0].mean():.2f} are missed on the first: too early to compare"
+        words = f"too early to compare: after epoch {epoch:g} {shares[0].mean():.0%} are missed on the first"
         known = False
     interval = stats.welch_interval(shares[1], shares[0]) if known else unknown(shares[1].size)
     return summary(parts, interval, words)
