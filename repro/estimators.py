@@ -19,6 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any, Literal, Protocol
 
 import torch
@@ -95,13 +96,17 @@ class Backpropagation:
         Args:
             objective: Maps parameters to a scalar, or stacked parameters to `(R,)`.
             params: Where to evaluate.
-            generator: Ignored; every estimator takes one.
+            generator: Draws nothing; every estimator takes one. One alone says that the parameters are not stacked.
 
         Returns:
             The estimate, without directional derivatives.
+
+        Raises:
+            ValueError: If one generator is given and the objective returns more than one value.
         """
-        del generator
         value, gradient = autodiff.value_and_gradient(objective, params)
+        if isinstance(generator, torch.Generator):
+            _refuse_many(value)
         return Estimate(value, gradient, None, self.cost)
 
 
@@ -136,10 +141,14 @@ class ForwardGradient:
     angle: float | None = None
 
     def __post_init__(self) -> None:
-        if self.num_tangents < 1:
-            raise ValueError(f"`num_tangents` must be at least 1. Found {self.num_tangents}.")
-        if self.chunk_size is not None and self.chunk_size < 1:
-            raise ValueError(f"`chunk_size` must be at least 1, or None. Found {self.chunk_size}.")
+        for name, more in (("num_tangents", ""), ("chunk_size", ", or None")):
+            number = getattr(self, name)
+            if number is None and more:
+                continue
+            if type(number) is bool or not isinstance(number, Integral) or number < 1:
+                raise ValueError(
+                    f"`{name}` must be a whole number of at least 1{more}. Found {number!r}."
+                )
         if self.clip is not None and not 0.0 < self.clip < math.inf:
             raise ValueError(f"`clip` must be positive and finite, or None. Found {self.clip}.")
         for name, choices in (
@@ -196,9 +205,15 @@ class ForwardGradient:
             The estimate; its gradient lies in the span of the tangents.
 
         Raises:
+            TypeError: If the generator is neither a `torch.Generator` nor several.
             ValueError: If parameters, objective and generators disagree on the number of replicas; if activations
                 are to be perturbed and the objective has no blocks, or one that cannot be differentiated.
         """
+        if not isinstance(generator, torch.Generator | Sequence):
+            raise TypeError(
+                f"`generator` is a torch.Generator, or one a replica. Found {type(generator).__name__}: give such as "
+                "torch.Generator().manual_seed(0)."
+            )
         if isinstance(generator, torch.Generator):
             stacked = like(params, [leaf[None] for leaf in leaves(params)])
             # a layered objective is stacked as it is: its mini-batch has a replica dimension
@@ -331,14 +346,18 @@ class ForwardGradient:
 def _stack(objective: Objective, params: Params) -> Objective:
     def stacked(replicas: Params) -> Tensor:
         value = objective(like(params, [leaf[0] for leaf in leaves(replicas)]))
-        if value.shape != ():
-            raise ValueError(
-                "With one generator the objective must return a scalar. "
-                f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
-            )
+        _refuse_many(value)
         return value[None]
 
     return stacked
+
+
+def _refuse_many(value: Tensor) -> None:
+    if value.shape != ():
+        raise ValueError(
+            "With one generator the objective must return a scalar. "
+            f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
+        )
 
 
 def _unflatten(flat: Tensor, params: Params) -> Params:

@@ -402,9 +402,16 @@ def test_public_names() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_tangents": 0}, r"`num_tangents` must be at least 1. Found 0."),
-        ({"num_tangents": -3}, r"`num_tangents` must be at least 1. Found -3."),
-        ({"chunk_size": 0}, r"`chunk_size` must be at least 1, or None. Found 0."),
+        ({"num_tangents": 0}, r"`num_tangents` must be a whole number of at least 1. Found 0."),
+        ({"num_tangents": -3}, r"`num_tangents` must be a whole number of at least 1. Found -3."),
+        ({"num_tangents": 2.5}, r"`num_tangents` must be a whole number of at least 1. Found 2.5."),
+        ({"num_tangents": "3"}, r"`num_tangents` must be a whole number of at least 1. Found '3'."),
+        ({"num_tangents": True}, r"`num_tangents` must be a whole number .* Found True."),
+        ({"num_tangents": None}, r"`num_tangents` must be a whole number .* Found None."),
+        (
+            {"chunk_size": 0},
+            r"`chunk_size` must be a whole number of at least 1, or None. Found 0.",
+        ),
         ({"clip": 0.0}, r"`clip` must be positive and finite, or None. Found 0.0."),
         ({"clip": -1.0}, r"`clip` must be positive and finite, or None. Found -1.0."),
         ({"clip": float("inf")}, r"`clip` must be positive and finite, or None. Found inf."),
@@ -461,3 +468,15 @@ def test_generators_parameters_and_objective_must_agree(mode: str, k: int) -> No
         estimator(flatten, stacked(2), generators(2))
     with pytest.raises(ValueError, match=r"the objective must return a scalar. Found shape \(1,\)"):
         estimator(lambda p: leaves(p)[0].sum()[None], torch.ones(3), generators(1)[0])
+
+
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient()], ids=name)
+def test_one_generator_goes_with_one_value(estimator: Estimator) -> None:
+    with pytest.raises(ValueError, match=r"must return a scalar. Found shape \(3,\)"):
+        estimator(lambda p: leaves(p)[0] ** 2, torch.ones(3), generators(1)[0])
+
+
+@pytest.mark.parametrize("generator", [None, 0])
+def test_a_seed_is_no_generator(generator: object) -> None:
+    with pytest.raises(TypeError, match=r"`generator` is a torch.Generator, or one a replica"):
+        ForwardGradient()(lambda p: leaves(p)[0].sum(), torch.ones(3), generator)  # type: ignore[arg-type]
