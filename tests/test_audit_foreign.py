@@ -362,8 +362,37 @@ def test_scores_of_few_digits_agree_by_chance_and_lost_ones_are_no_copies() -> N
 
     assert repetitions([0.043, 0.043, 0.05, 0.069, 0.069, 0.041]) == "pass"
     assert repetitions([0.0431234, 0.0431234, 0.05, 0.069, 0.0692, 0.041]) == "fail"
-    assert repetitions([0.043] * 6) == "fail"
+    assert repetitions([0.043] * 6) == "warn"
     assert repetitions([np.inf, np.inf, 0.0512345, 0.069, 0.06912345, 0.041]) == "pass"
+
+
+def test_copies_are_found_whichever_way_scores_are_better() -> None:
+    def repetitions(
+        scores: list[float], status: str = "done", *, maximise: bool
+    ) -> tuple[str, str]:
+        rows = pd.DataFrame(
+            {
+                "method": ["a"] * 6, "score": scores, "role": ["report"] * 6, "seed": [*range(6)],
+                "status": [status] * 6,
+            }
+        )  # fmt: skip
+        evidence = trials.from_table(rows, {}, "x", maximise=maximise)
+        (found,) = (f for f in report.audit(evidence).findings if f.rule.name == "repetitions")
+        return found.status, found.text
+
+    copied = ("fail", "a: 5 repetitions equal another to the last digit")
+    assert repetitions([0.93217] * 6, maximise=True) == copied
+    assert repetitions([1 - 0.93217] * 6, maximise=False) == copied
+    # what was given as negative is a value of a function, in which descents from one start may end
+    for maximise in (True, False):
+        assert repetitions([-39.16617] * 6, maximise=maximise)[0] == "pass"
+    # the limit that stands for what diverged is no result
+    assert repetitions([1000.00001] * 6, "diverged", maximise=False)[0] == "pass"
+    for maximise in (True, False):
+        assert repetitions([0.02] * 6, maximise=maximise) == (
+            "warn",
+            "a: all 6 repetitions score 0.02: copies, or too few digits to tell them apart",
+        )
 
 
 def test_a_stated_range_takes_the_place_of_what_was_seen() -> None:

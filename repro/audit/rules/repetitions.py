@@ -22,6 +22,8 @@ LEVEL = 0.05
 """Two-sided level of the tests."""
 DIGITS = 4
 """Decimals up to which equal scores are taken for chance."""
+BAD = ("diverged", "failed")
+"""How runs end that have no score of their own, or a limit in its place."""
 
 
 @rule(
@@ -52,7 +54,8 @@ def seeds(evidence: Evidence) -> Iterator[Part]:
 @rule(
     question="Are there enough repetitions, and is each one a draw of its own?",
     threshold="fail for one, or for equal results under different seeds; warn below 6, where no paired rank test "
-    "reaches 0.05, and where fewer seeds were drawn than repetitions are claimed",
+    "reaches 0.05, where fewer seeds were drawn than repetitions are claimed, and where all results are equal in "
+    f"{DIGITS} decimals or fewer",
     why="with few repetitions the order of two methods is luck, and no test can say otherwise",
     source="Agarwal et al. 2021; Bouthillier et al. 2021; NeurIPS checklist, statistical significance",
     mend="repeat with at least 6 seeds, better 10, the same for every method",
@@ -74,28 +77,39 @@ def repetitions(evidence: Evidence) -> Iterator[Part]:
         if drawn is not None and drawn.value is not None and drawn.value < num:
             text = f"{num} repetitions claimed, {drawn.value:g} seed(s) drawn"
             yield Part("warn", text, (source_of(drawn),), method=method)
-        rows = evidence.rows("report", method)
-        if rows.empty or evidence.number("equal ends", method):
-            continue
-        scores = rows["score"][np.isfinite(rows["score"])]
-        if _coarse(scores) and scores.nunique() > 1:
-            continue  # such as errors of some thousand examples: equal by chance
-        copies = scores[scores.duplicated()].to_numpy(np.float64)
-        # what another method reaches too is a minimum, not a copy
-        reached = np.concatenate(
-            [
-                evidence.rows("report", other)["score"].to_numpy(np.float64)
-                for other in evidence.methods
-                if other != method
-            ]
-            or [np.empty(0)]
-        )
-        minima = np.isclose(copies[:, None], reached, rtol=1e-6, atol=1e-12).any(axis=1)
-        # nor is what is negative, a value of a function and no loss: descents from one start may end in one place
-        num_copies = int((~minima & (copies >= 1e-12)).sum())
-        if rows["seed"].nunique() > 1 and num_copies:
-            text = f"{num_copies} repetitions equal another to the last digit"
-            yield Part("fail", text, ("rows",), method=method)
+        yield from _copies(evidence, method)
+
+
+def _copies(evidence: Evidence, method: str) -> Iterator[Part]:
+    """Look for repetitions under different seeds with one result."""
+    rows = evidence.rows("report", method)
+    if rows["seed"].nunique() < 2 or evidence.number("equal ends", method):
+        return
+    scores = rows["score"][np.isfinite(rows["score"]) & ~rows["status"].isin(BAD)]
+    copies = scores[scores.duplicated()].to_numpy(np.float64)
+    # what another method reaches too is a minimum, not a copy
+    reached = np.concatenate(
+        [
+            evidence.rows("report", other)["score"].to_numpy(np.float64)
+            for other in evidence.methods
+            if other != method
+        ]
+        or [np.empty(0)]
+    )
+    minima = np.isclose(copies[:, None], reached, rtol=1e-6, atol=1e-12).any(axis=1)
+    # nor is what was given as negative, a value of a function and no loss or accuracy: descents from one start may end
+    # in one place
+    given = np.array([evidence.as_given(score) for score in copies])
+    num_copies = int((~minima & (given >= 1e-12)).sum())
+    if not num_copies:
+        return
+    if not _coarse(scores):
+        text = f"{num_copies} repetitions equal another to the last digit"
+        yield Part("fail", text, ("rows",), method=method)
+    elif scores.nunique() == 1:
+        # some of a few thousand examples' errors are equal by chance; all of them may be, too
+        text = f"all {len(scores)} repetitions score {given[0]:g}: copies, or too few digits to tell them apart"
+        yield Part("warn", text, ("rows",), method=method)
 
 
 @rule(
@@ -154,9 +168,6 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
         for m in listed
     )
     yield Part("warn" if few else "pass", text, ("rows",), values)
-
-
-BAD = ("diverged", "failed")
 
 
 def _endings(evidence: Evidence, role: str, method: str) -> list[tuple[str, bool]]:
