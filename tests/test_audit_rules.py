@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -520,6 +520,36 @@ def test_differences_of_runs_without_seeds_are_tested_too() -> None:
     p = ttest_ind(*reported, equal_var=False).pvalue
     assert apart.parts[0].values["new against baseline, Holm"] == pytest.approx(p, abs=0)
     assert paired.parts[0].values["new against baseline, Holm"] != pytest.approx(p, abs=0)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "spoken"),
+    [
+        ({"a": range(6), "b": range(6)}, {}),
+        # no test is paired, and no run is missing
+        ({"a": range(6), "b": range(100, 106)}, {"a": "warn: no seed in common", "b": "warn: no seed in common"}),
+        ({"a": range(6), "b": range(6), "c": range(100, 106)}, {"c": "warn: no seed in common"}),
+        ({"a": range(6), "b": range(5)}, {"b": "fail: no reported run with seed 5, which"}),
+        ({"a": range(6), "b": range(100, 103)}, {"a": "warn: no seed in common", "b": "fail: 3 reported runs, and 6 of a"}),
+        ({"a": range(6), "b": ()}, {"b": "fail: 0 reported runs, and 6 of a"}),
+        ({"a": range(6), "b": (0, 1, 2, 3, 4, 7)}, {"a": "fail: with seed 7, which", "b": "fail: with seed 5, which"}),
+    ],
+)  # fmt: skip
+def test_a_repetition_is_missing_where_seeds_are_shared_and_unpaired_where_they_are_not(
+    seeds: dict[str, Iterable[int]], spoken: dict[str, str]
+) -> None:
+    rows = [
+        {"method": method, "role": "report", "seed": f"{seed}", "score": 0.1 + 0.01 * seed}
+        for method, own in seeds.items()
+        for seed in own
+    ]
+    evidence = Evidence("x", "foreign", tuple(seeds), (), runs_frame(rows))
+    found = {p.method: p for p in RULES["survivors"].look(evidence)}
+    assert found.keys() == spoken.keys()
+    for method, part in found.items():
+        status, _, text = spoken[method].partition(": ")
+        assert part.status == status
+        assert text in part.text
 
 
 @pytest.mark.parametrize(

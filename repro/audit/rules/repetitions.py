@@ -179,7 +179,7 @@ def _endings(evidence: Evidence, role: str, method: str) -> list[tuple[str, bool
 @rule(
     question="Is every run that was begun in the table, for every method alike?",
     threshold="fail for trial numbers that are missing, or repetitions that a method lacks; warn for trials "
-    "that never ended",
+    "that never ended, and for seeds that no other method has, which costs the pairing only",
     why="a table of survivors shows a method at its best: what crashed is left out",
     source="Optuna drops NaN trials as failed; how-to-autorl checklist, all runs reported",
     mend="keep a row for every run, with the worst score for those that diverged, and run what is missing",
@@ -187,17 +187,13 @@ def _endings(evidence: Evidence, role: str, method: str) -> list[tuple[str, bool
 )
 def survivors(evidence: Evidence) -> Iterator[Part]:
     """Look for gaps in trial numbers, for missing repetitions and for trials left running."""
-    reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
-    every = set().union(*reported.values())
+    yield from _lacking(evidence)
     tuned = [evidence.rows("tune", m)["number"].dropna().unique() for m in evidence.methods]
     shared = np.concatenate(tuned)
     # one search that spent its trials on several methods: a number that one lacks another has
     apart = len(tuned) > 1 and len(set(shared)) == len(shared)
     gaps = int(np.ptp(shared)) + 1 - len(shared) if len(shared) else 0
     for method in evidence.methods:
-        if every and (lacking := sorted(every - reported[method])):
-            text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
-            yield Part("fail", text, ("rows",), method=method)
         tune = evidence.rows("tune", method)
         if tune.empty:
             continue
@@ -211,6 +207,31 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
                 yield Part("fail", text, ("rows",), {f"{method}, missing": missing}, method)
             else:
                 yield Part("pass", f"all {len(numbers)} trials are there", ("rows",), method=method)
+
+
+def _lacking(evidence: Evidence) -> Iterator[Part]:
+    """Look for repetitions that a method lacks: seeds of those it shares seeds with, or a smaller number than others'."""
+    reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
+    runs = {m: len(reported[m]) or len(evidence.rows("report", m)) for m in evidence.methods}
+    if not any(reported.values()):
+        return
+    most = max(runs, key=lambda m: runs[m])
+    for method, own in reported.items():
+        # who shares half of the seeds of either meant to have the same ones
+        paired = [
+            seeds
+            for other, seeds in reported.items()
+            if other != method and 2 * len(own & seeds) >= max(1, min(len(own), len(seeds)))
+        ]
+        if lacking := sorted(set().union(*paired) - own):
+            text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
+            yield Part("fail", text, ("rows",), method=method)
+        elif runs[method] < runs[most]:
+            text = f"{runs[method]} reported runs, and {runs[most]} of {most}"
+            yield Part("fail", text, ("rows",), method=method)
+        elif not paired and any(runs[m] for m in evidence.methods if m != method):
+            text = "no seed in common with another method: its repetitions are paired with none"
+            yield Part("warn", text, ("rows",), method=method)
 
 
 @rule(
