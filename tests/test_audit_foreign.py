@@ -395,6 +395,62 @@ def test_copies_are_found_whichever_way_scores_are_better() -> None:
         )
 
 
+def grid(rates: list[float], seeds: int, noise: float = 0.0, seed: int = 0) -> pd.DataFrame:
+    """Return one row for every rate and seed, without numbers, seed by seed; the best rate is 0.01 but for noise."""
+    generator = np.random.default_rng(seed)
+    return pd.DataFrame(
+        [
+            {
+                "method": "a", "role": "tune", "params_lr": rate, "seed": s, "steps": 10,
+                "score": 1 + (np.log10(rate) + 2) ** 2 + noise * generator.normal(), "seconds": 1.0,
+            }
+            for s in range(seeds)
+            for rate in rates
+        ]
+    )  # fmt: skip
+
+
+def test_one_setting_under_several_seeds_is_one_trial() -> None:
+    three = grid(list(np.logspace(-4, -1, 10)), 3)
+    many = grid(list(np.logspace(-4, -1, 30)), 1).assign(method="b")
+    evidence = trials.from_table(pd.concat([three, many], ignore_index=True), {}, "x")
+    assert (evidence.number("trials", "a"), evidence.number("trials", "b")) == (10, 30)
+    assert evidence.number("search steps", "a") == evidence.number("search steps", "b") == 300
+    assert statuses(evidence)["budget"] == "fail"
+    assert any(
+        "one setting under several seeds is taken for one trial" in n for n in evidence.notes
+    )
+    assert not any("several seeds" in n for n in trials.from_table(many, {}, "x").notes)
+    # with a seed that stands twice, or without seeds, a setting was tried again
+    again = trials.from_table(pd.concat([three, three], ignore_index=True), {}, "x")
+    assert again.number("trials", "a") == 20
+    apart = trials.from_table(three.drop(columns="seed"), {}, "x")
+    assert apart.number("trials", "a") == 30
+    # whoever numbers trials says what one is
+    told = trials.from_table(three.assign(number=range(30)), {}, "x")
+    assert told.number("trials", "a") == 30
+
+
+def test_a_trial_that_repeats_another_under_all_its_seeds_is_one_repeated_trial() -> None:
+    rates = list(np.logspace(-4, -1, 10))
+    rows = pd.concat([grid(rates, 3), grid(rates[:4], 3)], ignore_index=True)
+    assert trials.from_table(rows, {}, "x").number("repeated trials", "a") == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_winner_is_the_best_mean_over_seeds_and_no_lucky_one(seed: int) -> None:
+    rows = grid(list(np.logspace(-4, 0, 9)), 3, noise=1.0, seed=seed)
+    means = rows.groupby("params_lr")["score"].mean()
+    best = float(means.idxmin())
+    reported = pd.DataFrame(
+        {"method": "a", "role": "report", "params_lr": best, "seed": range(100, 106), "score": 1.0}
+    )
+    evidence = trials.from_table(pd.concat([rows, reported]), {}, "x")
+    assert evidence.number("best lr", "a") == best
+    assert evidence.number("best search score", "a") == pytest.approx(means.min())
+    assert statuses(evidence)["winner"] == "pass"
+
+
 def test_a_stated_range_takes_the_place_of_what_was_seen() -> None:
     rows = pd.DataFrame(
         {"method": ["a"] * 4, "score": [0.4, 0.3, 0.2, 0.1], "lr": [0.1, 0.2, 0.3, 0.4]}

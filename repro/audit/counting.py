@@ -14,6 +14,31 @@ from repro.audit.evidence import FINISHED, Range
 from repro.protocol import Fact
 
 
+def numbered(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return tuning runs with the number of their trial, where they come without.
+
+    A trial is one setting, run once or under several seeds. So rows without numbers that agree in every hyperparameter and
+    setting are one trial as long as no seed comes twice. Where seeds or hyperparameters are not known, every row is a
+    trial of its own.
+
+    Args:
+        runs: Tuning runs of one method.
+
+    Returns:
+        The runs, numbered in the order in which trials first appear.
+    """
+    if runs["number"].notna().all():
+        return runs
+    tried = [str(c) for c in runs.columns if str(c).startswith("param ") and runs[c].notna().any()]
+    number = np.arange(len(runs), dtype=np.float64)
+    if tried and (runs["seed"] != "").all():
+        alike = [*tried, *(str(c) for c in runs.columns if str(c).startswith("setting "))]
+        again = runs.groupby([*alike, "seed"], dropna=False).cumcount().rename("again")
+        trials = runs.groupby([*(runs[c] for c in alike), again], dropna=False, sort=False)
+        number = trials.ngroup().to_numpy(np.float64)
+    return runs.assign(number=number)
+
+
 def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one row a trial, in order: number, mean score over its repetitions, seconds, length.
 
@@ -23,13 +48,12 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns number, score (infinite where a run of the trial ended early), seconds, length.
     """
+    runs = numbered(runs)
     score, numbers, seconds, length = (
         runs[name].to_numpy(np.float64) for name in ("score", "number", "seconds", "length")
     )
     ended = np.array([status in ("done", "diverged") for status in runs["status"]], dtype=bool)
     scores = np.where(ended & ~np.isnan(score), score, np.inf)
-    if np.isnan(numbers).any():  # rows without numbers are trials in the order of the file
-        numbers = np.arange(len(runs), dtype=np.float64)
     known, places, times = np.unique(numbers, return_inverse=True, return_counts=True)
 
     def total(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -90,7 +114,9 @@ def count(
     }
     for method, of_method in runs.groupby("method", sort=False):
         name = str(method)
-        tune = of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
+        tune = numbered(
+            of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
+        )
         report = of_method[of_method["role"] == "report"]
         num = 0
         if len(tune):
@@ -104,10 +130,7 @@ def count(
             if np.isfinite(trials["score"]).any():
                 winners = trials["number"][trials["score"] == trials["score"].min()]
                 tell(name, "best search score", float(trials["score"].min()))
-                numbered = tune if tune["number"].notna().all() else tune.assign(
-                    number=np.arange(len(tune), dtype=np.float64)
-                )  # fmt: skip
-                best = _reported_of(numbered[numbered["number"].isin(winners)], report, parameters)
+                best = _reported_of(tune[tune["number"].isin(winners)], report, parameters)
                 for parameter in parameters:
                     _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
         _tell_values(tell, name, tune, report, num, parameters)
@@ -182,8 +205,9 @@ def _repeated(tune: pd.DataFrame) -> int:
     drawn = [str(c) for c in tune.columns if str(c).startswith("param ")]
     if not drawn:
         return 0
-    times = tune.groupby([*drawn, "seed"], dropna=False).size()
-    return 0 if times.nunique() == 1 else len(tune) - len(times)
+    trials = tune.drop_duplicates("number")
+    times = trials.groupby([*drawn, "seed"], dropna=False).size()
+    return 0 if times.nunique() == 1 else len(trials) - len(times)
 
 
 def _tell_search(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from repro.audit.counting import OBSERVED, count
+from repro.audit.counting import OBSERVED, count, numbered
 from repro.audit.declared import is_quantity
 from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame
 from repro.protocol import Fact
@@ -23,7 +23,8 @@ KEYS = {
     "method": "name of the method (needed)",
     "score": "what the search minimised, or maximised (needed)",
     "role": "`tune` for a trial, `report` for a reported run (default: every row is a trial)",
-    "number": "number of the trial, in the order of the search (default: order of the rows)",
+    "number": "number of the trial, in the order of the search (default: order of the rows, one setting under "
+    "several seeds being one trial)",
     "seed": "seed of the run",
     "status": "how it ended: done, pruned, diverged, failed, running (default: by the score)",
     "epochs": "length of the run, in epochs",
@@ -304,10 +305,7 @@ def from_rows(
     runs = runs_frame(rows)
     _refuse_duplicates(runs, name)
     methods = tuple(dict.fromkeys(runs["method"]))
-    if len(methods) == 1:
-        notes.append(f"one method only ({methods[0]}): nothing to compare it with")
-    if not (runs["role"] == "report").any():
-        notes.append("no reported runs: every row is taken for a trial of a search")
+    notes += _notes(runs, methods)
     stated = {fact.quantity for fact in facts}
     # a declared range is known better than the values that were seen
     counted = tuple(
@@ -324,6 +322,17 @@ def from_rows(
         notes=tuple(notes),
         maximised=maximise,
     )
+
+
+def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
+    """Say what the rows leave open, and how it was read."""
+    if len(methods) == 1:
+        yield f"one method only ({methods[0]}): nothing to compare it with"
+    if not (runs["role"] == "report").any():
+        yield "no reported runs: every row is taken for a trial of a search"
+    unnumbered = runs[(runs["role"] == "tune") & runs["number"].isna()]
+    if any(numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")):
+        yield "trials have no numbers: one setting under several seeds is taken for one trial"
 
 
 def _first(flags: pd.Series) -> int:
