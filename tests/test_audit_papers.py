@@ -290,6 +290,30 @@ def test_a_row_that_ran_otherwise_than_declared_is_found(results: Results) -> No
     assert spoken == {"settings", "stated"}
 
 
+def test_a_method_of_which_a_run_diverged_is_not_dropped_from_those_that_learned(
+    results: Results,
+) -> None:
+    study = studies.get("rike2022")
+    runs = results.runs.copy()
+    method = "backpropagation, SGD"
+    reported = runs.index[
+        (runs["experiment"] == "tuned-nn-sgd")
+        & (runs["role"] == "report")
+        & (runs["method"] == method)
+    ]
+    runs.loc[reported[0], ["test_loss", "status"]] = [float("nan"), "diverged"]
+    evidence = next(
+        e
+        for e in ours.comparisons(study, dataclasses.replace(results, runs=runs))
+        if "tuned-nn-sgd" in e.name
+    )
+    told = [p.text for p in RULES["learned"].look(evidence) if p.status == "unknown"]
+    assert told == [
+        f"final loss of {method}: 1 of {len(reported)} reported runs diverged, and a mean of the others is theirs alone "
+        "(studies/rike2022.py)"
+    ]
+
+
 @pytest.mark.parametrize("paper", PAPERS)
 def test_every_finding_of_a_paper_names_its_source(paper: str) -> None:
     for audited in PAPERS[paper].values():

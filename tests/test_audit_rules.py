@@ -522,6 +522,61 @@ def test_differences_of_runs_without_seeds_are_tested_too() -> None:
     assert paired.parts[0].values["new against baseline, Holm"] != pytest.approx(p, abs=0)
 
 
+OF_ALL_BUT_ONE: tuple[tuple[str, dict[str, float | str]], ...] = (
+    ("space", {"searched from lr": 1e-6, "searched to lr": 10, "scale of lr": "log"}),
+    ("space", {"sampler": "random"}),
+    ("edge", {"searched from lr": 1e-6, "searched to lr": 10, "scale of lr": "log", "best lr": 1e-3}),
+    ("baseline", {"origin of lr": "search"}),
+    ("winner", {"best lr": 0.1, "used lr": 0.1}),
+    ("horizon", {"trial steps": 10, "reported steps": 10}),
+    ("selection", {"selection split": "validation"}),
+    ("objective", {"selection moment": "last", "reported moment": "last"}),
+    ("metric", {"reported examples": 10_000, "reported split size": 10_000}),
+    ("learned", {"final loss": 0.1, "chance loss": 2.3}),
+    ("learned", {"best search score": 0.1, "chance loss": 2.3}),
+    ("settings", {"ran with loss": "nll"}),
+    ("transfer", {"ran with loss": "nll", "tuned with loss": "nll"}),
+    ("stated", {"ran with loss": "nll", "stated loss": "nll"}),
+    ("interval", {"interval multiplier": 2.5706, "repetitions": 6}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), OF_ALL_BUT_ONE, ids=[f"{n}-{next(iter(t))}" for n, t in OF_ALL_BUT_ONE]
+)
+def test_a_method_of_which_nothing_is_known_keeps_a_rule_from_passing(
+    name: str, told: dict[str, float | str]
+) -> None:
+    def found(*methods: str) -> tuple[str, str]:
+        facts = tuple(say(q, v, m) for m in methods for q, v in told.items())
+        evidence = Evidence("x", "paper", ("a", "b", "c"), facts)
+        (finding,) = (f for f in report.audit(evidence).findings if f.rule.name == name)
+        assert not any(
+            "for all" in p.text or "every method" in p.text
+            for p in finding.parts
+            if "c" not in methods
+        )
+        return finding.status, finding.text
+
+    status, text = found("a", "b")
+    assert status == "unknown"
+    assert "c: " in text
+    if name != "space" or "sampler" not in told:  # of a sampler alone there is nothing to pass
+        assert found("a", "b", "c")[0] == "pass"
+
+
+def test_a_method_without_rows_keeps_rules_from_passing() -> None:
+    rows = runs_frame(fair_rows())
+    without = Evidence("x", "foreign", (*METHODS, "absent"), (), rows)
+    found = {f.rule.name: f for f in report.audit(without).findings}
+    complete = report.audit(dataclasses.replace(without, methods=METHODS)).findings
+    for name in ("seeds", "divergence", "rank", "multiplicity"):
+        assert {f.status for f in complete if f.rule.name == name} == {"pass"}
+        assert found[name].status == "unknown"
+        assert "absent: " in found[name].text
+    assert found["survivors"].status == "fail"  # its repetitions are missing
+
+
 @pytest.mark.parametrize(
     ("seeds", "spoken"),
     [

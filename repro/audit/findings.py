@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal
 
 from repro.audit.evidence import Evidence
@@ -102,6 +102,22 @@ def rule(
     return make
 
 
+def unsaid(evidence: Evidence, quantity: str, known: Collection[str]) -> Iterator[Part]:
+    """Yield that a quantity is unknown of some methods, where it is known of others.
+
+    Args:
+        evidence: What is known.
+        quantity: The quantity.
+        known: The methods of which it is known.
+
+    Yields:
+        One part a method of which it is not; none where it is known of no method.
+    """
+    for method in evidence.methods if known else ():
+        if method not in known:
+            yield Part("unknown", evidence.silence(quantity, method))
+
+
 def judge(rule_: Rule, evidence: Evidence) -> Finding:
     """Return what a rule says of a comparison.
 
@@ -110,9 +126,13 @@ def judge(rule_: Rule, evidence: Evidence) -> Finding:
         evidence: What is known.
 
     Returns:
-        The finding; `unknown` where the rule saw nothing.
+        The finding; `unknown` where the rule saw nothing, or nothing bad and of some methods only.
     """
     parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
+    text = f"the evidence does not say {rule_.needs}"
     if not parts:
-        parts = [Part("unknown", f"the evidence does not say {rule_.needs}")]
+        parts = [Part("unknown", text)]
+    elif parts[0].status == "pass" and (seen := {part.method for part in parts} - {""}):
+        silent = (m for m in evidence.methods if m not in seen)
+        parts = [*(Part("unknown", text, method=m) for m in silent), *parts]
     return Finding(evidence.name, evidence.methods, rule_, parts[0].status, tuple(parts))

@@ -212,6 +212,9 @@ def _declared(
         losses = of_method["best_test_loss" if early else "test_loss"]
         if losses.notna().all():
             yield say("final loss", float(losses.mean()), method.name)
+        elif losses.notna().any():
+            why = f"{losses.isna().sum()} of {len(losses)} reported runs diverged, and a mean of the others is theirs alone"
+            yield Fact(where, "final loss", None, why, method.name)
         if len(of_method) > 1:
             # every interval here is Student's
             yield say(

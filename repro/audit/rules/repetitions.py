@@ -15,7 +15,7 @@ from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ig
 from repro import stats
 from repro.audit.counting import trial_scores
 from repro.audit.evidence import Evidence, source_of
-from repro.audit.findings import Part, Status, rule
+from repro.audit.findings import Part, Status, rule, unsaid
 
 Vector = npt.NDArray[np.float64]
 LEVEL = 0.05
@@ -157,6 +157,7 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
             status: Status = "warn" if bad else "pass"
             text = f"{bad} of {len(report)} reported runs diverged or failed"
             yield Part(status, text, ("rows",), method=method)
+    yield from unsaid(evidence, "how trials ended", ended)
     if len(ended) < 2:
         return
     most = max(well / total for well, total in ended.values())
@@ -247,6 +248,7 @@ def rank(evidence: Evidence) -> Iterator[Part]:
     """Follow the best score so far, over trials and over time."""
     rows = {m: evidence.rows("tune", m) for m in evidence.methods}
     trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
+    yield from unsaid(evidence, "scores of trials", trials)
     trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
     if len(trials) < 2:
         return
@@ -314,6 +316,7 @@ def multiplicity(evidence: Evidence) -> Iterator[Part]:
             tests[a, b] = p
     if not tests:
         return
+    yield from unsaid(evidence, "scores of two reported runs", reported)
     adjusted = dict(zip(tests, stats.holm(list(tests.values())), strict=True))
     lost = [pair for pair, p in tests.items() if p < LEVEL <= adjusted[pair]]
     values = {f"{a} against {b}, Holm": float(p) for (a, b), p in adjusted.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from repro.audit import detect
 from repro.audit.evidence import Evidence, shown, source_of
-from repro.audit.findings import Part, Status, rule
+from repro.audit.findings import Part, Status, rule, unsaid
 
 FEW = 64
 """Examples below which no instability of training explains a score's scatter."""
@@ -43,10 +43,12 @@ def selection(evidence: Evidence) -> Iterator[Part]:
             text = "only validation scores are reported"
             yield Part("warn", text, (source_of(reported),), method=method)
         yield from _match(evidence, method)
-    metrics = {m: evidence.word("selection metric", m) for m in evidence.methods}
-    if all(metrics.values()) and len(set(metrics.values())) > 1:
+    words = ((m, evidence.word("selection metric", m)) for m in evidence.methods)
+    metrics = {m: word for m, word in words if word}
+    yield from unsaid(evidence, "selection metric", metrics)
+    if len(set(metrics.values())) > 1:
         text = ", ".join(f"{word} for {m}" for m, word in metrics.items())
-        fact = evidence.fact("selection metric", evidence.methods[0])
+        fact = evidence.fact("selection metric", next(iter(metrics)))
         yield Part("fail", f"selected by {text}", (source_of(fact),))
 
 
@@ -164,11 +166,13 @@ def learned(evidence: Evidence) -> Iterator[Part]:
         given: Callable[[float], float] = (
             evidence.as_given if quantity == "best search score" else float
         )
-        gone = {}
+        gone, silent = {}, []
         for method in evidence.methods:
             loss = evidence.number(quantity, method)
             chance = evidence.number("chance loss", method)
             if loss is None or chance is None:
+                lacking = quantity if loss is None else "chance loss"
+                silent.append(Part("unknown", evidence.silence(lacking, method)))
                 continue
             if loss < 0:  # such as an accuracy, turned
                 text = f"{noun} {given(loss):.4g}, which is no loss in nats to hold against that of guessing"
@@ -179,6 +183,7 @@ def learned(evidence: Evidence) -> Iterator[Part]:
             gone[method] = (loss, 1 - loss / chance)
         if not gone:
             continue
+        yield from silent
         fact = evidence.fact(quantity, next(iter(gone)))
         lost = [m for m, (_, share) in gone.items() if share < LEARNED]
         text = ", ".join(
@@ -192,4 +197,5 @@ def learned(evidence: Evidence) -> Iterator[Part]:
         elif lost:
             yield Part("warn", f"{text}; guessing gives {shown(chance_fact)}", sources, values)
         else:
-            yield Part("pass", f"every method {noun} well below guessing", sources, values)
+            who = "every method" if len(gone) == len(evidence.methods) else ", ".join(gone)
+            yield Part("pass", f"{who} {noun} well below guessing", sources, values)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from repro.audit.counting import OBSERVED
 from repro.audit.evidence import Evidence, shown, source_of
-from repro.audit.findings import Part, Status, rule
+from repro.audit.findings import Part, Status, rule, unsaid
 
 EDGE = 0.1
 """Share of a range that counts as its edge, on the scale on which it was searched."""
@@ -96,6 +96,10 @@ def space(evidence: Evidence) -> Iterator[Part]:
             continue
         source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
         texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
+        known = {
+            m for p in searched for m in evidence.methods if evidence.fact(f"searched from {p}", m)
+        }
+        yield from unsaid(evidence, f"searched from {parameter}", known.union(fixed))
         if fixed:
             yield Part(
                 "fail",
@@ -111,9 +115,14 @@ def space(evidence: Evidence) -> Iterator[Part]:
                 listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
                 yield Part("warn", f"{parameter} searched over {listed}", (source,))
         elif len(ranges) > 1:
-            yield Part("pass", f"{parameter} over {next(iter(texts.values()))} for all", (source,))
-    samplers = {m: evidence.word("sampler", m) for m in evidence.methods}
-    if all(samplers.values()) and len(set(samplers.values())) > 1:
+            who = "all" if len(ranges) == len(evidence.methods) else ", ".join(ranges)
+            yield Part(
+                "pass", f"{parameter} over {next(iter(texts.values()))} for {who}", (source,)
+            )
+    words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
+    samplers = {m: word for m, word in words if word}
+    yield from unsaid(evidence, "sampler", samplers)
+    if len(set(samplers.values())) > 1:
         listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
         yield Part(
             "warn",
@@ -213,7 +222,9 @@ def _position(value: float, low: float, high: float, log: bool) -> float:
 )
 def baseline(evidence: Evidence) -> Iterator[Part]:
     """Ask of every method where its reported values come from."""
-    for parameter in evidence.names("origin of"):
+    told = evidence.names("origin of")
+    known = {m for p in told for m in evidence.methods if evidence.fact(f"origin of {p}", m)}
+    for parameter in told:
         origins = {m: evidence.fact(f"origin of {parameter}", m) for m in evidence.methods}
         lacking = [m for m, fact in origins.items() if fact and fact.text.startswith("no search")]
         if lacking:
@@ -226,7 +237,10 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
             yield Part("pass", f"{parameter} comes from a search")
         for method, fact in origins.items():
             if fact is None and evidence.fact(f"used {parameter}", method) is not None:
+                known.add(method)
                 yield Part("unknown", evidence.silence(f"origin of {parameter}", method))
+    # a method may lack one hyperparameter, but not all of them
+    yield from unsaid(evidence, "origin of any hyperparameter", known)
 
 
 @rule(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from repro.audit.evidence import Evidence, shown, source_of
-from repro.audit.findings import Part, Status, rule
+from repro.audit.findings import Part, Status, rule, unsaid
 from repro.protocol import Fact
 
 PAIRING = ("data order",)
@@ -32,11 +32,13 @@ def settings(evidence: Evidence) -> Iterator[Part]:
     for setting in evidence.names("ran with"):
         facts = {m: evidence.fact(f"ran with {setting}", m) for m in evidence.methods}
         known = {m: fact for m, fact in facts.items() if fact is not None}
+        yield from unsaid(evidence, f"ran with {setting}", known)
         if len(known) < 2:
             continue
         first = next(iter(known.values()))
         if all(_same(first, fact) for fact in known.values()):
-            yield Part("pass", f"{setting}: {shown(first)} for all", (source_of(first),))
+            who = "all" if len(known) == len(facts) else ", ".join(known)
+            yield Part("pass", f"{setting}: {shown(first)} for {who}", (source_of(first),))
         else:
             groups: dict[str, list[str]] = {}
             for method, fact in known.items():
