@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_ind  # type: ignore[import-untyped, unused-ignore]
+from scipy.stats import ttest_ind, wilcoxon  # type: ignore[import-untyped, unused-ignore]
 
-from repro.audit import report
+from repro.audit import differences, report
 from repro.audit.evidence import CURVE_COLUMNS, QUANTITIES, Evidence, runs_frame
 from repro.audit.rules import RULES
 from repro.audit.trials import from_rows
@@ -605,6 +605,59 @@ def test_a_repetition_is_missing_where_seeds_are_shared_and_unpaired_where_they_
         status, _, text = spoken[method].partition(": ")
         assert part.status == status
         assert text in part.text
+
+
+@pytest.mark.parametrize("limit", [math.nan, 1e9])
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_diverged_is_worse_than_anything_in_a_test(paired: bool, limit: float) -> None:
+    """Four of the six runs of `a` diverged, and the two that are left are better than all of `b`."""
+    scores = {"a": [0.50, 0.51, *[limit] * 4], "b": [0.60, 0.61, 0.605, 0.604, 0.612, 0.6]}
+    rows = runs_frame(
+        [
+            {
+                "method": method, "role": "report", "score": score, "seed": f"{i}" if paired else f"{method}{i}",
+                "status": "diverged" if method == "a" and i >= 2 else "done",
+            }
+            for method, own in scores.items()
+            for i, score in enumerate(own)
+        ]
+    )  # fmt: skip
+    (part,) = RULES["multiplicity"].look(Evidence("x", "foreign", ("a", "b"), (), rows))
+    assert part.text == "0 of 1 differences significant, with and without correction"
+    p = part.values["a against b, Holm"]
+    if paired:
+        assert part.sources == ("paired t tests", "rank tests where a run diverged")
+        # with ranks 1 and 2 for `a` and four for `b`: of the 64 choices of signs, 4 are as extreme on one side
+        assert p == 2 * 4 / 64
+    else:
+        assert p > 0.05
+
+
+@pytest.mark.parametrize("num", [2, 5, 6, 10])
+def test_signed_ranks_are_those_of_any_score_that_is_worse_than_all(num: int) -> None:
+    x, y = np.random.default_rng(num).normal(size=(2, num))
+    worst = x.copy()
+    x[0], worst[0] = math.inf, 100.0
+    expected = wilcoxon(worst - y, method="exact").pvalue
+    assert differences.paired(x, y) == pytest.approx(expected, rel=1e-12)
+    assert differences.paired(y, x) == pytest.approx(expected, rel=1e-12)
+    assert differences.paired(x, x) == 1.0
+
+
+def test_a_method_that_always_diverges_differs_from_one_that_never_does() -> None:
+    def spoken(b: float) -> str:
+        rows = runs_frame(
+            [
+                {"method": m, "role": "report", "score": score + i / 100, "seed": f"{m}{i}"}
+                for m, score in (("a", math.inf), ("b", b))
+                for i in range(6)
+            ]
+        )
+        (part,) = RULES["multiplicity"].look(Evidence("x", "foreign", ("a", "b"), (), rows))
+        return part.text
+
+    assert spoken(0.1).startswith("1 of 1 differences significant")
+    assert spoken(math.inf).startswith("0 of 1 differences significant")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,8 @@ RUN_COLUMNS = {
 
 CURVE_COLUMNS = ("method", "repetition", "metric", "x", "value")
 FINISHED = ("done", "pruned", "diverged", "failed")
+BAD = ("diverged", "failed")
+"""How runs end that have no score of their own, or a limit in its place."""
 
 
 @dataclasses.dataclass(frozen=True)

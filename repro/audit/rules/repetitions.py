@@ -9,12 +9,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import special  # type: ignore[import-untyped, unused-ignore]
 from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ignore]
 
 from repro import stats
+from repro.audit import differences
 from repro.audit.counting import trial_scores
-from repro.audit.evidence import Evidence, source_of
+from repro.audit.evidence import BAD, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 Vector = npt.NDArray[np.float64]
@@ -22,8 +22,6 @@ LEVEL = 0.05
 """Two-sided level of the tests."""
 DIGITS = 4
 """Decimals up to which equal scores are taken for chance."""
-BAD = ("diverged", "failed")
-"""How runs end that have no score of their own, or a limit in its place."""
 
 
 @rule(
@@ -303,15 +301,15 @@ def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
     needs="two or more reported runs of each method",
 )
 def multiplicity(evidence: Evidence) -> Iterator[Part]:
-    """Test every pair of methods, with and without correction."""
+    """Test every pair of methods, with and without correction; what diverged counts as worse than anything."""
     tests = {}
     reported = {
-        m: _apart(rows[np.isfinite(rows["score"])])
+        m: differences.one_a_seed(rows)
         for m in evidence.methods
         if len(rows := evidence.rows("report", m)) > 1
     }
     for a, b in combinations(reported, 2):
-        p = _p_value(reported[a], reported[b])
+        p = differences.p_value(reported[a], reported[b])
         if p is not None:
             tests[a, b] = p
     if not tests:
@@ -320,34 +318,14 @@ def multiplicity(evidence: Evidence) -> Iterator[Part]:
     adjusted = dict(zip(tests, stats.holm(list(tests.values())), strict=True))
     lost = [pair for pair, p in tests.items() if p < LEVEL <= adjusted[pair]]
     values = {f"{a} against {b}, Holm": float(p) for (a, b), p in adjusted.items()}
+    bad = any(np.isinf(rows["score"]).any() for rows in reported.values())
+    sources = ("paired t tests", *(["rank tests where a run diverged"] if bad else []))
     if lost:
         text = ", ".join(
             f"{a} against {b} (p {tests[a, b]:.2g}, Holm {adjusted[a, b]:.2g})" for a, b in lost
         )
-        yield Part("warn", f"of {len(tests)} comparisons: {text}", ("paired t tests",), values)
+        yield Part("warn", f"of {len(tests)} comparisons: {text}", sources, values)
     else:
         kept = sum(p < LEVEL for p in adjusted.values())
         text = f"{kept} of {len(tests)} differences significant, with and without correction"
-        yield Part("pass", text, ("paired t tests",), values)
-
-
-def _apart(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one run a seed; of runs without one nothing says that they repeat each other."""
-    return rows[~rows["seed"].duplicated() | (rows["seed"] == "")]
-
-
-def _p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
-    if min(len(a), len(b)) < 2:
-        return None
-    first, second = (dict(zip(rows["seed"], rows["score"], strict=True)) for rows in (a, b))
-    if "" not in first and first.keys() == second.keys():
-        scores = np.array([(first[seed], second[seed]) for seed in first])
-        difference = scores[:, 0] - scores[:, 1]
-        if np.ptp(difference) == 0:
-            return 1.0 if difference[0] == 0 else 0.0
-        t = difference.mean() / (difference.std(ddof=1) / math.sqrt(len(difference)))
-        # Student's paired test, without the checks of arguments that take most of its time
-        return float(2 * special.stdtr(len(difference) - 1, -abs(t)))
-    if min(np.ptp(a["score"]), np.ptp(b["score"])) == 0:
-        return None
-    return float(scipy_stats.ttest_ind(a["score"], b["score"], equal_var=False).pvalue)
+        yield Part("pass", text, sources, values)

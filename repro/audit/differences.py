@@ -1,0 +1,104 @@
+"""Is the difference between the reported runs of two methods more than chance?
+
+Student's test compares means, and where a run diverged there is none: a mean of the others would hold the survivors of
+one method against all runs of another. So then ranks are compared, among which what diverged comes last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import special  # type: ignore[import-untyped, unused-ignore]
+from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ignore]
+
+from repro.audit.evidence import BAD
+
+Vector = npt.NDArray[np.float64]
+
+
+def one_a_seed(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one run a seed; of runs without one nothing says that they repeat each other.
+
+    Args:
+        rows: Reported runs of one method.
+
+    Returns:
+        The runs, their score infinite where they diverged or failed.
+    """
+    lost = rows["status"].isin(BAD) | ~np.isfinite(rows["score"])
+    rows = rows.assign(score=rows["score"].mask(lost, np.inf))
+    return rows[~rows["seed"].duplicated() | (rows["seed"] == "")]
+
+
+def p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
+    """Return the two-sided p-value of no difference, paired where both methods have the same seeds.
+
+    Args:
+        a: Reported runs of a method, from `one_a_seed`.
+        b: Reported runs of another.
+
+    Returns:
+        The p-value; `None` where there are too few runs, or none that differ.
+    """
+    if min(len(a), len(b)) < 2:
+        return None
+    first, second = (dict(zip(rows["seed"], rows["score"], strict=True)) for rows in (a, b))
+    if "" not in first and first.keys() == second.keys():
+        x, y = np.array([(first[seed], second[seed]) for seed in first]).T
+        return paired(x, y)
+    return _unpaired(a["score"].to_numpy(np.float64), b["score"].to_numpy(np.float64))
+
+
+def paired(x: Vector, y: Vector) -> float:
+    """Return the two-sided p-value of Student's paired test, or of Wilcoxon's signed ranks where a score is infinite.
+
+    Args:
+        x: shape (n,), n >= 2, scores of which smaller ones are better.
+        y: shape (n,), their partners.
+
+    Returns:
+        The p-value.
+
+    Example:
+        >>> paired(np.array([1.0, 2.0, 3.0, 4.0]), np.array([5.0, 6.0, 7.0, math.inf]))
+        0.125
+    """
+    if np.isinf(x).any() or np.isinf(y).any():
+        return _signed_ranks(x, y)
+    difference = x - y
+    if np.ptp(difference) == 0:
+        return 1.0 if difference[0] == 0 else 0.0
+    t = difference.mean() / (difference.std(ddof=1) / math.sqrt(len(difference)))
+    # Student's paired test, without the checks of arguments that take most of its time
+    return float(2 * special.stdtr(len(difference) - 1, -abs(t)))
+
+
+def _unpaired(x: Vector, y: Vector) -> float | None:
+    """Return the p-value of Welch's test, or of Mann and Whitney's where a score is infinite."""
+    every = np.concatenate([x, y])
+    if np.isinf(every).all():
+        return 1.0
+    if np.isinf(every).any():
+        return float(scipy_stats.mannwhitneyu(x, y).pvalue)
+    if min(np.ptp(x), np.ptp(y)) == 0:
+        return None
+    return float(scipy_stats.ttest_ind(x, y, equal_var=False).pvalue)
+
+
+def _signed_ranks(x: Vector, y: Vector) -> float:
+    """Return the exact p-value of Wilcoxon's signed ranks; where both scores are infinite, the pair is tied."""
+    tied = np.isinf(x) & np.isinf(y)
+    difference = np.subtract(x, y, where=~tied, out=np.zeros_like(x))
+    difference = difference[difference != 0]
+    # twice the ranks, since those of ties end in a half
+    ranks = np.rint(2 * scipy_stats.rankdata(np.abs(difference))).astype(int)
+    # how many choices of signs give each sum of ranks
+    ways = np.ones(1)
+    for rank in ranks:
+        ways = np.pad(ways, (0, rank)) + np.pad(ways, (rank, 0))
+    observed = int(ranks[difference > 0].sum())
+    tail = min(ways[: observed + 1].sum(), ways[observed:].sum()) / ways.sum()
+    return float(min(1.0, 2 * tail))
