@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from repro.audit import optuna_files, report, trials
-from repro.audit.evidence import Evidence
+from repro.audit.evidence import Evidence, Range
 from repro.cli import DONE, FAILED, USAGE, main
 
 EXAMPLES = Path("examples")
@@ -393,6 +393,51 @@ def test_copies_are_found_whichever_way_scores_are_better() -> None:
             "warn",
             "a: all 6 repetitions score 0.02: copies, or too few digits to tell them apart",
         )
+
+
+def sampled(b: list[float], *, log: bool = True) -> tuple[str, str]:
+    """Return what `space` says of 20 rates of `a` over a declared range on a log scale, and of some of `b`."""
+    a = list(np.logspace(-6, 1, 20))
+    rows = pd.DataFrame(
+        {
+            "method": ["a"] * 20 + ["b"] * len(b), "param lr": [*a, *b],
+            "score": np.linspace(0.5, 0.9, 20 + len(b)), "number": [*range(20), *range(len(b))],
+        }
+    )  # fmt: skip
+    ranges = {("a", "lr"): Range(1e-6, 10, log=True), ("b", "lr"): Range(1e-6, 10, log=log)}
+    found = report.audit(trials.from_rows(rows, ranges, "x")).findings
+    return next((f.status, f.text) for f in found if f.rule.name == "space")
+
+
+def test_a_range_is_the_same_on_the_same_scale_only() -> None:
+    rates = list(np.logspace(-6, 1, 20))
+    assert sampled(rates) == ("pass", "lr over [1e-06, 10] for all")
+    told = ("warn", "lr sampled on a log scale for a, on a linear scale for b")
+    assert sampled(list(np.linspace(1e-6, 10, 20)), log=False) == told
+
+
+def test_the_scale_of_a_range_that_was_only_observed_is_a_guess() -> None:
+    rows = pd.DataFrame(
+        {
+            "method": ["a"] * 5 + ["b"] * 5, "score": np.linspace(0.5, 0.9, 10),
+            "lr": [0.1, 0.3, 0.5, 0.8, 1.0, 0.12, 0.3, 0.5, 0.8, 1.0],
+        }
+    )  # fmt: skip
+    evidence = trials.from_table(rows, {"params": "lr"}, "x")
+    assert (evidence.word("scale of lr", "a"), evidence.word("scale of lr", "b")) == (
+        "log",
+        "linear",
+    )
+    assert statuses(evidence)["space"] == "pass"
+
+
+def test_a_grid_of_few_values_is_no_search_as_dense_as_one_of_many() -> None:
+    few = list(np.logspace(-6, 1, 5))
+    told = ("warn", "lr tried at 20 values in 20 trials for a, 5 values in 20 trials for b")
+    assert sampled(few * 4) == told
+    # fewer trials are the budget's, and no other way to sample
+    assert sampled(few)[0] == "pass"
+    assert sampled([*few, *np.logspace(-5, 0, 6)] * 2)[0] == "pass"
 
 
 def grid(rates: list[float], seeds: int, noise: float = 0.0, seed: int = 0) -> pd.DataFrame:

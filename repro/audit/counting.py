@@ -229,4 +229,5 @@ def _tell_search(
         tell(method, f"searched from {parameter}", range_.low, item)
         tell(method, f"searched to {parameter}", range_.high, item)
         tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)
+        tell(method, f"tried values of {parameter}", values.nunique())
         tell(method, f"best {parameter}", float(best[f"param {parameter}"]))

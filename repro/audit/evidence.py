@@ -36,6 +36,7 @@ QUANTITIES = {
     "searched from *": "lower bound of the hyperparameter's range",
     "searched to *": "upper bound of the hyperparameter's range",
     "scale of *": "`log` or `linear`",
+    "tried values of *": "different values of the hyperparameter in the trials",
     "best *": "value that the search found best",
     "best search score": "best score of the search, turned so that smaller is better",
     "equivalent *": "value that makes the same update as another method's best",

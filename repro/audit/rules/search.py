@@ -11,6 +11,8 @@ from repro.audit.findings import Part, Status, rule, unsaid
 
 EDGE = 0.1
 """Share of a range that counts as its edge, on the scale on which it was searched."""
+SPARSE = 2.0
+"""Times as many different values, and as many in a trial, from which on one search is denser than another."""
 
 
 @rule(
@@ -70,14 +72,14 @@ def _ratio(
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
     threshold="fail where a hyperparameter is searched for one method and fixed for another; warn where "
-    "ranges or samplers differ",
+    f"ranges, scales or samplers differ, or one tried more than {SPARSE:g} times as many values in as many trials",
     why="a range is knowledge of where the optimum lies: a narrow one around it is a larger budget",
     source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
     mend="search one range, wide enough for all, with one sampler",
     needs="which ranges were searched",
 )
 def space(evidence: Evidence) -> Iterator[Part]:
-    """Compare ranges, dimensions, trials a decade and samplers."""
+    """Compare ranges, dimensions, scales, the number of values tried, and samplers."""
     searched = evidence.names("searched from")
     for parameter in searched:
         ranges, fixed = {}, []
@@ -95,7 +97,6 @@ def space(evidence: Evidence) -> Iterator[Part]:
         if not ranges:
             continue
         source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
-        texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
         known = {
             m for p in searched for m in evidence.methods if evidence.fact(f"searched from {p}", m)
         }
@@ -106,19 +107,7 @@ def space(evidence: Evidence) -> Iterator[Part]:
                 f"{parameter} searched for {', '.join(ranges)} and fixed for {', '.join(fixed)}",
                 (source,),
             )
-        if len(set(texts.values())) > 1:
-            # observed ranges of one random search differ by chance: only their ends have to agree roughly
-            observed = any(_observed(evidence, parameter, m) for m in ranges)
-            if observed and _overlap(list(ranges.values())) > 0.8:
-                yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
-            else:
-                listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
-                yield Part("warn", f"{parameter} searched over {listed}", (source,))
-        elif len(ranges) > 1:
-            who = "all" if len(ranges) == len(evidence.methods) else ", ".join(ranges)
-            yield Part(
-                "pass", f"{parameter} over {next(iter(texts.values()))} for {who}", (source,)
-            )
+        yield from _ranges(evidence, parameter, ranges)
     words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
     samplers = {m: word for m, word in words if word}
     yield from unsaid(evidence, "sampler", samplers)
@@ -129,6 +118,70 @@ def space(evidence: Evidence) -> Iterator[Part]:
             f"sampler: {listed}",
             (source_of(evidence.fact("sampler", next(iter(samplers)))),),
         )
+
+
+def _ranges(
+    evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
+) -> Iterator[Part]:
+    """Compare the ranges of a hyperparameter, and how they were sampled."""
+    source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
+    texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
+    sampled = _sampling(evidence, parameter, ranges)
+    for text in sampled:
+        yield Part("warn", text, (source,))
+    # observed ranges of one random search differ by chance: only their ends have to agree roughly
+    observed = any(_observed(evidence, parameter, m) for m in ranges)
+    alike = len(set(texts.values())) == 1
+    if not alike and not (observed and _overlap(list(ranges.values())) > 0.8):
+        listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
+        values = {f"{parameter}, trials a decade, {m}": n for m, n in _density(evidence, ranges)}
+        yield Part("warn", f"{parameter} searched over {listed}", (source,), values)
+    elif not sampled and not alike:
+        yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
+    elif not sampled and len(ranges) > 1:
+        who = "all" if len(ranges) == len(evidence.methods) else ", ".join(ranges)
+        yield Part("pass", f"{parameter} over {next(iter(texts.values()))} for {who}", (source,))
+
+
+def _sampling(
+    evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
+) -> list[str]:
+    """Return how the same range was sampled differently: on other scales, or at far fewer values in as many trials."""
+    scales, tried = {}, {}
+    for method in ranges:
+        # of what is only observed, the scale is a guess
+        scale = evidence.word(f"scale of {parameter}", method)
+        if scale and not _observed(evidence, parameter, method):
+            scales[method] = scale
+        values, trials = (
+            evidence.number(q, method) for q in (f"tried values of {parameter}", "trials")
+        )
+        if values and trials:
+            tried[method] = (values, trials)
+    found = []
+    if len(set(scales.values())) > 1:
+        listed = ", ".join(f"on a {scale} scale for {m}" for m, scale in scales.items())
+        found.append(f"{parameter} sampled {listed}")
+    if len(tried) > 1:
+        # a list of few choices is tried as often as there are trials: it is no sparser for that
+        counts = [values for values, _ in tried.values()]
+        shares = [values / trials for values, trials in tried.values()]
+        if all(max(each) > SPARSE * min(each) for each in (counts, shares)):
+            listed = ", ".join(
+                f"{v:g} values in {n:g} trials for {m}" for m, (v, n) in tried.items()
+            )
+            found.append(f"{parameter} tried at {listed}")
+    return found
+
+
+def _density(
+    evidence: Evidence, ranges: dict[str, tuple[float, float]]
+) -> Iterator[tuple[str, float]]:
+    """Yield the trials a decade of every method of which they are known."""
+    for method, (low, high) in ranges.items():
+        trials = evidence.number("trials", method)
+        if trials and 0 < low < high:
+            yield method, trials / math.log10(high / low)
 
 
 def _observed(evidence: Evidence, parameter: str, method: str) -> bool:
