@@ -14,6 +14,7 @@ from scipy.stats import ttest_ind, wilcoxon  # type: ignore[import-untyped, unus
 
 from repro.audit import differences, report
 from repro.audit.evidence import CURVE_COLUMNS, QUANTITIES, Evidence, runs_frame
+from repro.audit.findings import judge
 from repro.audit.rules import RULES
 from repro.audit.trials import from_rows
 from repro.protocol import Fact
@@ -718,6 +719,42 @@ def test_one_given_rate_is_shared_and_untuned() -> None:
     findings = report.audit(study(one_rate_for_all)).findings
     spoken = {f.rule.name for f in findings if f.status in ("warn", "fail")}
     assert spoken == {"baseline", "shared"}  # the one value for all is found apart from its origin
+
+
+@pytest.mark.parametrize(
+    ("momentum", "used", "reported", "spoken"),
+    [
+        # an ordinary setting, of which nobody says that it was searched
+        ((0.9, 0.9), (0.9, 0.9), True, {"shared": "warn: momentum = 0.9 for every method, one value in all trials"}),
+        ((0.9, 0.0), (0.9, 0.0), True, {"baseline": "warn: momentum is given and not alike: 0.9 for new, 0 for baseline"}),
+        ((0.9, 0.9), (0.9, 0.5), True, {"baseline": "fail: momentum of baseline (0.5): no search, 0.9 in all trials"}),
+        ((0.9, 0.9), (0.9, 0.9), False, {}),
+        ((0.9, 0.0), (0.9, 0.0), False, {"baseline": "warn: momentum is given and not alike: 0.9 for new, 0 for baseline"}),
+    ],
+)  # fmt: skip
+def test_a_hyperparameter_that_a_search_left_alone_is_a_setting_and_no_result(
+    momentum: tuple[float, float],
+    used: tuple[float, float],
+    reported: bool,
+    spoken: dict[str, str],
+) -> None:
+    rows = fair_rows()
+    for values, role in ((momentum, "tune"), (used, "report")):
+        for method, value in zip(METHODS, values, strict=True):
+            rows.loc[of(rows, method, role), "param momentum"] = value
+    if not reported:
+        rows = rows[rows["role"] == "tune"]
+    evidence = from_rows(rows, {}, "x", unit="epochs")
+    asked = {n: judge(RULES[n], evidence) for n in ("baseline", "shared", "space", "winner")}
+    told = {n: f"{f.status}: {f.text}" for n, f in asked.items() if f.status in ("warn", "fail")}
+    assert told.keys() == spoken.keys()
+    assert all(told[name].startswith(text) for name, text in spoken.items())
+    # the rate was searched, the momentum was not, and nothing says so
+    every = [p.text for f in asked.values() for p in f.parts]
+    assert "lr comes from a search" in every
+    assert "momentum comes from a search" not in every
+    if momentum == (0.9, 0.9) == used:
+        assert "momentum is a setting: 0.9 in all trials of new, baseline" in every
 
 
 def test_every_rule_is_planted() -> None:

@@ -76,6 +76,8 @@ OBSERVED = "observed range"
 
 SEARCH, NO_SEARCH = "search", "no search"
 """Where the values of a method come from."""
+FIXED = f"{NO_SEARCH}, one value in all trials"
+"""Where a hyperparameter has its value from that a search left alone while it varied another."""
 NONE = "none"
 """What a setting is that stands in the rows of other methods, and in none of this one's."""
 
@@ -150,11 +152,14 @@ def _tell_values(
     for parameter in parameters:
         used = _distinct(report[f"param {parameter}"])
         tried = _distinct(tune[f"param {parameter}"])
+        origin = searched
+        if searched == SEARCH and len(tried) == 1:
+            origin = FIXED if used in ([], tried) else f"{NO_SEARCH}, {tried[0]} in all trials"
         if len(used) == 1:
             tell(method, f"used {parameter}", used[0])
-            tell(method, f"origin of {parameter}", searched)
-        elif not len(report) and (len(tried) > 1 or (tried and searched != SEARCH)):
-            tell(method, f"origin of {parameter}", searched)
+            tell(method, f"origin of {parameter}", origin)
+        elif tried and not len(report):
+            tell(method, f"origin of {parameter}", origin)
         if len(tried) == 1 and num > 1:
             tell(method, f"tuned with {parameter}", tried[0])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from repro.audit.counting import OBSERVED
+from repro.audit.counting import FIXED, OBSERVED
 from repro.audit.evidence import Evidence, shown, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
@@ -267,7 +267,8 @@ def _position(value: float, low: float, high: float, log: bool) -> float:
 
 @rule(
     question="Do the settings of every method, the baseline's too, come from a search?",
-    threshold="fail for a method whose value comes from no search; one trial, or all at one setting, is none",
+    threshold="fail for a method whose value comes from no search; one trial, or all at one setting, is none; warn "
+    "where a search left a hyperparameter alone, at another value for each method",
     why="an untuned baseline loses to anything that is tuned",
     source="Lucic et al. 2018; Melis et al. 2018; Choi et al. 2020; how-to-autorl checklist, same effort for all",
     mend="search the baseline under the budget of the others",
@@ -279,14 +280,20 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
     known = {m for p in told for m in evidence.methods if evidence.fact(f"origin of {p}", m)}
     for parameter in told:
         origins = {m: evidence.fact(f"origin of {parameter}", m) for m in evidence.methods}
-        lacking = [m for m, fact in origins.items() if fact and fact.text.startswith("no search")]
+        fixed = [m for m, fact in origins.items() if fact and fact.text == FIXED]
+        lacking = [
+            m for m, fact in origins.items()
+            if fact and fact.text.startswith("no search") and m not in fixed
+        ]  # fmt: skip
+        if fixed:
+            yield _left_alone(evidence, parameter, fixed)
         if lacking:
             used = evidence.fact(f"used {parameter}", lacking[0])
             value = f" ({shown(used)})" if used else ""
             origin = origins[lacking[0]]
             text = f"{parameter} of {', '.join(lacking)}{value}: {shown(origin)}"
             yield Part("fail", text, (source_of(origin),))
-        elif any(origins.values()):
+        elif any(fact for m, fact in origins.items() if m not in fixed):
             yield Part("pass", f"{parameter} comes from a search")
         for method, fact in origins.items():
             if fact is None and evidence.fact(f"used {parameter}", method) is not None:
@@ -296,9 +303,28 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
     yield from unsaid(evidence, "origin of any hyperparameter", known)
 
 
+def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
+    """Return what is said of a hyperparameter that did not vary in the search of some methods: a setting, if it is one."""
+    known = {m: evidence.fact(f"tuned with {parameter}", m) for m in methods}
+    source = source_of(evidence.fact(f"origin of {parameter}", methods[0]))
+    texts = {m: shown(fact) for m, fact in known.items()}
+    if len(set(texts.values())) > 1:
+        listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
+        return Part(
+            "warn", f"{parameter} is given and not alike: {listed} in all trials", (source,)
+        )
+    value = texts[methods[0]]
+    return Part(
+        "pass",
+        f"{parameter} is a setting: {value} in all trials of {', '.join(methods)}",
+        (source,),
+    )
+
+
 @rule(
     question="Does every method run at a value of its own?",
-    threshold="fail where all methods share one value that no search found",
+    threshold="fail where all methods share one value that no search found; warn where they share one that their "
+    "searches left alone",
     why="estimators of different variance need different rates: sharing one favours whom it happens to suit",
     source="Choi et al. 2020; tuning playbook, nuisance hyperparameters must be tuned for each method",
     mend="search the value for each method under one budget",
@@ -314,9 +340,10 @@ def shared(evidence: Evidence) -> Iterator[Part]:
         source = source_of(evidence.fact(f"used {parameter}", evidence.methods[0]))
         if len(set(used.values())) == 1 and all(o.startswith("no search") for o in origins):
             value = next(iter(used.values()))
-            yield Part(
-                "fail", f"{parameter} = {value:g} for every method, from no search", (source,)
-            )
+            left = FIXED in origins
+            origin = "one value in all trials" if left else "from no search"
+            text = f"{parameter} = {value:g} for every method, {origin}"
+            yield Part("warn" if left else "fail", text, (source,))
         else:
             yield Part("pass", f"{parameter} is not one given value", (source,))
 
