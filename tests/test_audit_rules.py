@@ -721,6 +721,28 @@ def test_one_given_rate_is_shared_and_untuned() -> None:
     assert spoken == {"baseline", "shared"}  # the one value for all is found apart from its origin
 
 
+@pytest.mark.parametrize(("size", "status"), [(30.0, "pass"), (10_000.0, "fail"), (None, "fail")])
+def test_accuracies_of_a_small_split_have_its_denominator(size: float | None, status: str) -> None:
+    """Thirtieths are all that a split of 30 can give, and a slip where it is larger, or nobody knows."""
+    right = np.array([20, 23, 29, 21, 27, 25, 28, 22, 26, 24])
+    rows = runs_frame(
+        [
+            {"method": m, "role": "report", "seed": f"{i}", "accuracy": n / 30}
+            for m in METHODS
+            for i, n in enumerate(right)
+        ]
+    )
+    told = (
+        () if size is None else (say("reported examples", size), say("reported split size", size))
+    )
+    (traces,) = {
+        p.status
+        for p in RULES["metric"].look(Evidence("x", "foreign", METHODS, told, rows))
+        if "accuracy" in p.text
+    }
+    assert traces == status
+
+
 @pytest.mark.parametrize(
     ("momentum", "used", "reported", "spoken"),
     [

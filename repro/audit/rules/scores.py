@@ -100,7 +100,7 @@ def objective(evidence: Evidence) -> Iterator[Part]:
 @rule(
     question="Is every score a mean over the whole split?",
     threshold="fail below half of the split's examples, or for traces that only few examples leave (multiples "
-    f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples); warn below "
+    f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples, or of half of a smaller split); warn below "
     "the whole split, or for scatter as of a tenth of it",
     why="a mean over the last mini-batch looks like a test loss and is mostly luck",
     source="Rike & Førland's notebooks (a list made anew in every batch); AlgoPerf, scores as documented",
@@ -144,7 +144,10 @@ def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterat
         enough = trace.examples >= (FEW if size is None else size / 2)
         few = trace.examples < FEW if size is None else trace.examples < size / 10
         status: Status = "pass"
-        if (trace.certain and not enough) or trace.examples < FEW:
+        # of a small split that was read as a whole, no score has more examples
+        if (trace.certain and not enough) or trace.examples < (
+            FEW if size is None else min(FEW, size / 2)
+        ):
             status = "fail"
         elif few and not trace.certain:
             status = "warn"
