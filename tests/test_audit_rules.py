@@ -721,6 +721,28 @@ def test_one_given_rate_is_shared_and_untuned() -> None:
     assert spoken == {"baseline", "shared"}  # the one value for all is found apart from its origin
 
 
+def test_methods_that_end_at_one_score_are_tied() -> None:
+    def spoken(b: list[float], seconds: float) -> tuple[str, str]:
+        scores = {"a": [9.0, 5.0, 3.0, 2.0], "b": b}
+        rows = runs_frame(
+            [
+                {"method": m, "number": i, "score": score, "seconds": 1.0 if m == "a" else seconds}
+                for m, own in scores.items()
+                for i, score in enumerate(own)
+            ]
+        )
+        finding = judge(RULES["rank"], Evidence("x", "foreign", ("a", "b"), (), rows))
+        return finding.status, finding.parts[0].text
+
+    assert spoken([9.0, 5.0, 3.0, 2.0], math.nan) == ("pass", "a and b are tied after 4 trials")
+    # no order that could turn, neither late nor at equal time
+    assert spoken([8.0, 6.0, 3.0, 2.0], 9.0) == ("pass", "a and b are tied after 4 trials")
+    assert spoken([9.5, 5.5, 3.5, 1.0], math.nan) == (
+        "warn",
+        "b is ahead of a from trial 4 of 4 on",
+    )
+
+
 @pytest.mark.parametrize(("size", "status"), [(30.0, "pass"), (10_000.0, "fail"), (None, "fail")])
 def test_accuracies_of_a_small_split_have_its_denominator(size: float | None, status: str) -> None:
     """Thirtieths are all that a split of 30 can give, and a slip where it is larger, or nobody knows."""

@@ -258,8 +258,11 @@ def rank(evidence: Evidence) -> Iterator[Part]:
     first, second = sorted(best, key=lambda m: best[m][-1])[:2]
     behind = np.flatnonzero(best[first] > best[second]) + 1
     settled = int(behind[-1]) + 1 if behind.size else 1
+    tied = best[first][-1] == best[second][-1]
+    late = settled > num / 2 and not tied
     text = f"{first} is ahead of {second} from trial {settled} of {num} on"
-    late = settled > num / 2
+    if tied:
+        text = f"{first} and {second} are tied after {num} trials"
     yield Part("warn" if late else "pass", text, ("rows",), {"settled from trial": settled})
     times = {m: t["seconds"].to_numpy() for m, t in trials.items()}
     if all(np.isfinite(t).all() and (t > 0).all() for t in times.values()):
@@ -269,7 +272,8 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         }
         scores = ", ".join(f"{m} {evidence.as_given(score):.4g}" for m, score in at.items())
         text = f"{scores} after {limit:.4g} s of trials each"
-        yield Part("warn" if at[first] > at[second] else "pass", text, ("rows",))
+        turned = at[first] > at[second] and not tied
+        yield Part("warn" if turned else "pass", text, ("rows",))
 
 
 def _coarse(scores: pd.Series) -> bool:
