@@ -274,6 +274,24 @@ def test_an_unfinished_comparison_is_not_audited(results: Results) -> None:
     assert names
 
 
+@pytest.mark.parametrize(
+    ("role", "column", "kept"), [("tune", "trial", 15), ("report", "repetition", 2)]
+)
+def test_a_comparison_whose_search_or_report_has_only_begun_is_not_audited(
+    results: Results, role: str, column: str, kept: int
+) -> None:
+    study = studies.get("rike2022")
+    runs = results.runs
+    of_one = (runs["experiment"] == "tuned-nn-sgd") & (runs["method"] == "backpropagation, SGD")
+    begun = runs[~(of_one & (runs["role"] == role) & (runs[column] >= kept))]
+    assert 0 < len(runs) - len(begun) < len(runs[of_one])
+    names = ours.finished(study, dataclasses.replace(results, runs=begun))
+    assert "rike2022/tuned-nn-sgd (reduced)" not in names
+    assert (
+        names.keys() | {"rike2022/tuned-nn-sgd (reduced)"} == ours.finished(study, results).keys()
+    )
+
+
 def test_a_row_that_ran_otherwise_than_declared_is_found(results: Results) -> None:
     study = studies.get("rike2022")
     runs = results.runs.copy()

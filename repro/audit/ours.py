@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from repro.protocol import (
     Experiment,
     Fact,
     Method,
+    Plan,
     Problem,
     RunSpec,
     Scalar,
@@ -54,8 +55,7 @@ def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]
             plan = experiment.plan(scale)
             rows = apart.get((experiment.name, experiment.label(scale)), runs[:0])
             rows = rows[rows["method"].isin([m.name for m in experiment.methods])]
-            reported = set(rows[rows["role"] == "report"]["method"])
-            if plan.search and reported == {m.name for m in experiment.methods}:
+            if _complete(plan, experiment.methods, rows):
                 name = f"{study.name}/{experiment.name}"
                 if experiment.label(scale) != "full":
                     name += f" ({experiment.label(scale)})"
@@ -64,6 +64,22 @@ def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]
                 )
                 break
     return found
+
+
+def _complete(plan: Plan, methods: Iterable[Method], rows: pd.DataFrame) -> bool:
+    """Tell whether every method has the trials and the repetitions of its plan; decades that were added bring more."""
+    if plan.search is None:
+        return False
+    planned = {
+        "tune": plan.search.num_trials * plan.search.repetitions,
+        "report": plan.repetitions,
+    }
+    runs = rows.groupby(["role", "method"]).size()
+    return all(
+        runs.get((role, method.name), 0) >= num
+        for role, num in planned.items()
+        for method in methods
+    )
 
 
 def comparisons(study: Study, results: Results) -> Iterator[Evidence]:
