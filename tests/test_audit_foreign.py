@@ -486,7 +486,7 @@ def test_a_trial_that_repeats_another_under_all_its_seeds_is_one_repeated_trial(
 def test_the_winner_is_the_best_mean_over_seeds_and_no_lucky_one(seed: int) -> None:
     rows = grid(list(np.logspace(-4, 0, 9)), 3, noise=1.0, seed=seed)
     means = rows.groupby("params_lr")["score"].mean()
-    best = float(means.idxmin())
+    best = float(means.index[int(means.argmin())])
     reported = pd.DataFrame(
         {"method": "a", "role": "report", "params_lr": best, "seed": range(100, 106), "score": 1.0}
     )

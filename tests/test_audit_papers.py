@@ -319,7 +319,9 @@ def test_a_method_of_which_a_run_diverged_is_not_dropped_from_those_that_learned
         & (runs["role"] == "report")
         & (runs["method"] == method)
     ]
-    runs.loc[reported[0], ["test_loss", "status"]] = [float("nan"), "diverged"]
+    one = runs.index == reported[0]
+    runs.loc[one, "test_loss"] = float("nan")
+    runs.loc[one, "status"] = "diverged"
     evidence = next(
         e
         for e in ours.comparisons(study, dataclasses.replace(results, runs=runs))

@@ -35,7 +35,7 @@ def numbered(runs: pd.DataFrame) -> pd.DataFrame:
         alike = [*tried, *(str(c) for c in runs.columns if str(c).startswith("setting "))]
         again = runs.groupby([*alike, "seed"], dropna=False).cumcount().rename("again")
         trials = runs.groupby([*(runs[c] for c in alike), again], dropna=False, sort=False)
-        number = trials.ngroup().to_numpy(np.float64)
+        number = np.asarray(trials.ngroup(), dtype=np.float64)
     return runs.assign(number=number)
 
 
