@@ -13,6 +13,7 @@ columns `setting NAME`. Scores are turned so that smaller is better, and shown a
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import functools
 import math
 from collections.abc import Iterable, Mapping
@@ -213,8 +214,27 @@ class Evidence:
     def seeds(self, role: str, method: str) -> frozenset[str]:
         """Return the seeds of a method's tuning or reported runs that are known."""
         quantity = "tuning seed" if role == "tune" else "reporting seed"
-        stated = {f"{f.value:g}" for f in self.facts_of(quantity, method) if f.value is not None}
+        stated = {written(f.text or f.value) for f in self.facts_of(quantity, method)} - {""}
         return frozenset(stated | (set(self.rows(role, method)["seed"]) - {""}))
+
+
+def written(seed: object) -> str:
+    """Return a seed with all its digits, the same whether it was read as text or as a number; empty for a blank.
+
+    Example:
+        >>> written(7.0), written("1234567890123456789"), written("a7"), written(None)
+        ('7', '1234567890123456789', 'a7', '')
+    """
+    if seed is None or (isinstance(seed, float) and math.isnan(seed)):
+        return ""
+    text = str(seed).strip()
+    try:
+        number = decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        return text
+    # beyond this no seed goes, and a few letters would fill the memory
+    whole = number.is_finite() and number.adjusted() < 100 and number == number.to_integral_value()
+    return str(int(number)) if whole else text
 
 
 def source_of(fact: Fact | None) -> str:

@@ -1,4 +1,4 @@
-"""Evidence from anybody's table of trials: CSV, Parquet or JSON lines, one row a run, opened for reading only.
+"""Evidence from anybody's table of trials, one row a run.
 
 Columns find their meaning by name, or by a map from what the audit calls them to what the file does (`KEYS`).
 What a row cannot mean is refused with the row; what it may mean is read so, and said in a note.
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from repro.audit.counting import OBSERVED, count, numbered
 from repro.audit.declared import is_quantity
-from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame
+from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame, written
 from repro.protocol import Fact
 
 KEYS = {
@@ -33,10 +32,12 @@ KEYS = {
     "validation": "score on the validation split",
     "test": "score on the test split",
     "accuracy": "accuracy, of which few examples leave traces",
-    "params": "searched hyperparameters, separated by colons (default: columns `params_*`)",
-    "settings": "fixed settings, separated by colons (blank for one method alone: it has none)",
+    "params": "searched hyperparameters, separated by colons (default: columns `params_*` and `params.*`)",
+    "settings": "fixed settings, likewise (default: `settings.*`; blank for one method alone: it has none)",
 }
 """What a map may name."""
+LISTS = {"params": ("params_", "params."), "settings": ("settings.",)}
+"""Keys that name many columns, and how those begin where a map leaves the key out."""
 STATUSES = {
     "done": ("done", "complete", "completed", "finished", "success", "ok"),
     "pruned": ("pruned", "stopped"),
@@ -165,44 +166,6 @@ def _stated(quantity: str, value: str) -> Fact:
     return Fact("command line", quantity, number, "stated by the user")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return the rows of a CSV, Parquet or JSON-lines file.
-
-    Args:
-        path: The file; its suffix says which: `.csv`, `.tsv`, `.parquet`, `.jsonl`, `.json`.
-
-    Returns:
-        The rows as they stand.
-
-    Raises:
-        ValueError: If the file cannot be read as what its suffix says, or holds no rows.
-    """
-    kind = path.suffix.lower()
-    try:
-        if kind in (".csv", ".tsv"):
-            frame = pd.read_csv(path, sep="," if kind == ".csv" else "\t")
-        elif kind in (".parquet", ".pq"):
-            frame = pd.read_parquet(path)
-        elif kind in (".jsonl", ".ndjson", ".json"):
-            frame = pd.read_json(path, lines=True)
-        else:
-            frame = None
-    except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path}: holds no trials.") from error
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file.") from error
-    except (ValueError, OSError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
-    if frame is None:
-        raise ValueError(
-            f"{path}: expected a file .csv, .tsv, .parquet or .jsonl. Found {kind or 'no suffix'!r}."
-        )
-    if frame.empty:
-        raise ValueError(f"{path}: holds no trials.")
-    return frame
-
-
 def from_table(
     table: pd.DataFrame,
     columns: Mapping[str, str],
@@ -227,9 +190,11 @@ def from_table(
         ValueError: If a column is missing, or a row means nothing.
     """
     given = {key: key for key in KEYS if key in table.columns} | dict(columns)
-    lists = {key: given.pop(key, "").split(":") for key in ("params", "settings")}
-    lists = {key: [c for c in names if c] for key, names in lists.items()}
-    lists["params"] = lists["params"] or [c for c in table.columns if str(c).startswith("params_")]
+    known = [str(c) for c in table.columns]
+    lists = {
+        key: _listed(given.pop(key, ""), known) or [c for c in known if c.startswith(prefixes)]
+        for key, prefixes in LISTS.items()
+    }
     for key in ("method", "score"):
         given.setdefault(key, key)
     for key, column in (*given.items(), *((k, c) for k, names in lists.items() for c in names)):
@@ -237,7 +202,7 @@ def from_table(
             near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
             raise ValueError(
                 f"{name}: no column {column!r} for {key!r} ({KEYS[key]}). Name it with `--map "
-                f"{key}=COLUMN`{f'; did you mean {near[0]!r}?' if near else ''} "
+                f"{key}=COLUMN`{f'; did you mean {near[0]!r}?' if near else '.'} "
                 f"Columns: {', '.join(map(str, table.columns[:20]))}."
             )
     if {"epochs", "steps"} <= set(given):
@@ -245,9 +210,9 @@ def from_table(
     rename = {"epochs": "length", "steps": "length"}
     frame = pd.DataFrame({rename.get(k, k): table[c] for k, c in given.items()})
     for column in lists["params"]:
-        frame[f"param {str(column).removeprefix('params_')}"] = table[column]
+        frame[f"param {_short(column, LISTS['params'])}"] = table[column]
     for column in lists["settings"]:
-        frame[f"setting {column}"] = table[column]
+        frame[f"setting {_short(column, LISTS['settings'])}"] = table[column]
     unit = "epochs" if "epochs" in given else "steps"
     return from_rows(frame, {}, name, unit=unit, maximise=maximise, facts=facts)
 
@@ -285,9 +250,9 @@ def from_rows(
         if column not in rows:
             continue
         if isinstance(default, float):
-            rows[column] = _numbers(rows[column], column, name)
+            rows[column] = _numbers(rows[column], unit if column == "length" else column, name)
         elif column == "seed":
-            rows[column] = [_seed(value) for value in rows[column]]
+            rows[column] = [written(value) for value in rows[column]]
     for column, meanings in (("status", STATUSES), ("role", ROLES)):
         if column in rows:
             # as where there is no such column: a trial, which ended as its score says
@@ -335,12 +300,33 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
         yield "trials have no numbers: one setting under several seeds is taken for one trial"
 
 
+def _listed(text: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that a list separated by colons names; a column may have colons, an object has many columns."""
+    parts = text.split(":")
+    found: list[str] = []
+    while parts:
+        # the longest name that is a column; a first part that is none is left to be complained of
+        num = next((n for n in range(len(parts), 0, -1) if ":".join(parts[:n]) in columns), 1)
+        name = ":".join(parts[:num])
+        leaves = [] if name in columns else [c for c in columns if c.startswith(f"{name}.")]
+        found += leaves or ([name] if name else [])
+        parts = parts[num:]
+    return found
+
+
+def _short(column: str, prefixes: Iterable[str]) -> str:
+    return column.removeprefix(next((p for p in prefixes if column.startswith(p)), ""))
+
+
 def _first(flags: pd.Series) -> int:
     return int(np.flatnonzero(flags.to_numpy())[0]) + 1
 
 
 def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce")
+    try:
+        numbers = pd.to_numeric(values, errors="coerce").astype("float64")
+    except (OverflowError, TypeError):
+        numbers = values.map(_number).astype("float64")
     bad = (
         numbers.isna()
         & values.notna()
@@ -349,16 +335,17 @@ def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
     if bad.any():
         row = _first(bad)
         raise ValueError(
-            f"{name}: column {column!r} needs numbers. Found {values.iloc[row - 1]!r} in row {row}."
+            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}."
         )
-    return numbers.astype("float64")
+    return numbers
 
 
-def _seed(value: object) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return ""
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value)) if whole else str(value)  # type: ignore[call-overload]
+def _number(value: object) -> float:
+    """Return a cell as a number, NaN where it is none, or one too large."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
 
 
 def _words(

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 import studies.facts
-from repro.audit import declared, optuna_files, ours, report, standing, trials
+from repro.audit import declared, optuna_files, ours, report, standing, table_files, trials
 from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
@@ -176,7 +176,9 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
                 "An Optuna study says itself whether it maximises. Leave `--maximise` out."
             )
         return optuna_files.from_storages(options.optuna, columns, words(options.studies), facts)
-    table = trials.read_table(options.csv)
+    table = table_files.read_table(
+        options.csv, columns.get("method", "method"), columns.get("seed", "seed")
+    )
     return trials.from_table(
         table, columns, options.csv.name, maximise=options.maximise, facts=facts
     )
