@@ -46,6 +46,14 @@ def test_percentages_are_accuracies() -> None:
     assert trace.certain
 
 
+@pytest.mark.parametrize("values", [
+    [91.2, 91.4, 91.0, 92.2, 90.8, 91.6, 33.2], [100 * v for v in (0.912, 0.914, 0.91, 0.922, 0.332, 0.908)],
+])  # fmt: skip
+def test_rounded_percentages_are_no_multiples_of_their_last_digit(values: list[float]) -> None:
+    assert list(detect.in_accuracies(values)) == []
+    assert list(detect.in_accuracies([round(v / 100, 3) for v in values])) == []
+
+
 def test_the_cap_of_clamped_losses_is_seen_in_what_was_printed() -> None:
     assert sizes(printed("unclipped"), certain=True) == [16]  # 12.95 is 13/16 of 15.94
 

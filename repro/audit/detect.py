@@ -76,12 +76,13 @@ def in_accuracies(values: npt.ArrayLike) -> Iterator[Trace]:
         [16.0]
     """
     sample = _finite(values)
-    if sample.size and sample.max() > 1:
-        sample /= 100.0
-    interior = np.unique(sample[(sample > 0) & (sample < 1)])[:MOST]
-    if interior.size < 3:
+    whole = 100.0 if sample.size and sample.max() > 1 else 1.0
+    printed = np.unique(sample[(sample > 0) & (sample < whole)])[:MOST]
+    if printed.size < 3:
         return
-    unit = max(min(_half_unit(v) for v in interior), 1e-9)
+    # in the unit they were written in: the hundredth of a percentage has other digits
+    unit = max(min(_half_unit(float(f"{v:.12g}")) for v in printed) / whole, 1e-9)
+    interior = printed / whole
     sizes = np.arange(2, 513)
     tolerances = sizes * unit * (1 + 1e-6)
     off = np.abs(np.outer(sizes, interior) - np.round(np.outer(sizes, interior)))
