@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.audit import optuna_files, report, table_files, trials
+from repro.audit import optuna_files, report, stated, table_files, trials
 from repro.audit.evidence import Evidence, Range
 from repro.cli import DONE, FAILED, USAGE, main
 
@@ -362,7 +362,7 @@ def test_scores_of_a_maximised_search_are_shown_as_they_were_given() -> None:
             "seconds": [1.0] * 8,
         }
     )  # fmt: skip
-    facts = trials.parse_facts(["chance loss=2.3"])
+    facts = stated.parse_facts(["chance loss=2.3"])
     found = {
         f.rule.name: f
         for f in report.audit(trials.from_table(rows, {}, "x", maximise=True, facts=facts)).findings
@@ -408,10 +408,42 @@ def test_one_method_and_no_reports_are_said() -> None:
 
 
 def test_a_stated_fact_counts() -> None:
-    facts = trials.parse_facts(["selection split=test", "chance loss=2.3"])
+    facts = stated.parse_facts(["selection split=test", "chance loss=2.3"])
     evidence = trials.from_table(table(), MAP, "x", facts=facts)
     assert statuses(evidence)["selection"] == "fail"
     assert evidence.number("chance loss", "a") == 2.3
+
+
+def test_a_fact_that_says_what_the_rows_say_is_taken() -> None:
+    facts = stated.parse_facts(["trials=3", "best lr=0.1", "searched from lr=0.01"])
+    assert statuses(trials.from_table(table(), MAP, "x", facts=facts))["budget"] == "pass"
+
+
+def test_a_stated_seed_keeps_all_its_digits() -> None:
+    columns: dict[str, Any] = {"method": ["a"] * 2, "score": [0.1, 0.2], "role": ["report"] * 2}
+    rows = pd.DataFrame({**columns, "seed": [1234567, 1234567890123456781]})
+
+    def separate(*seeds: str) -> str:
+        facts = stated.parse_facts([f"tuning seed={seed}" for seed in seeds])
+        return statuses(trials.from_table(rows, {}, "x", facts=facts))["seeds"]
+
+    assert separate("1234567") == "fail"
+    assert separate("1", "1234567890123456781") == "fail"
+    assert separate("1", "1234567890123456780", "1234568") == "pass"
+
+
+def test_every_quantity_is_listed_with_what_it_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["audit", "--facts"]) == DONE
+    out = " ".join(capsys.readouterr().out.split())
+    assert "selection split" in out
+    assert "one of validation, test, train" in out
+    for quantity, (expected, _) in stated.quantities().items():
+        name = quantity.replace("*", "lr")
+        if expected.startswith("one of"):
+            good = expected.removeprefix("one of ").split(", ")[0]
+        else:
+            good = "3"
+        assert stated.parse_facts([f"{name}={good}"])[0].quantity == name
 
 
 def trials_of(**columns: Any) -> Evidence:
@@ -600,7 +632,7 @@ def test_a_stated_range_takes_the_place_of_what_was_seen() -> None:
     )
     seen = trials.from_table(rows, {"params": "lr"}, "x")
     assert (seen.number("searched from lr", "a"), statuses(seen)["edge"]) == (0.1, "warn")
-    facts = trials.parse_facts(["searched from lr=0.001", "searched to lr=10", "scale of lr=log"])
+    facts = stated.parse_facts(["searched from lr=0.001", "searched to lr=10", "scale of lr=log"])
     told = trials.from_table(rows, {"params": "lr"}, "x", facts=facts)
     assert told.number("searched from lr", "a") == 0.001
     assert statuses(told)["edge"] == "pass"
@@ -615,7 +647,7 @@ def test_the_edge_of_a_range_that_was_only_observed_warns_and_a_declared_one_fai
     )  # fmt: skip
 
     def found(*facts: str) -> dict[str, tuple[str, str]]:
-        told = trials.parse_facts(["equivalent lr=40", *facts])
+        told = stated.parse_facts(["equivalent lr=40", *facts])
         evidence = trials.from_table(rows, {"params": "lr"}, "x", facts=told)
         return {f.rule.name: (f.status, f.text) for f in report.audit(evidence).findings}
 
@@ -778,6 +810,27 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--csv", "examples/trials.csv", "--fact", "chance loss=0"], "expects a number above 0. Found '0'"),
         (["--csv", "examples/trials.csv", "--fact", "published score=high"], "expects a number. Found 'high'"),
         (["--csv", "examples/trials.csv", "--fact", "repetitions=inf"], "expects a finite number"),
+        (["--csv", "examples/trials.csv", "--fact", "published score=inf"], "expects a finite number"),
+        (["--csv", "examples/trials.csv", "--fact", "repetitions=-3"], "expects a whole number, at least 1"),
+        (["--csv", "examples/trials.csv", "--fact", "published decimals=-1.5"], "at least 0, at most 17. Found '-1.5'"),
+        (["--csv", "examples/trials.csv", "--fact", "time-to-loss ratio=-1"], "expects a number above 0"),
+        (["--csv", "examples/trials.csv", "--fact", "interval multiplier=-1.96"], "expects a number above 0"),
+        (["--csv", "examples/trials.csv", "--fact", "synchronised timing=7"], "expects one of 0, 1. Found '7'"),
+        (["--csv", "examples/trials.csv", "--fact", "timed steps=-4"], "expects a whole number, at least 0"),
+        (["--csv", "examples/trials.csv", "--fact", "tuning seed=1.5"], "expects a whole number. Found '1.5'"),
+        (["--csv", "examples/trials.csv", "--fact", "best *=1"], "knows no quantity 'best *'"),
+        (["--csv", "examples/trials.csv", "--fact", "reported curve=1"], "`repro audit --facts` lists all"),
+        (["--csv", "examples/trials.csv", "--fact", "repetitions=3", "--fact", "repetitions=4"],
+         "states 'repetitions' twice: 3 and 4"),
+        (["--csv", "examples/trials.csv", "--fact", "selection examples=500", "--fact", "selection split size=100"],
+         "expects 'selection examples' no larger than 'selection split size'. Found 500 and 100"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=state", "--fact", "trials=99"],
+         "`--fact 'trials=99'` contradicts what was read: 8 for 'plain'"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=state", "--fact", "best lr=0.5"],
+         "`--fact 'best lr=0.5'` contradicts what was read"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=state",
+          "--fact", "searched to lr=0.0001185341858101039"], "leaves out lr = "),
+        (["--optuna", "examples/search.journal", "--fact", "searched to lr=7"], "contradicts what was read"),
         (["--csv", "examples/trials.csv", "--fact", "searched from lr=1", "--fact", "searched to lr=1"],
          "expects 'searched from lr' below 'searched to lr'. Found 1 and 1"),
         (["--optuna", "examples/search.journal", "--map", "score=val_loss"], "names user attributes: method, seed"),

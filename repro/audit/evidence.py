@@ -214,7 +214,11 @@ class Evidence:
     def seeds(self, role: str, method: str) -> frozenset[str]:
         """Return the seeds of a method's tuning or reported runs that are known."""
         quantity = "tuning seed" if role == "tune" else "reporting seed"
-        stated = {written(f.text or f.value) for f in self.facts_of(quantity, method)} - {""}
+        stated = {
+            written(fact.text or fact.value)
+            for fact in self.facts_of(quantity, method)
+            if fact.value is not None
+        }
         return frozenset(stated | (set(self.rows(role, method)["seed"]) - {""}))
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from repro.audit.counting import OBSERVED, count, numbered
-from repro.audit.declared import is_quantity
-from repro.audit.evidence import QUANTITIES, RUN_COLUMNS, Evidence, Range, runs_frame, written
+from repro.audit.evidence import RUN_COLUMNS, Evidence, Range, runs_frame, written
+from repro.audit.stated import refuse_contradictions
 from repro.protocol import Fact
 
 KEYS = {
@@ -47,31 +47,6 @@ STATUSES = {
 }
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
 
-LOWEST, HIGHEST = "searched from ", "searched to "
-SPLITS, MOMENTS = ("validation", "test", "train"), ("last", "best")
-WORDS = {
-    "selection split": SPLITS,
-    "reported split": SPLITS,
-    "selection moment": MOMENTS,
-    "reported moment": MOMENTS,
-    "scale of *": ("log", "linear"),
-    "derivative mode": ("forward", "reverse", "simulated"),
-}
-"""Words that a quantity may have, and no others."""
-FREE = (
-    "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
-    "best *", "used *", "tuned with *", "ran with *", "stated *",
-)  # fmt: skip
-"""Quantities that may be in any words."""
-POSITIVE = (
-    "chance loss",
-    "trial epochs",
-    "trial steps",
-    "selection split size",
-    "reported split size",
-)
-"""Quantities that something is divided by."""
-
 
 def parse_map(texts: Iterable[str]) -> dict[str, str]:
     """Return a map from what the audit calls columns to what a file does.
@@ -102,68 +77,6 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
             raise ValueError(f"`--map` names {key!r} twice: {found[key]!r} and {column!r}.")
         found[key] = column
     return found
-
-
-def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
-    """Return what the user states of the whole comparison.
-
-    Args:
-        texts: Each `QUANTITY=VALUE`, in the audit's words.
-
-    Returns:
-        The facts.
-
-    Raises:
-        ValueError: If a text is no pair, the quantity is none of the audit's, or the value cannot be one of it.
-    """
-    facts: list[Fact] = []
-    for text in texts:
-        quantity, separator, value = (part.strip() for part in text.partition("="))
-        if not separator or not value:
-            raise ValueError(
-                f"`--fact` expects QUANTITY=VALUE, e.g. 'selection split=validation'. Found {text!r}."
-            )
-        if not is_quantity(quantity):
-            near = difflib.get_close_matches(quantity, QUANTITIES, 4, 0.0)
-            raise ValueError(
-                f"`--fact` knows no quantity {quantity!r}. Closest: {', '.join(near)}."
-            )
-        facts.append(_stated(quantity, value))
-    lows = {
-        f.quantity.removeprefix(LOWEST): f.value for f in facts if f.quantity.startswith(LOWEST)
-    }
-    for fact in facts:
-        name = fact.quantity.removeprefix(HIGHEST)
-        low = lows.get(name) if name != fact.quantity else None
-        if low is not None and fact.value is not None and not low < fact.value:
-            raise ValueError(
-                f"`--fact` expects '{LOWEST}{name}' below '{HIGHEST}{name}'. Found {low:g} and {fact.value:g}."
-            )
-    return tuple(facts)
-
-
-def _stated(quantity: str, value: str) -> Fact:
-    """Return what the user states, once it is clear that it can be."""
-    family = next((q for q in QUANTITIES if q[-1] == "*" and quantity.startswith(q[:-1])), quantity)
-    number: float | None
-    try:
-        number = float(value)
-    except ValueError:
-        number = None
-    expected = ""
-    if family in WORDS:
-        expected = "" if value in WORDS[family] else f"one of {', '.join(WORDS[family])}"
-    elif number is None:
-        expected = "" if family in FREE else "a number"
-    elif not math.isfinite(number):
-        expected = "a finite number"
-    elif family in POSITIVE and number <= 0.0:
-        expected = "a number above 0"
-    if expected:
-        raise ValueError(f"`--fact '{quantity}=...'` expects {expected}. Found {value!r}.")
-    if number is None or family in WORDS:
-        return Fact("command line", quantity, None, "stated by the user", text=value)
-    return Fact("command line", quantity, number, "stated by the user")
 
 
 def from_table(
@@ -272,11 +185,11 @@ def from_rows(
     methods = tuple(dict.fromkeys(runs["method"]))
     notes += _notes(runs, methods)
     stated = {fact.quantity for fact in facts}
+    every = count(runs, ranges, name, unit)
+    refuse_contradictions(facts, every, _tried(runs), name)
     # a declared range is known better than the values that were seen
     counted = tuple(
-        fact
-        for fact in count(runs, ranges, name, unit)
-        if not (fact.item == OBSERVED and fact.quantity in stated)
+        fact for fact in every if not (fact.item == OBSERVED and fact.quantity in stated)
     )
     return Evidence(
         name,
@@ -298,6 +211,16 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     unnumbered = runs[(runs["role"] == "tune") & runs["number"].isna()]
     if any(numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")):
         yield "trials have no numbers: one setting under several seeds is taken for one trial"
+
+
+def _tried(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return the smallest and the largest value that trials tried, by hyperparameter."""
+    drawn = runs[runs["role"] == "tune"].filter(like="param ").select_dtypes("number")
+    return {
+        str(column).removeprefix("param "): (float(values.min()), float(values.max()))
+        for column, values in drawn.items()
+        if values.notna().any()
+    }
 
 
 def _listed(text: str, columns: Sequence[str]) -> list[str]:

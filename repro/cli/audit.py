@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 import studies.facts
-from repro.audit import declared, optuna_files, ours, report, standing, table_files, trials
+from repro.audit import declared, optuna_files, ours, report, standing, stated, table_files, trials
 from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
@@ -71,6 +71,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fact", action="append", default=[], metavar="QUANTITY=VALUE",
                         help="what else is known of a foreign search, e.g. 'selection split=validation'")  # fmt: skip
     parser.add_argument(
+        "--facts", action="store_true", help="list what --fact may state, and in which words"
+    )
+    parser.add_argument(
         "--explain", metavar="RULE", help="say what a rule asks, why, and after whom"
     )
     parser.add_argument("--fail-on", choices=("fail", "warn"), default="fail",
@@ -88,6 +91,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def audit(options: argparse.Namespace, console: Console) -> int:
     """Audit what was asked for, print and write the findings."""
+    if options.facts:
+        return _list_facts(console)
     if options.explain:
         return _explain(options.explain, console)
     for path in (options.json, options.markdown):
@@ -169,7 +174,7 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
         raise ValueError(
             f"A file is audited by itself. Found the target {options.targets[0]!r} beside it."
         )
-    columns, facts = trials.parse_map(options.map), trials.parse_facts(options.fact)
+    columns, facts = trials.parse_map(options.map), stated.parse_facts(options.fact)
     if options.optuna:
         if options.maximise:
             raise ValueError(
@@ -258,6 +263,16 @@ def _show_checklists(each: Audited, console: Console) -> None:
         text = _plain(answer.text) if answer.text else "[red]blank[/]"
         grid.add_row(answer.checklist, answer.item, text, _plain(", ".join(answer.sources[:2])))
     console.print(grid)
+
+
+def _list_facts(console: Console) -> int:
+    grid = Grid(title="What --fact may state; * is the name of a hyperparameter or setting")
+    for header in ("Quantity", "Value", "Meaning"):
+        grid.add_column(header, overflow="fold")
+    for quantity, (expected, meaning) in stated.quantities().items():
+        grid.add_row(quantity, expected, meaning.replace("`", ""))
+    console.print(grid, highlight=False)
+    return DONE
 
 
 def _explain(name: str, console: Console) -> int:

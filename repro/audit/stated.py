@@ -1,0 +1,208 @@
+"""What the user states of a comparison at the command line: each quantity, what it can be, and what contradicts it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+
+from repro.audit.counting import OBSERVED
+from repro.audit.declared import is_quantity
+from repro.audit.evidence import QUANTITIES, written
+from repro.protocol import Fact
+
+LOWEST, HIGHEST = "searched from ", "searched to "
+SPLITS, MOMENTS = ("validation", "test", "train"), ("last", "best")
+WORDS = {
+    "selection split": SPLITS,
+    "reported split": SPLITS,
+    "selection moment": MOMENTS,
+    "reported moment": MOMENTS,
+    "scale of *": ("log", "linear"),
+    "derivative mode": ("forward", "reverse", "simulated"),
+    "equal ends": ("0", "1"),
+    "synchronised timing": ("0", "1"),
+}
+"""Words that a quantity may have, and no others."""
+FREE = (
+    "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
+    "best *", "used *", "tuned with *", "ran with *", "stated *",
+)  # fmt: skip
+"""Quantities that may be in any words."""
+COUNTS = {
+    "trials": 0,
+    "repeated trials": 0,
+    "earlier trials": 0,
+    "selection examples": 1,
+    "selection split size": 1,
+    "early stopping patience": 0,
+    "searches made again after a test result": 0,
+    "reported examples": 1,
+    "reported split size": 1,
+    "published decimals": 0,
+    "repetitions": 1,
+    "independent seeds": 1,
+    "timed steps": 0,
+}
+"""Quantities that are whole numbers, with the least."""
+MOST_DECIMALS = 17
+"""Decimals that a double has."""
+POSITIVE = (
+    "trial epochs", "trial steps", "search epochs", "search steps", "reported epochs", "reported steps",
+    "interval multiplier", "chance loss", "step-time ratio", "time-to-loss ratio", "seconds",
+)  # fmt: skip
+"""Quantities of which 0 and less make no sense."""
+SEEDS = ("tuning seed", "reporting seed")
+"""Whole numbers of any sign and length, and the only quantities that may be stated more than once."""
+NO_FACT = ("reported curve",)
+"""Quantities that one value cannot state."""
+PARTS = (("selection examples", "selection split size"), ("reported examples", "reported split size"))  # fmt: skip
+
+
+def quantities() -> dict[str, tuple[str, str]]:
+    """Return what a user may state: by quantity what is expected of its value, and what it means."""
+    return {
+        name: (_expected(name), text) for name, text in QUANTITIES.items() if name not in NO_FACT
+    }
+
+
+def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
+    """Return what the user states of the whole comparison.
+
+    Args:
+        texts: Each `QUANTITY=VALUE`, in the audit's words.
+
+    Returns:
+        The facts.
+
+    Raises:
+        ValueError: If a text is no pair, the quantity is none of the audit's, the value cannot be one of it, or two
+            facts exclude each other.
+    """
+    facts: list[Fact] = []
+    for text in texts:
+        quantity, separator, value = (part.strip() for part in text.partition("="))
+        if not separator or not value:
+            raise ValueError(
+                f"`--fact` expects QUANTITY=VALUE, e.g. 'selection split=validation'. Found {text!r}."
+            )
+        whole_family = quantity in QUANTITIES and quantity.endswith("*")
+        if not is_quantity(quantity) or quantity in NO_FACT or whole_family:
+            near = difflib.get_close_matches(quantity, quantities(), 4, 0.0)
+            raise ValueError(
+                f"`--fact` knows no quantity {quantity!r}. Closest: {', '.join(near)}. `repro audit --facts` lists all."
+            )
+        facts.append(_stated(quantity, value))
+    told: dict[str, Fact] = {}
+    for fact in facts:
+        first = told.setdefault(fact.quantity, fact)
+        if first is not fact and fact.quantity not in SEEDS:
+            raise ValueError(
+                f"`--fact` states {fact.quantity!r} twice: {_shown(first)} and {_shown(fact)}. Leave one out."
+            )
+    lows = {q.removeprefix(LOWEST): f for q, f in told.items() if q.startswith(LOWEST)}
+    pairs = [(low.quantity, f"{HIGHEST}{name}", True) for name, low in lows.items()]
+    for less, more, strictly in (*pairs, *((*pair, False) for pair in PARTS)):
+        low, high = (told[q].value if q in told else None for q in (less, more))
+        if low is not None and high is not None and (low > high or (strictly and low == high)):
+            relation = "below" if strictly else "no larger than"
+            raise ValueError(
+                f"`--fact` expects '{less}' {relation} '{more}'. Found {low:g} and {high:g}."
+            )
+    return tuple(facts)
+
+
+def _family(quantity: str) -> str:
+    return next((q for q in QUANTITIES if q[-1] == "*" and quantity.startswith(q[:-1])), quantity)
+
+
+def _expected(family: str) -> str:
+    """Return what is expected of a value, in words."""
+    if family in WORDS:
+        return f"one of {', '.join(WORDS[family])}"
+    if family in COUNTS:
+        most = f", at most {MOST_DECIMALS}" if family == "published decimals" else ""
+        return f"a whole number, at least {COUNTS[family]}{most}"
+    if family in SEEDS:
+        return "a whole number"
+    if family in POSITIVE:
+        return "a number above 0"
+    return "a number or words" if family in FREE else "a number"
+
+
+def _stated(quantity: str, value: str) -> Fact:
+    """Return what the user states, once it is clear that it can be."""
+    family = _family(quantity)
+    number: float | None
+    try:
+        number = float(value)
+    except ValueError:
+        number = None
+    finite = number is not None and math.isfinite(number)
+    if family in WORDS:
+        good = value in WORDS[family]
+    elif number is None:
+        good = family in FREE
+    elif family in COUNTS:
+        most = MOST_DECIMALS if family == "published decimals" else math.inf
+        good = finite and number.is_integer() and COUNTS[family] <= number <= most
+    elif family in SEEDS:
+        good = finite and number.is_integer()
+    else:
+        good = finite and (family not in POSITIVE or number > 0.0)
+    if not good:
+        endless = number is not None and not finite and family not in WORDS
+        expected = "a finite number" if endless else _expected(family)
+        raise ValueError(f"`--fact '{quantity}=...'` expects {expected}. Found {value!r}.")
+    worded = number is None or (family in WORDS and not value.isdigit())
+    # the digits of a seed, which a double may lose
+    text = value if worded else written(value) if family in SEEDS else ""
+    source = "stated by the user"
+    return Fact("command line", quantity, None if worded else number, source, text=text)
+
+
+def refuse_contradictions(
+    stated: Iterable[Fact], counted: Iterable[Fact], tried: Mapping[str, tuple[float, float]], name: str
+) -> None:  # fmt: skip
+    """Refuse what is stated and counted otherwise, which nobody would see.
+
+    Args:
+        stated: What the user states of the whole comparison.
+        counted: What the rows or the storage say of each method.
+        tried: The smallest and the largest value tried, by hyperparameter.
+        name: What the comparison is called.
+
+    Raises:
+        ValueError: If a stated value is another than the rows have, or a stated range leaves out a value tried.
+    """
+    known: dict[str, list[Fact]] = {}
+    for fact in counted:
+        if fact.item != OBSERVED:
+            known.setdefault(fact.quantity, []).append(fact)
+    for fact in stated:
+        for other in known.get(fact.quantity, ()):
+            if not _same(fact, other):
+                raise ValueError(
+                    f"{name}: `--fact '{fact.quantity}={_shown(fact)}'` contradicts what was read: "
+                    f"{_shown(other)} for {other.method!r}. Leave the fact out."
+                )
+        for prefix, end, sign in ((LOWEST, 0, 1), (HIGHEST, 1, -1)):
+            parameter = fact.quantity.removeprefix(prefix)
+            if parameter == fact.quantity or parameter not in tried or fact.value is None:
+                continue
+            value = tried[parameter][end]
+            if sign * (fact.value - value) > 1e-9 * abs(value):
+                raise ValueError(
+                    f"{name}: `--fact '{fact.quantity}={_shown(fact)}'` leaves out {parameter} = {value:g}, which a "
+                    "trial tried. State the whole range."
+                )
+
+
+def _same(one: Fact, other: Fact) -> bool:
+    if one.value is None or other.value is None:
+        return _shown(one) == _shown(other)
+    return math.isclose(one.value, other.value, rel_tol=1e-9)
+
+
+def _shown(fact: Fact) -> str:
+    return fact.text or f"{fact.value:.10g}"
