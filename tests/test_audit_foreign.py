@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -752,6 +756,66 @@ def test_what_is_audited_is_never_written_over(
     assert main([*command, option, str(path)]) == USAGE
     assert "is what is audited, and is only read" in capsys.readouterr().err
     assert digest(path) == before
+
+
+OWN = ["audit", "--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=state"]
+
+
+def test_outputs_are_written_through_links_and_into_pipes(tmp_path: Path) -> None:
+    target, link, pipe = (tmp_path / name for name in ("kept.json", "link.json", "pipe"))
+    target.write_text("old")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    received: list[str] = []
+    reader = threading.Thread(target=lambda: received.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert main([*OWN, "--json", str(link), "--markdown", str(pipe)]) == FAILED
+    reader.join(timeout=10)
+    assert received[0].startswith("# ")
+    assert link.is_symlink()
+    assert "comparisons" in json.loads(target.read_text())
+    assert pipe.is_fifo()
+
+
+def test_an_output_that_is_where_the_report_goes_keeps_both(tmp_path: Path) -> None:
+    path = tmp_path / "both.txt"
+    with path.open("wb") as stream:
+        command = [sys.executable, "-m", "repro", *OWN, "--json", str(path)]
+        assert subprocess.run(command, stdout=stream, check=False).returncode == FAILED
+    text = path.read_text(encoding="utf-8")
+    assert "Is it fair?" in text
+    assert '"comparisons"' in text
+    assert "written: " in text
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "x.out")
+    for outputs, message in (
+        (["--json", str(tmp_path)], "`--json` expects a file. Found the folder"),
+        (["--markdown", str(tmp_path / "file" / "x.md")], "file is no folder to write in"),
+        (["--json", str(tmp_path / "x.out"), "--markdown", str(tmp_path / "link")], "expect a file each"),
+    ):  # fmt: skip
+        assert main([*OWN, *outputs]) == USAGE
+        captured = capsys.readouterr()
+        assert message in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_names_in_brackets_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "res[red].csv"
+    path.write_text("method,score,seed\nours[/v2],0.5,1\nours[/v2],0.5,2\n")
+    assert main(["audit", "--csv", str(path), "--checklists"]) in (DONE, FAILED)
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Is it fair? res[red].csv" in out
+    assert "Checklists, filled from res[red].csv" in out
+    assert "one method only (ours[/v2])" in out
 
 
 # --- bad input: one line, and exit status 2 ---------------------------------------------------------------
