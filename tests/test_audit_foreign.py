@@ -450,6 +450,67 @@ def test_every_quantity_is_listed_with_what_it_may_be(capsys: pytest.CaptureFixt
         assert stated.parse_facts([f"{name}={good}"])[0].quantity == name
 
 
+def test_a_table_of_final_results_is_audited_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "final.csv"
+    rows = [f"{m},{s},0.{5 + s}{ord(m)}\n" for m in "ab" for s in range(3)]
+    path.write_text("method,seed,score\n" + "".join(rows))
+    assert main(["audit", "--csv", str(path)]) in (DONE, FAILED)
+    assert "`--reported` takes every row for a reported run" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    evidence = trials.from_table(table_files.read_table(path), {}, path.name, reported=True)
+    assert evidence.number("repetitions", "a") == 3
+    assert evidence.number("trials", "a") is None
+    assert not any("no reported runs" in note for note in evidence.notes)
+    assert main(["audit", "--csv", str(path), "--reported"]) in (DONE, FAILED)
+    assert "no reported runs" not in capsys.readouterr().out
+
+
+def test_a_word_among_numbers_is_said() -> None:
+    frame = table().assign(lr=["0.01", "0.1", "1", "0.01", "default", "1"])
+    evidence = trials.from_table(frame, MAP, "x")
+    assert evidence.notes[0].startswith("lr: 'default' in row 5 is no number, so its values are")
+    words = table().assign(lr=["low", "mid", "high", "low", "1", "high"])
+    assert not any("is no number" in note for note in trials.from_table(words, MAP, "x").notes)
+
+
+def test_of_epochs_and_steps_the_one_left_out_is_said() -> None:
+    frame = table().assign(epochs=10, steps=[100, 100, 100, 2000, 2000, 2000])
+    evidence = trials.from_table(frame, MAP, "x")
+    assert evidence.number("search epochs", "b") == 30
+    assert any("the steps are left out" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize("column", ["epochs", "steps", "seconds"])
+def test_a_length_below_zero_is_refused(column: str) -> None:
+    frame = table().assign(**{column: [5, 5, -40, 5, 5, 5]})
+    message = f"column '{column}' needs numbers of 0 or more. Found -40 in row 3"
+    with pytest.raises(ValueError, match=message):
+        trials.from_table(frame, MAP, "x")
+
+
+def test_columns_with_commas_and_colons_can_be_mapped() -> None:
+    frame = table().rename(columns={"val_loss": "val/top1, %", "lr": "optim:lr"})
+    frame = frame.assign(depth=[1, 2, 3] * 2)
+    columns = trials.parse_map(
+        ["method=opt,score=val/top1, %,number=trial", "params=depth:optim:lr"]
+    )
+    assert columns["score"] == "val/top1, %"
+    evidence = trials.from_table(frame, columns, "x")
+    assert evidence.number("best optim:lr", "b") == 0.1
+    assert evidence.number("best depth", "b") == 2
+
+
+def test_states_of_wandb_are_understood() -> None:
+    states = ["finished", "crashed", "killed", "failed", "running", "finished"]
+    evidence = trials.from_table(table().assign(state=states), {**MAP, "status": "state"}, "x")
+    assert evidence.runs["status"].tolist() == [
+        "done", "failed", "failed", "failed", "running", "done",
+    ]  # fmt: skip
+
+
 def trials_of(**columns: Any) -> Evidence:
     rows = pd.DataFrame(columns)
     return trials.from_table(rows, {name: name for name in columns if name in trials.KEYS}, "x")
@@ -862,6 +923,18 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--csv", "nowhere.csv"], "nowhere.csv: no such file"),
         (["--csv", "README.md"], "expected a file .csv, .tsv, .parquet or .jsonl. Found '.md'"),
         (["--optuna", "nowhere.db"], "nowhere.db: no such file"),
+        (["--optuna", "examples"], "examples: expected a file. Found a folder"),
+        (["--optuna", "examples/search.journal", "--map", "seed=nope"], "no user attribute 'nope' for 'seed'"),
+        (["--csv", "examples/trials.csv", "--studies", "x"], "`--studies` belongs to `--optuna`"),
+        (["--reported"], "`--reported` belongs to `--optuna` or `--csv`"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt", "score=value"],
+         "pairs separated by commas, or each after a `--map` of its own. Found 'score=value' after a blank"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score"], "KEY=COLUMN pairs separated by commas"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score=zz"], "`--map score=COLUMN`. Columns: number"),
+        (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=opt"],
+         "diverged, nan, inf; failed, fail, error, crashed, killed"),
+        (["--csv", "examples/trials.csv", "--reported", "--map", "method=opt,score=value,role=state"],
+         "takes every row for a reported run. Found a column of roles"),
         (["--optuna", "mysql://host/db"], "Expected sqlite:///FILE or the path of a journal"),
         (["--optuna", "README.md"], "line 1 is no JSON"),
         (["--optuna", "x.db", "--csv", "y.csv"], "either `--optuna` or `--csv`"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ def from_storages(
     columns: Mapping[str, str],
     only: Iterable[str] = (),
     facts: tuple[Fact, ...] = (),
+    *,
+    reported: bool = False,
 ) -> Evidence:
     """Return the evidence of one or several Optuna storages.
 
@@ -39,6 +41,7 @@ def from_storages(
             and a note says how many of them had finished.
         only: Names of studies to keep; none means all.
         facts: What else is known.
+        reported: Whether all trials are reported runs, none one of a search.
 
     Returns:
         The evidence, its methods the studies in the order of the storages.
@@ -52,6 +55,7 @@ def from_storages(
     names: list[str] = []
     notes: list[str] = []
     every: list[str] = []
+    attributes: set[str] = set()
     if unread := [key for key in columns if key not in ("method", *ATTRIBUTES)]:
         raise ValueError(
             f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}. Found {unread[0]!r}: "
@@ -82,6 +86,9 @@ def from_storages(
                     f"study {raw.name!r}: {left_out} of {raw.trials['status'].isin(FINISHED).sum()} finished trials "
                     f"have no {columns['method']!r}, which `--map method=` names: left out, and missing from every count"
                 )
+            if not len(raw.trials):
+                notes.append(f"study {raw.name!r} has no trials: left out")
+            attributes |= set(raw.attributes["key"])
             frames.append(rows)
             ranges |= bounds
     name = ", ".join(names)
@@ -91,6 +98,7 @@ def from_storages(
         )
     if not frames or not sum(map(len, frames)):
         raise ValueError(f"{name}: holds no trials.")
+    _refuse_unknown(columns, attributes, name)
     if len(set(directions.values())) > 1:
         told = ", ".join(
             f"{study} {'maxi' if up else 'mini'}mises" for study, up in directions.items()
@@ -100,9 +108,24 @@ def from_storages(
     unit = "epochs" if "epochs" in rows else "steps"
     rows = rows.rename(columns={"epochs": "length"} if unit == "epochs" else {"steps": "length"})
     evidence = from_rows(
-        rows, ranges, name, unit=unit, maximise=next(iter(directions.values())), facts=facts
+        rows,
+        ranges,
+        name,
+        unit=unit,
+        maximise=next(iter(directions.values())),
+        reported=reported,
+        facts=facts,
     )
     return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
+
+
+def _refuse_unknown(columns: Mapping[str, str], attributes: Collection[str], name: str) -> None:
+    for key, attribute in columns.items():
+        if key != "method" and attribute not in attributes:
+            raise ValueError(
+                f"{name}: no user attribute {attribute!r} for {key!r}, which `--map {key}=` names. Attributes: "
+                f"{', '.join(sorted(attributes)) or 'none'}."
+            )
 
 
 def _path(url: str) -> Path:
@@ -112,6 +135,8 @@ def _path(url: str) -> Path:
             "`optuna.copy_study`."
         )
     path = Path(url.removeprefix("sqlite:///"))
+    if path.is_dir():
+        raise ValueError(f"{path}: expected a file. Found a folder.")
     if not path.is_file():
         raise ValueError(f"{path}: no such file.")
     return path
@@ -143,7 +168,9 @@ def _assemble(
     for attribute, key in keys.items():
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
         if len(of_attribute):
-            wide[key] = of_attribute.set_index("trial_id")["value"].map(json.loads)
+            read = [json.loads(text) for text in of_attribute["value"]]
+            # as objects: beside a trial without it, a large whole number would turn into another
+            wide[key] = pd.Series(read, index=of_attribute["trial_id"], dtype=object)
     lost = raw.attributes[raw.attributes["key"] == "diverged"]
     if len(lost):  # as `repro.search` says it, of trials that have a finite worst score
         diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)

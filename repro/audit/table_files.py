@@ -172,7 +172,7 @@ def _flattened(frame: pd.DataFrame) -> pd.DataFrame:
         )
         for leaf, column in _flattened(inner).items():
             put(f"{name}.{leaf}", column)
-        rest = values.mask(nested)
+        rest = values.mask(np.array(nested))
         if rest.notna().any():
             put(str(name), _plain(rest))
     return pd.DataFrame(flat, index=frame.index)

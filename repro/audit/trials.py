@@ -6,6 +6,7 @@ What a row cannot mean is refused with the row; what it may mean is read so, and
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,7 +43,7 @@ STATUSES = {
     "done": ("done", "complete", "completed", "finished", "success", "ok"),
     "pruned": ("pruned", "stopped"),
     "diverged": ("diverged", "nan", "inf"),
-    "failed": ("failed", "fail", "error", "crashed"),
+    "failed": ("failed", "fail", "error", "crashed", "killed", "cancelled", "preempted", "timeout"),
     "running": ("running", "waiting", "pending", "queued"),
 }
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
@@ -52,7 +53,7 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
     """Return a map from what the audit calls columns to what a file does.
 
     Args:
-        texts: Each `KEY=COLUMN,KEY=COLUMN,...`.
+        texts: Each `KEY=COLUMN,KEY=COLUMN,...`; what follows a comma and has no `=` belongs to the column's name.
 
     Returns:
         Columns by key.
@@ -65,7 +66,7 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
         {'method': 'opt', 'score': 'val_loss', 'params': 'lr:momentum'}
     """
     found: dict[str, str] = {}
-    for part in (p.strip() for text in texts for p in text.split(",") if p.strip()):
+    for part in (part for text in texts for part in _pairs(text)):
         key, separator, column = part.partition("=")
         if not separator or not key or not column:
             raise ValueError(
@@ -79,12 +80,24 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _pairs(text: str) -> list[str]:
+    """Return the pairs of a map, in which a column may be called `top1, %`."""
+    pairs: list[str] = []
+    for part in text.split(","):
+        if "=" in part or not pairs or part.strip() in KEYS:
+            pairs.append(part)
+        elif part.strip():
+            pairs[-1] += f",{part}"
+    return [pair.strip() for pair in pairs if pair.strip()]
+
+
 def from_table(
     table: pd.DataFrame,
     columns: Mapping[str, str],
     name: str,
     *,
     maximise: bool = False,
+    reported: bool = False,
     facts: tuple[Fact, ...] = (),
 ) -> Evidence:
     """Return the evidence of a table of trials.
@@ -94,6 +107,7 @@ def from_table(
         columns: Columns of the table by key of `KEYS`; a key left out is the column of that name, if there is one.
         name: What the comparison is called: the file.
         maximise: Whether larger scores are better.
+        reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
 
     Returns:
@@ -118,8 +132,12 @@ def from_table(
                 f"{key}=COLUMN`{f'; did you mean {near[0]!r}?' if near else '.'} "
                 f"Columns: {', '.join(map(str, table.columns[:20]))}."
             )
+    notes = [note for c in lists["params"] if (note := _words_among_numbers(table[c], c))]
     if {"epochs", "steps"} <= set(given):
         given.pop("steps")
+        notes.append(
+            "epochs and steps are both told: lengths are compared in epochs, the steps are left out"
+        )
     rename = {"epochs": "length", "steps": "length"}
     frame = pd.DataFrame({rename.get(k, k): table[c] for k, c in given.items()})
     for column in lists["params"]:
@@ -127,7 +145,10 @@ def from_table(
     for column in lists["settings"]:
         frame[f"setting {_short(column, LISTS['settings'])}"] = table[column]
     unit = "epochs" if "epochs" in given else "steps"
-    return from_rows(frame, {}, name, unit=unit, maximise=maximise, facts=facts)
+    evidence = from_rows(
+        frame, {}, name, unit=unit, maximise=maximise, reported=reported, facts=facts
+    )
+    return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
 
 
 def from_rows(
@@ -137,6 +158,7 @@ def from_rows(
     *,
     unit: str = "steps",
     maximise: bool = False,
+    reported: bool = False,
     facts: tuple[Fact, ...] = (),
 ) -> Evidence:
     """Return the evidence of rows whose columns have the audit's names.
@@ -147,6 +169,7 @@ def from_rows(
         name: What the comparison is called.
         unit: Of the column `length`.
         maximise: Whether larger scores are better.
+        reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
 
     Returns:
@@ -155,24 +178,8 @@ def from_rows(
     Raises:
         ValueError: If a row means nothing, or a trial stands twice.
     """
-    rows = rows.copy()
+    rows = _typed(rows, unit, reported, name)
     notes = []
-    if rows["method"].isna().any():
-        raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
-    for column, default in RUN_COLUMNS.items():
-        if column not in rows:
-            continue
-        if isinstance(default, float):
-            rows[column] = _numbers(rows[column], unit if column == "length" else column, name)
-        elif column == "seed":
-            rows[column] = [written(value) for value in rows[column]]
-    for column, meanings in (("status", STATUSES), ("role", ROLES)):
-        if column in rows:
-            # as where there is no such column: a trial, which ended as its score says
-            blank = str(RUN_COLUMNS[column])
-            rows[column] = _words(rows[column].fillna(blank), meanings, column, name)
-    if "status" not in rows:
-        rows["status"] = "done"
     if maximise:
         rows["score"] = -rows["score"]
     lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
@@ -207,10 +214,49 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     if len(methods) == 1:
         yield f"one method only ({methods[0]}): nothing to compare it with"
     if not (runs["role"] == "report").any():
-        yield "no reported runs: every row is taken for a trial of a search"
+        yield (
+            "no reported runs: every row is taken for a trial of a search; `--reported` takes every row for a "
+            "reported run, a column `role` says which is what"
+        )
     unnumbered = runs[(runs["role"] == "tune") & runs["number"].isna()]
     if any(numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")):
         yield "trials have no numbers: one setting under several seeds is taken for one trial"
+
+
+def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataFrame:
+    """Return rows with numbers, seeds, states and roles in the audit's words."""
+    rows = rows.copy()
+    if rows["method"].isna().any():
+        raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
+    for column, default in RUN_COLUMNS.items():
+        if column not in rows:
+            continue
+        if isinstance(default, float):
+            shown = unit if column == "length" else column
+            rows[column] = _numbers(rows[column], shown, name)
+            if column in ("length", "seconds") and (rows[column] < 0).any():
+                row = _first(rows[column] < 0)
+                raise ValueError(
+                    f"{name}: column {shown!r} needs numbers of 0 or more. Found {rows[column].iloc[row - 1]:g} in "
+                    f"row {row}."
+                )
+        elif column == "seed":
+            rows[column] = [written(value) for value in rows[column]]
+    if reported:
+        if "role" in rows:
+            raise ValueError(
+                f"{name}: `--reported` takes every row for a reported run. Found a column of roles beside it. "
+                "Leave one of them out."
+            )
+        rows["role"] = "report"
+    for column, meanings in (("status", STATUSES), ("role", ROLES)):
+        if column in rows:
+            # as where there is no such column: a trial, which ended as its score says
+            blank = str(RUN_COLUMNS[column])
+            rows[column] = _words(rows[column].fillna(blank), meanings, column, name)
+    if "status" not in rows:
+        rows["status"] = "done"
+    return rows
 
 
 def _tried(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -221,6 +267,22 @@ def _tried(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
         for column, values in drawn.items()
         if values.notna().any()
     }
+
+
+def _words_among_numbers(values: pd.Series, column: str) -> str:
+    """Return a note where a word turns numbers into categories, which have no range."""
+    if pd.api.types.is_numeric_dtype(values):
+        return ""
+    known = values.dropna()
+    numbers = pd.to_numeric(known, errors="coerce").notna()
+    if not numbers.sum() > (~numbers).sum() or numbers.all():
+        return ""
+    word = known[~numbers].iloc[0]
+    row = _first((values == word).fillna(False))
+    return (
+        f"{column}: {word!r} in row {row} is no number, so its values are taken for categories, and no range of it is "
+        "known; leave such cells blank"
+    )
 
 
 def _listed(text: str, columns: Sequence[str]) -> list[str]:
@@ -281,7 +343,7 @@ def _words(
         row = _first(found.isna())
         raise ValueError(
             f"{name}: unknown {column} {values.iloc[row - 1]!r} in row {row}. Choose from: "
-            f"{', '.join(meanings)}."
+            f"{'; '.join(', '.join(words) for words in meanings.values())}."
         )
     return found
 

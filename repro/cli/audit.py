@@ -37,6 +37,7 @@ what can be audited
   repro audit --optuna x.db --map method=opt   one study, its methods told apart by the hyperparameter `opt`
   repro audit --csv trials.csv --map method=opt,score=val_loss,params=lr:momentum,seed=seed
                                     a table of trials: .csv, .tsv, .parquet, .jsonl; files are only read
+  repro audit --csv final.csv --reported       a table of final results: all rows are reported runs
 
 keys of --map
   {keys}
@@ -66,9 +67,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--csv", type=Path, metavar="FILE", help="a table of trials, one row a run; read only"
     )
     parser.add_argument("--map", action="append", default=[], metavar="KEY=COLUMN,...",
-                        help="what the columns or attributes are called in the file")  # fmt: skip
+                        help="what the columns or attributes are called in the file; repeatable")  # fmt: skip
     parser.add_argument(
         "--maximise", action="store_true", help="larger scores are better (with --csv)"
+    )
+    parser.add_argument(
+        "--reported",
+        action="store_true",
+        help="all rows are reported runs, none a trial of a search",
     )
     parser.add_argument("--fact", action="append", default=[], metavar="QUANTITY=VALUE",
                         help="what else is known of a foreign search, e.g. 'selection split=validation'")  # fmt: skip
@@ -201,10 +207,17 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
     if options.optuna and options.csv:
         raise ValueError("Give either `--optuna` or `--csv`. Found both.")
     if not options.optuna and not options.csv:
-        for name in ("map", "fact", "studies", "maximise"):
+        for name in ("map", "fact", "studies", "maximise", "reported"):
             if getattr(options, name):
                 raise ValueError(f"`--{name}` belongs to `--optuna` or `--csv`. Found neither.")
         return None
+    if options.map and (
+        pairs := [t for t in options.targets if t.partition("=")[0] in trials.KEYS]
+    ):
+        raise ValueError(
+            f"`--map` expects KEY=COLUMN pairs separated by commas, or each after a `--map` of its own. Found {pairs[0]!r} "
+            "after a blank."
+        )
     if options.targets:
         raise ValueError(
             f"A file is audited by itself. Found the target {options.targets[0]!r} beside it."
@@ -215,12 +228,21 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
             raise ValueError(
                 "An Optuna study says itself whether it maximises. Leave `--maximise` out."
             )
-        return optuna_files.from_storages(options.optuna, columns, words(options.studies), facts)
+        return optuna_files.from_storages(
+            options.optuna, columns, words(options.studies), facts, reported=options.reported
+        )
+    if options.studies:
+        raise ValueError("`--studies` belongs to `--optuna`. A table has methods: leave it out.")
     table = table_files.read_table(
         options.csv, columns.get("method", "method"), columns.get("seed", "seed")
     )
     return trials.from_table(
-        table, columns, options.csv.name, maximise=options.maximise, facts=facts
+        table,
+        columns,
+        options.csv.name,
+        maximise=options.maximise,
+        reported=options.reported,
+        facts=facts,
     )
 
 
