@@ -511,6 +511,46 @@ def test_states_of_wandb_are_understood() -> None:
     ]  # fmt: skip
 
 
+def write_choices(path: Path, choices: list[float]) -> Path:
+    """Write a journal of one study with two trials a choice, the later choices the better, beside an empty study."""
+    distribution = json.dumps(
+        {"name": "CategoricalDistribution", "attributes": {"choices": choices}}
+    )
+    records: list[dict[str, object]] = [
+        {"op_code": 0, "study_name": name, "directions": [1]} for name in ("s", "empty")
+    ]
+    for n in range(2 * len(choices)):
+        place = n % len(choices)
+        records += [
+            {"op_code": 4, "study_id": 0},
+            {"op_code": 5, "trial_id": n, "param_name": "bs", "param_value_internal": place, "distribution": distribution},
+            {"op_code": 8, "trial_id": n, "user_attr": {"seed": 1234567890123456780 + n} if n else {}},
+            {"op_code": 6, "trial_id": n, "state": 1, "values": [1.0 / (1 + place + n)]},
+        ]  # fmt: skip
+    path.write_text("".join(json.dumps({"worker_id": "w", **r}) + "\n" for r in records))
+    return path
+
+
+def test_choices_of_a_study_are_declared_and_two_have_no_bound(tmp_path: Path) -> None:
+    two = optuna_files.from_storages([str(write_choices(tmp_path / "2", [32, 64]))], {})
+    assert statuses(two)["edge"] == "unknown"
+    assert two.word("best bs", "s") == "64"
+    path = write_choices(tmp_path / "4", [0.001, 0.01, 0.1, 1.0])
+    many = {
+        f.rule.name: f for f in report.audit(optuna_files.from_storages([str(path)], {})).findings
+    }
+    assert many["edge"].status == "fail"
+    assert "bs = 1 in [0.001, 1], at the upper bound" in many["edge"].text
+
+
+def test_an_empty_study_is_said_and_seeds_of_attributes_keep_their_digits(tmp_path: Path) -> None:
+    path = write_choices(tmp_path / "x", [32, 64])
+    evidence = optuna_files.from_storages([str(path)], {})
+    assert evidence.notes[0] == "study 'empty' has no trials: left out"
+    seeds = evidence.runs["seed"].tolist()
+    assert seeds == ["", "1234567890123456781", "1234567890123456782", "1234567890123456783"]
+
+
 def trials_of(**columns: Any) -> Evidence:
     rows = pd.DataFrame(columns)
     return trials.from_table(rows, {name: name for name in columns if name in trials.KEYS}, "x")

@@ -159,9 +159,12 @@ def _assemble(
         kinds = [distributions[text] for text in of_parameter["distribution"].unique()]
         if any("choices" in kind["attributes"] for kind in kinds):
             told = kinds[-1]["attributes"]["choices"]
-            numeric = all(isinstance(c, (int, float)) and not isinstance(c, bool) for c in told)
+            # of two choices either is an end: they are categories, not a range that could be wider
+            numeric = len(told) > 2 and all(type(choice) in (int, float) for choice in told)
             choices = dict(enumerate(told if numeric else map(str, told)))
             wide[f"param {parameter}"] = values.astype("int64").map(choices)
+            if numeric:
+                declared[str(parameter)] = of_parameter
             continue
         wide[f"param {parameter}"] = values
         declared[str(parameter)] = of_parameter
@@ -194,11 +197,13 @@ def _assemble(
 
 def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
     """Return the range that distributions cover together."""
-    return Range(
-        min(float(kind["attributes"]["low"]) for kind in kinds),
-        max(float(kind["attributes"]["high"]) for kind in kinds),
-        any(kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds),
-    )
+    attributes = [kind["attributes"] for kind in kinds]
+    low = min(float(v) for a in attributes for v in a.get("choices", (a.get("low"),)))
+    high = max(float(v) for a in attributes for v in a.get("choices", (a.get("high"),)))
+    if any("choices" in a for a in attributes):
+        return Range(low, high, low > 0 and high / low >= 10)
+    logs = (kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds)
+    return Range(low, high, any(logs))
 
 
 def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:
