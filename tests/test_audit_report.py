@@ -125,7 +125,7 @@ def test_the_audit_of_everything_exits_by_our_own_comparisons(
         (["rike2022/nn-sgd"], FAILED, "Is it fair? rike2022/nn-sgd"),
         (["ours"], DONE, "Is it fair? Ours, tuned:"),
         (["ours", "--fail-on", "warn"], FAILED, "repetitions"),
-        (["rike2022/tuned-nn-adam"], DONE, "16 trials for every method"),
+        (["rike2022/tuned-nn-adam"], DONE, "20 trials for every method"),
         (["baydin2022/mlp-2e-5", "baydin2022/mlp-2e-4"], FAILED, "2 comparisons"),
         (["rike2022/nn-sgd", "--checklists"], FAILED, "how-to-autorl"),
     ],
