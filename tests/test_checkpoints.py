@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import studies
 from repro import checkpoints
 from repro.checkpoints import FOLDER, Checkpoints, name_of, steps_done, sweep
 from repro.execution import form_groups, run_group
-from repro.protocol import Method, RunSpec, Training, expand, use
+from repro.protocol import Method, RunSpec, Training, expand, settings, use
 from repro.results import Record, Store, read_record
 from repro.training import Interrupted, train
 
@@ -66,6 +67,18 @@ def go_on(specs: Sequence[RunSpec], store: Path) -> list[Record]:
     return train(specs, CPU, checkpoints=Checkpoints(store, 3600.0))
 
 
+@pytest.fixture(autouse=True)
+def steps_are_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is: they are broken off where a test says so."""
+    monkeypatch.setattr("repro.training.ASK_EVERY", math.inf)
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every step takes so long that it is asked after whether to go on."""
+    monkeypatch.setattr("repro.training.ASK_EVERY", 0.0)
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """The checkpoint of `group(sgd)` after one look."""
@@ -89,6 +102,63 @@ def test_stopped_at_every_look_it_ends_as_if_undisturbed(
     records = train(specs, CPU, on_steps=told.append, checkpoints=Checkpoints(tmp_path, 3600.0))
     assert [comparable(record) for record in records] == undisturbed
     assert told == [210, 20]  # progress adds up
+
+
+@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.parametrize("name", METHODS)
+def test_stopped_between_looks_it_ends_as_if_undisturbed(name: str, tmp_path: Path) -> None:
+    experiment = "mlp-2e-4" if name == "rademacher" else "logistic"
+    specs = group(METHODS[name], 2, experiment)
+    undisturbed = [comparable(record) for record in train(specs, CPU)]
+    for asked, step in ((1, 1), (36, 37), (100, 136)):  # a look on the way asks, too
+        interrupt(specs, tmp_path, asked)
+        assert steps_done(tmp_path, specs) == step
+    told: list[int] = []
+    records = train(specs, CPU, on_steps=told.append, checkpoints=Checkpoints(tmp_path, 3600.0))
+    assert [comparable(record) for record in records] == undisturbed
+    assert told == [136, 4, 70, 20]
+
+
+@pytest.mark.usefixtures("slow_steps")
+@pytest.mark.parametrize("asked", [1, 3, 51, 101])
+def test_who_ends_between_looks_ends_where_it_would_have(asked: int, tmp_path: Path) -> None:
+    # one diverges and the others stand still, long before the first look at the losses
+    (first, *_) = expand(STUDY, "smoke", only=["logistic"], methods=["forward gradient"])
+    task = Training(250, evaluate_every=230, patience=1)
+    specs = [
+        dataclasses.replace(
+            first, task=task, hyperparameters=settings(learning_rate=rate, decay=0.0)
+        )
+        for rate in (1e-3, 1e-2, 1e4)
+    ]
+    undisturbed = train(specs, CPU)
+    taken = {record.measured["num_steps"] for record in undisturbed}
+    assert taken < set(range(100))
+    assert {record.status for record in undisturbed} == {"done", "diverged"}
+    try:
+        interrupt(specs, tmp_path, asked)
+    except pytest.fail.Exception:
+        assert asked > 100  # it had ended
+    assert list(map(comparable, go_on(specs, tmp_path))) == list(map(comparable, undisturbed))
+
+
+@pytest.mark.usefixtures("slow_steps")
+def test_one_that_is_due_is_made_between_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = group(METHODS["nesterov"], 1)
+    undisturbed = train(specs, CPU)
+    saved: list[int] = []
+    keep = checkpoints.Checkpoint.save
+
+    def save(self: checkpoints.Checkpoint, step: int, state: checkpoints.State) -> None:
+        saved.append(step)
+        keep(self, step, state)
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "save", save)
+    records = train(specs, CPU, checkpoints=Checkpoints(tmp_path, 1e-9))
+    assert saved == list(range(1, 231))
+    assert list(map(comparable, records)) == list(map(comparable, undisturbed))
 
 
 def test_replicas_that_diverge_do_so_at_the_same_step(tmp_path: Path) -> None:

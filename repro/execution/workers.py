@@ -26,8 +26,9 @@ from typing import Any
 from repro.execution.groups import Group, HaltError, is_timing, run_group
 from repro.results import Store
 
-GRACE = 10.0
-"""Seconds that a worker has to end by itself once asked to stop; a step of a large network may take that long."""
+GRACE = 30.0
+"""Seconds that a worker has to end by itself once asked to stop: to end a step of a large network, evaluate it
+where that is due, and write a checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,6 +42,8 @@ __all__ = [
 
 CHECK_EVERY = 100
 """Steps between two looks at the losses; a look waits for the device."""
+ASK_EVERY = 1.0
+"""Seconds after which slow steps are interrupted to be asked whether they shall stop or leave a checkpoint."""
 
 Progress = Callable[[int], None]
 
@@ -134,8 +136,8 @@ def train(
         device: Where to train.
         chunk_size: Tangents carried through the network at once, which bounds memory and changes no
             number; what the method says by default.
-        on_steps: Told how many steps were just done, about every `CHECK_EVERY` steps.
-        should_stop: Asked as often; training stops when it answers yes.
+        on_steps: Told how many steps were just done, at least every `CHECK_EVERY` steps.
+        should_stop: Asked as often, and every `ASK_EVERY` seconds; training stops when it answers yes.
         checkpoints: Where these runs go on from, if they were under way before, and what they leave behind
             now and then and when they are stopped.
 
@@ -172,22 +174,27 @@ def train(
         look(0, at_end=False)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
-    ended = step == task.num_steps or log.all_ended()
+    ended = step == task.num_steps or (_is_look(task, step) and log.all_ended())
     while not ended:
-        steps = _steps_until_look(task, step)
+        steps = 0
         synchronize(device)
-        started = time.perf_counter()
-        for offset in range(steps):
+        started, asking = time.perf_counter(), _Asking(should_stop, checkpoint)
+        for offset in range(_steps_until_look(task, step)):
             losses[offset] = advance(next(batches), step + offset)
+            steps += 1
+            if asking():
+                break
         synchronize(device)
         seconds += time.perf_counter() - started
         step += steps
         log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
-        log.stop(start.patience)
         on_steps(steps)
-        ended = step == task.num_steps or log.all_ended()
-        look(step, at_end=ended)
-        ended = ended or log.all_ended()
+        # who ends, and where, is decided at looks alone: a run that was broken off has the looks of any other
+        if _is_look(task, step):
+            log.stop(start.patience)
+            ended = step == task.num_steps or log.all_ended()
+            look(step, at_end=ended)
+            ended = ended or log.all_ended()
         stop = should_stop()
         _leave(checkpoint, stop, step, seconds, start, log, early)
         if stop:
@@ -342,10 +349,40 @@ def _take_up(
     return step, kept["seconds"]
 
 
+class _Asking:
+    """Tells, once a while, whether steps shall be broken off to stop or to leave a checkpoint."""
+
+    def __init__(self, should_stop: Callable[[], bool], checkpoint: Checkpoint | None) -> None:
+        self._should_stop, self._checkpoint = should_stop, checkpoint
+        self._last = time.monotonic_ns()
+
+    def __call__(self) -> bool:
+        now = time.monotonic_ns()
+        if now - self._last < ASK_EVERY * 1e9:
+            return False
+        self._last = now
+        return self._should_stop() or (self._checkpoint is not None and self._checkpoint.is_due())
+
+
 def _steps_until_look(task: Training, step: int) -> int:
     """Return how many steps may be done before the losses or the metrics are wanted."""
-    until = [every - step % every for every in (task.evaluate_every, task.test_every) if every]
-    return min(CHECK_EVERY, *until, task.num_steps - step)
+    until = [every - step % every for every in _periods(task)]
+    return min(
+        CHECK_EVERY - _since_metrics(task, step) % CHECK_EVERY, *until, task.num_steps - step
+    )
+
+
+def _is_look(task: Training, step: int) -> bool:
+    """Tell whether the losses or the metrics are wanted after a step."""
+    return step == task.num_steps or _since_metrics(task, step) % CHECK_EVERY == 0
+
+
+def _since_metrics(task: Training, step: int) -> int:
+    return min(step % every for every in _periods(task))
+
+
+def _periods(task: Training) -> list[int]:
+    return [every for every in (task.evaluate_every, task.test_every) if every]
 
 
 def _norm(start: engine.Step) -> Tensor:
