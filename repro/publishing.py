@@ -2,7 +2,8 @@
 
 A snapshot is a pair of Parquet files a study, wherever it lies: that of the repository grows by `publish`, and a
 campaign elsewhere travels as one of its own, which `publish` writes too and `merge` brings home. Rows that are
-there already stay as they are. Rows that contradict them are refused, all or nothing. Rows of a plan that a study
+there already stay as they are. Rows that contradict them are refused, all or nothing. Only one may write a snapshot
+at a time: what another wrote in between would be written over. Rows of a plan that a study
 has changed since would be averaged with those of the new one: they stay out, and `retire` takes them out, as it
 does with reported runs that a search has gone beyond.
 """
@@ -10,6 +11,7 @@ does with reported runs that a search has gone beyond.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import re
@@ -27,6 +29,7 @@ from repro.results import (
     Record,
     RejectedFileError,
     check_curves,
+    hold,
     published_curves,
     read_indexed,
     read_published_runs,
@@ -120,10 +123,12 @@ def publish(
     Raises:
         RejectedFileError: If a snapshot file that would grow cannot be read; nothing is written then.
         ContradictionError: If rows contradict those of the snapshot; nothing is written then.
+        HeldError: If another process writes the snapshot.
     """
     indexed = read_indexed(store, say)
     arrival = Arrival(str(store), indexed.runs, indexed.curves)
-    return _merge([arrival], published, say, keep), indexed.problems
+    with _alone(published):
+        return _merge([arrival], published, say, keep), indexed.problems
 
 
 def merge(
@@ -142,9 +147,11 @@ def merge(
     Raises:
         RejectedFileError: If a folder is no snapshot, or a file cannot be read; nothing is written then.
         ContradictionError: If rows contradict each other; nothing is written then.
+        HeldError: As `publish`.
     """
     arrivals = [read_snapshot(folder) for folder in folders]
-    return _merge(arrivals, published, lambda line: None, keep)
+    with _alone(published):
+        return _merge(arrivals, published, lambda line: None, keep)
 
 
 def retire(published: Path, declared: Declared) -> Count:
@@ -159,13 +166,29 @@ def retire(published: Path, declared: Declared) -> Count:
 
     Raises:
         RejectedFileError: If a file of the snapshot cannot be read; nothing is written then.
+        HeldError: As `publish`.
     """
-    runs = _read_whole(published)
-    gone = _undeclared(runs, declared) | superseded(runs)
-    points = functools.partial(published_curves, published)
-    for study in sorted(set(runs["study"][gone])):
-        _write(published, study, runs[~gone], [(set(runs["key"]), points)])
+    with _alone(published):
+        runs = _read_whole(published)
+        gone = _undeclared(runs, declared) | superseded(runs)
+        points = functools.partial(published_curves, published)
+        for study in sorted(set(runs["study"][gone])):
+            _write(published, study, runs[~gone], [(set(runs["key"]), points)])
     return _count(runs[gone])
+
+
+@contextlib.contextmanager
+def _alone(published: Path) -> Iterator[None]:
+    """Be the only one that writes a snapshot; nothing of that stays beside what is committed."""
+    try:
+        what = f"{published} is written"
+        with hold(published, ".publishing", what, option="--to", traceless=True):
+            yield
+    finally:
+        with contextlib.suppress(
+            OSError
+        ):  # it has rows, but for a folder that was made for nothing
+            published.rmdir()
 
 
 def retirable(published: Path, declared: Declared) -> tuple[Count, Count]:

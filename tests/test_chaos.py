@@ -32,10 +32,9 @@ from repro import cli
 from repro.campaign import survey
 from repro.checkpoints import FOLDER as CHECKPOINTS
 from repro.execution import HeldError, execute, work_off
-from repro.execution.holds import hold
 from repro.protocol import RunSpec, Training, comparisons, expand
 from repro.publishing import publish
-from repro.results import RejectedFileError, Store, read_published, read_record, tabulate
+from repro.results import RejectedFileError, Store, hold, read_published, read_record, tabulate
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -294,43 +293,45 @@ def test_a_second_coordinator_of_a_search_is_refused_with_who_is_the_first(
     command = ["run", "rike2022", "--scale", "smoke", "--only", SEARCH, "--store"]
     (comparison,) = comparisons(studies.get("rike2022"), "smoke", only=[SEARCH])
     scale = comparison.experiment.label(comparison.scale)
-    with hold(store.directory / "holds" / f"rike2022-{SEARCH}-{scale}", "x"):
+    with hold(store.directory, f"holds/rike2022-{SEARCH}-{scale}", "x"):
         assert cli.main([*command, str(store.directory)]) == 2
         said = capsys.readouterr().err
         assert said.startswith(
             f"repro: rike2022 {SEARCH} is searched already, by process {os.getpid()} of "
         )
-        assert said.endswith("Wait for it or stop it; nothing was run.\n")
+        assert said.endswith("Wait for it or stop it; nothing was done.\n")
     assert not store.files()
 
 
 def test_who_holds_may_be_unknown(tmp_path: Path) -> None:
-    with hold(tmp_path / "a" / "b", "It is done"):
+    with hold(tmp_path, "a/b", "It is done"):
         (tmp_path / "a" / "b.json").write_text("half")
         with (
             pytest.raises(HeldError, match="It is done already, by a process that has not said"),
-            hold(tmp_path / "a" / "b", "It is done"),
+            hold(tmp_path, "a/b", "It is done"),
         ):
             pass
-    with hold(tmp_path / "a" / "b", "It is done"):
+    with hold(tmp_path, "a/b", "It is done"):
         pass
 
 
-HOLDER = "import sys, time; from pathlib import Path; from repro.execution.holds import hold\nwith hold(Path(sys.argv[1]), 'x'):\n    print('held', flush=True); time.sleep(600)"
+HOLDER = "import sys, time; from pathlib import Path; from repro.results import hold\nwith hold(Path(sys.argv[1]), 'holds/search', 'x'):\n    print('held', flush=True); time.sleep(600)"
 
 
 def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
-    place = tmp_path / "holds" / "search"
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
-    command = [sys.executable, "-c", HOLDER, str(place)]
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"held\n"
-        with pytest.raises(HeldError, match=f"by process {process.pid} "), hold(place, "x"):
+        with (
+            pytest.raises(HeldError, match=f"by process {process.pid} "),
+            hold(tmp_path, "holds/search", "x"),
+        ):
             pass
         process.kill()
         process.wait()
-        with hold(place, "x"):
+        with hold(tmp_path, "holds/search", "x"):
             pass
 
 

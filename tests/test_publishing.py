@@ -13,7 +13,14 @@ import studies
 from repro import cli, publishing
 from repro.protocol import Trial, declared, expand
 from repro.publishing import ContradictionError, Planned, merge, publish, retirable, retire
-from repro.results import Record, RejectedFileError, Store, read_published
+from repro.results import (
+    HeldError,
+    Record,
+    RejectedFileError,
+    Store,
+    read_published,
+    write_curves,
+)
 
 
 @pytest.fixture
@@ -80,6 +87,32 @@ def test_several_folders_come_home_at_once_in_any_order(
     assert merge([sent, others], home) == {"another2022": 1, "someone2022": 4}
     merge([others, sent], tmp_path / "otherwise")
     assert contents(home) == contents(tmp_path / "otherwise")
+
+
+def test_two_that_publish_at_once_lose_nothing(
+    sent: Path, home: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Store(tmp_path / "others")
+    other.write(record(5))
+
+    def meanwhile(*arguments: Any) -> None:
+        monkeypatch.setattr(publishing, "write_curves", write_curves)
+        for second in (
+            lambda: publish(other.directory, home),
+            lambda: merge([sent], home),
+            lambda: retire(home, {}),
+        ):
+            with pytest.raises(HeldError, match=rf"^{home} is written already, by process \d+ of "):
+                second()
+        write_curves(*arguments)
+
+    monkeypatch.setattr(publishing, "write_curves", meanwhile)
+    publish(store.directory, home)
+    publish(other.directory, home)
+    runs, curves, problems = read_published(home)
+    assert (len(runs), problems) == (5, ())
+    assert set(curves["key"]) == set(runs["key"])
+    assert len(contents(home)) == 4  # nothing else stays
 
 
 # What contradicts

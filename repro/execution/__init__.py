@@ -28,13 +28,12 @@ from repro.execution.groups import (
     num_steps,
     run_group,
 )
-from repro.execution.holds import HeldError, hold
 from repro.execution.queue import Failure, Given, Queue, Searched, Source
 from repro.execution.sbatch import Slurm, SubmissionError
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Event
 from repro.protocol import RunSpec
-from repro.results import Store, read_record, read_store, tabulate
+from repro.results import HeldError, Store, hold, read_record, read_store, tabulate
 
 if TYPE_CHECKING:
     from repro.search import Score
@@ -123,8 +122,9 @@ def work_off(work: Iterable[Work], store: Store, *, runs: pd.DataFrame, **option
     with contextlib.ExitStack() as stack:
         for w in work:
             if w.comparison is not None and w.left:
-                place = store.directory / "holds" / f"{w.study}-{w.experiment}-{w.scale}"
-                stack.enter_context(hold(place, f"{w.study} {w.experiment} is searched"))
+                name = f"holds/{w.study}-{w.experiment}-{w.scale}"
+                what = f"{w.study} {w.experiment} is searched"
+                stack.enter_context(hold(store.directory, name, what))
         outcome = coordinate(sources, store, known, **options)
     try:
         search.write_journal(searched, scores, store.directory / "optuna.journal")

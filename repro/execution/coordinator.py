@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from repro.execution.groups import CHECKPOINT_EVERY, Group, is_timing
-from repro.execution.holds import hold
 from repro.execution.queue import Failure, Queue, Source
 from repro.execution.sbatch import Slurm
 from repro.execution.slurm import FOLDER as SLURM_FOLDER
 from repro.execution.slurm import Cluster
 from repro.execution.workers import Ended, Event, Pool, run_here
 from repro.protocol import DEVICES, RunSpec
-from repro.results import Store
+from repro.results import Store, hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +131,8 @@ def coordinate(
     with stop.on_interrupt(), contextlib.ExitStack() as stack:
         pool: Pool | Cluster | None = None
         if slurm is not None and queue.groups:
-            place = store.directory / SLURM_FOLDER / "coordinator"
-            stack.enter_context(hold(place, f"A coordinator submits the runs of {store.directory}"))
+            what = f"A coordinator submits the runs of {store.directory}"
+            stack.enter_context(hold(store.directory, f"{SLURM_FOLDER}/coordinator", what))
             pool = Cluster(slurm, store, device, checkpoint_every, on_note)
         elif slurm is None and workers > 1 and queue.is_shared():
             pool = stack.enter_context(Pool(workers, store, device, checkpoint_every))

@@ -11,6 +11,7 @@ Reading never trusts a file: one that is truncated, foreign or of another schema
 skipped, and nothing here overwrites or deletes it. An index beside the files spares reading all of them again.
 """
 
+from repro.results.holds import HeldError, hold
 from repro.results.index import Indexed, read_indexed
 from repro.results.records import Curve, Record, RejectedFileError, read_record
 from repro.results.schema import (
@@ -66,6 +67,7 @@ __all__ = [
     "SEARCH",
     "Curve",
     "EmptySelectionError",
+    "HeldError",
     "Indexed",
     "Memory",
     "Record",
@@ -74,6 +76,7 @@ __all__ = [
     "Store",
     "check_curves",
     "consolidated",
+    "hold",
     "load",
     "load_runs",
     "published_curves",

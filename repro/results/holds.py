@@ -1,4 +1,4 @@
-"""Who may do what only one may do at a time: a lock on the shared folder, with the name of who has it.
+"""Who may do what only one may do at a time: a lock in a shared folder, with the name of who has it.
 
 The lock is the operating system's, so it ends with the process that has it, however that ends, and no clock
 is asked. The name beside it is for people.
@@ -26,12 +26,18 @@ class HeldError(ValueError):
 
 
 @contextlib.contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
+def hold(
+    folder: Path, name: str, what: str, *, option: str = "--store", traceless: bool = False
+) -> Iterator[None]:
     """Be the only one that does something, while the block lasts.
 
     Args:
-        path: Names it; its folder is made.
+        folder: Where those meet who may want to do it; it is made.
+        name: Names it there; a path below the folder.
         what: What is done, in words that end a sentence: "x is searched".
+        option: The option that names the folder.
+        traceless: Whether nothing may stay in the folder. On a network's file system that shows a removal late,
+            somebody else may then come in at the very end.
 
     Yields:
         Nothing.
@@ -42,20 +48,22 @@ def hold(path: Path, what: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
+    path = folder / name
     holder = path.with_name(f"{path.name}.json")
-    lock = FileLock(path.with_name(f"{path.name}.lock"), mode=0o664)
+    locked = path.with_name(f"{path.name}.lock")
+    lock = FileLock(locked, mode=0o664)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise HeldError(
-            f"{what} already, by {_who(holder)}. Wait for it or stop it; nothing was run."
+            f"{what} already, by {_who(holder)}. Wait for it or stop it; nothing was done."
         ) from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in UNSUPPORTED:
             raise OSError(
-                f"{path.parent.parent} takes no files ({error.strerror or error}). Give `--store` a folder "
-                "that you can write to."
+                f"{folder} takes no files ({error.strerror or error}). Give `{option}` a folder that you can "
+                "write to."
             ) from error
         warnings.warn(
             f"The file system of {path.parent} has no locks: see to it yourself that {what} only once.",
@@ -66,20 +74,23 @@ def hold(path: Path, what: str) -> Iterator[None]:
         return
     with lock:
         with contextlib.suppress(OSError):  # for people only
-            holder.write_text(json.dumps(_myself()))
+            holder.write_bytes(json.dumps(_myself()).encode())
         try:
             yield
         finally:
             with contextlib.suppress(OSError):
                 holder.unlink()
+            if traceless:  # who waits for it sees that it is gone, and makes another
+                with contextlib.suppress(OSError):
+                    locked.unlink()
             lock.release()
 
 
 def _myself() -> dict[str, str | int]:
     try:
         user = getpass.getuser()
-    except (OSError, KeyError):  # a user without a name, as in some containers
-        user = str(os.getuid())
+    except (OSError, KeyError, ImportError):  # a user without a name, as in some containers
+        user = str(os.getuid()) if hasattr(os, "getuid") else "somebody"
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return {"process": os.getpid(), "host": socket.gethostname(), "user": user, "since": since}
 
