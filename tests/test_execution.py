@@ -13,6 +13,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -441,6 +443,62 @@ def test_a_worker_that_does_not_come_to_a_look_is_not_waited_for() -> None:
         assert process.exitcode == 1
     finally:
         process.kill()
+
+
+def test_a_worker_that_is_killed_while_idle_is_replaced(store: Store) -> None:
+    first, second, *_ = form_groups(small())
+    with workers.Pool(1, store, "cpu", 0.0) as pool:
+
+        def ends() -> Iterator[tuple[int, str]]:
+            while pool.running:
+                yield from ((e.group, e.error) for e in pool.poll(lambda event: None))
+
+        pool.start(0, first)
+        assert list(ends()) == [(0, "")]
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.join(PATIENCE)
+        time.sleep(0.5)  # a pool takes a moment to know
+        pool.start(1, second)
+        assert list(ends()) == [(1, "")]
+
+
+def test_what_a_broken_pool_had_under_way_is_lost_and_the_next_group_is_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Executor:
+        """Breaks when it is given its second group."""
+
+        made = 0
+
+        def __init__(self, *_: object, **__: object) -> None:
+            Executor.made += 1
+            self.given = 0
+
+        def submit(self, _: object, index: int, *__: object) -> Future[workers.Ended]:
+            self.given += 1
+            if (self.made, self.given) == (1, 2):
+                raise BrokenProcessPool
+            future: Future[workers.Ended] = Future()
+            if self.made == 2:
+                future.set_result(workers.Ended(index, ("done",)))
+            return future
+
+        def shutdown(self) -> None:
+            pass
+
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Executor)
+    with workers.Pool(2, store, "cpu", 0.0) as pool:
+        pool.start(0, small()[:1])
+        pool.start(1, small()[1:2])
+        assert sorted(pool.running) == [0, 1]
+        found = [*pool.poll(lambda event: None), *pool.poll(lambda event: None)]
+        assert pool.running == ()
+    assert [(ended.group, ended.lost, ended.statuses) for ended in found] == [
+        (0, True, ()),
+        (1, False, ("done",)),
+    ]
 
 
 class Clock:

@@ -151,11 +151,12 @@ class Pool:
         # closed to ask workers to stop: unlike an event, it has no lock that a killed worker could keep
         self._asked, self._ask = self._context.Pipe(duplex=False)
         self._running: dict[Future[Ended], int] = {}
+        self._ended: list[Ended] = []  # since the last look
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Numbers of the groups under way."""
-        return tuple(self._running.values())
+        """Numbers of the groups under way, or of which nobody was told that they ended."""
+        return (*self._running.values(), *(ended.group for ended in self._ended))
 
     @property
     def has_room(self) -> bool:
@@ -163,7 +164,14 @@ class Pool:
         return len(self._running) < self._size
 
     def start(self, index: int, group: Group) -> None:
-        """Give a group to an idle worker."""
+        """Give a group to an idle worker; one that was lost meanwhile is replaced."""
+        try:
+            self._submit(index, group)
+        except BrokenProcessPool:
+            self._give_up()
+            self._submit(index, group)
+
+    def _submit(self, index: int, group: Group) -> None:
         if self._executor is None:
             # a worker that was killed may have kept a lock of its queue: every pool has its own
             self._messages = self._context.Queue()
@@ -193,23 +201,24 @@ class Pool:
         Returns:
             The groups that ended; all that were under way if a worker was lost.
         """
-        done, _ = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED)
+        if not self._ended:
+            done, _ = wait(self._running, timeout=0.2, return_when=FIRST_COMPLETED)
+            self._ended = [_end_of(future, self._running.pop(future)) for future in done]
+            if any(ended.lost for ended in self._ended):
+                self._give_up()
         for event in _drain(self._messages):
             on_event(event)
-        ended = []
-        for future in done:
-            index = self._running.pop(future)
-            try:
-                ended.append(future.result())
-            except BrokenProcessPool:
-                ended.append(Ended(index, error=LOST, lost=True))
-        if self._executor is not None and any(e.lost for e in ended):
-            # the futures of a broken pool end one after another, and it takes no more
-            ended += [Ended(index, error=LOST, lost=True) for index in self._running.values()]
-            self._running.clear()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _give_up(self) -> None:
+        """Let go of a broken pool, which takes no more, and of what it had."""
+        # its futures end one after another: one that has not is lost, too
+        self._ended += [_end_of(future, index) for future, index in self._running.items()]
+        self._running.clear()
+        if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
-        return ended
 
     def stop(self) -> bool:
         """Ask the workers to stop; return whether they had not been asked before."""
@@ -238,6 +247,14 @@ LOST = (
     "a worker was ended from outside, most likely for lack of memory; "
     "run it again, with fewer `--workers` if it happens again"
 )
+
+
+def _end_of(future: Future[Ended], index: int) -> Ended:
+    """Return how a group ended; that it is lost if it did not."""
+    try:
+        return future.result(timeout=0.0)
+    except (BrokenProcessPool, TimeoutError):
+        return Ended(index, error=LOST, lost=True)
 
 
 @contextmanager
