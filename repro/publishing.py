@@ -28,6 +28,7 @@ from repro.results import (
     SEARCH,
     Record,
     RejectedFileError,
+    check,
     check_curves,
     hold,
     published_curves,
@@ -264,14 +265,15 @@ def _not_themselves(runs: pd.DataFrame) -> list[str]:
 
 
 def _not_themselves_of(runs: pd.DataFrame) -> list[str]:
-    specs = []
-    for key, text in zip(runs["key"], runs["spec"], strict=True):
+    records = []
+    for key, text, status in zip(runs["key"], runs["spec"], runs["status"], strict=True):
         try:
-            specs.append(parse_run(text))
-        except ValueError:
+            found = Record(parse_run(text), status, {}, ())
+            check(found)
+        except (ValueError, TypeError):
             return [key]
-    told = zip(specs, runs["status"], strict=True)
-    own, _ = tabulate(Record(spec, status, {}, ()) for spec, status in told)
+        records.append(found)
+    own, _ = tabulate(records)
     columns = ["spec", *IDENTITY, *SEARCH, *HYPERPARAMETERS]
     left, right = (
         frame.sort_values("spec")[columns].reset_index(drop=True) for frame in (own, runs)

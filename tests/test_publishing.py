@@ -321,6 +321,8 @@ def test_a_damaged_file_is_named(sent: Path, home: Path, content: bytes) -> None
         ("learning_rate", 0.2),
         ("key", "0" * 64),
         ("spec", "{}"),
+        ("spec", "[" * 100_000),
+        ("status", "fine"),
         ("trial", 5.0),
     ],
 )

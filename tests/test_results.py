@@ -179,6 +179,19 @@ def changed(**parts: object) -> bytes:
     return json.dumps({**content, "body": body, "sha256": digest(body), **head}).encode()
 
 
+def with_curve(**parts: object) -> bytes:
+    (first, *others) = json.loads(good())["body"]["curves"]
+    return changed(curves=[{**first, **parts}, *others])
+
+
+def with_spec(**parts: object) -> bytes:
+    content = json.loads(spec().canonical_json())
+    text = json.dumps(
+        {**content, "run": {**content["run"], **parts}}, sort_keys=True, separators=(",", ":")
+    )
+    return changed(spec=text)
+
+
 UNUSABLE = {
     "empty": (b"", "truncated or foreign"),
     "not JSON": (b"step,loss\n1,2\n", "truncated or foreign"),
@@ -202,6 +215,47 @@ UNUSABLE = {
     "foreign run": (changed(spec="{}"), "Expected the canonical JSON of a run"),
     "another key": (changed(key="0" * 64), f"holds run {spec().key[:12]} under another name"),
     "no curves": (changed(curves=None), "not a finished run"),
+    **{
+        f"{what} measured": (changed(measured=measured), f"not a finished run \\({found}")
+        for what, measured, found in (
+            ("a list", [1, 2], "what was measured has no names"),
+            ("a text as score", {"score": "low"}, "`score` is 'low'"),
+            ("a list as count", {"num_steps": [20]}, r"`num_steps` is \[20\]"),
+            ("a number too large", {"num_steps": 2**70}, "`num_steps` is 1180591620717411303424"),
+            ("a number far too large", {"score": 10**400}, "int too large to convert to float"),
+            ("a number as commit", {"commit": 7}, "`commit` is 7"),
+        )
+    },
+    "half a character": (changed(measured={"commit": "\ud800"}), "surrogates not allowed"),
+    "unequal curves": (with_curve(steps=[0, 1]), "the curve value has 2 steps and 3 values"),
+    "a float as step": (with_curve(steps=[0, 1, 1.5]), "not a finished run"),
+    "a text as step": (with_curve(steps=[0, 1, "2"]), "not a finished run"),
+    "a step too large": (with_curve(steps=[0, 1, 2**63]), "not a finished run"),
+    "a text as value": (with_curve(values=[0.0, 1.0, "2"]), "not a finished run"),
+    "a curve without a name": (with_curve(metric=None), "`metric` is None"),
+    "an epoch of no steps": (changed(steps_per_epoch=0), "`steps_per_epoch` is 0"),
+    "another status": (changed(status="fine"), "its status is 'fine'"),
+    "a number as spec": (changed(spec=7), "Expected the canonical JSON of a run. Found '7'"),
+    "a spec nested deeply": (changed(spec="[" * 100_000), "Expected the canonical JSON of a run"),
+    **{
+        f"{value!r} as {name}": (with_spec(**{name: value}), f"`{name}` of RunSpec cannot be")
+        for name, value in (
+            ("problem", None),
+            ("method", "back"),
+            ("study", 7),
+            ("study", "\ud800"),
+            ("scale", "huge"),
+            ("repetition", 0.5),
+            ("repetition", 2**63),
+            ("hyperparameters", [["decay"]]),
+            ("hyperparameters", [["learning_rate", [0.1]]]),
+            ("task", {"class": "Component", "name": "sgd"}),
+        )
+    },
+    "a text within a problem": (
+        with_spec(problem={**json.loads(spec().canonical_json())["run"]["problem"], "start": "0"}),
+        "`start` of ClosedForm cannot be '0'",
+    ),
     "foreign curves": (changed(curves=[{"x": 1}]), r"not a finished run \('split'\)"),
 }
 
@@ -234,6 +288,13 @@ def test_unusable_files_are_named_and_left_alone(store: Store, name: str) -> Non
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(content)
     assert_rejected(store, path, message)
+
+
+def test_a_word_where_a_column_has_numbers_is_rejected(store: Store) -> None:
+    strange = dataclasses.replace(spec(), hyperparameters=settings(decay="fast", learning_rate=0.1))
+    store.write(record(1))
+    path = store.write(dataclasses.replace(record(), spec=strange))
+    assert_rejected(store, path, "`decay` is 'fast'")
 
 
 def test_truncated_files_are_rejected_at_every_length(store: Store) -> None:

@@ -13,7 +13,7 @@ skipped, and nothing here overwrites or deletes it. An index beside the files sp
 
 from repro.results.holds import HeldError, hold
 from repro.results.index import Indexed, read_indexed
-from repro.results.records import Curve, Record, RejectedFileError, read_record
+from repro.results.records import Curve, Record, RejectedFileError, check, read_record
 from repro.results.schema import (
     COST,
     CURVE_COLUMNS,
@@ -74,6 +74,7 @@ __all__ = [
     "RejectedFileError",
     "Results",
     "Store",
+    "check",
     "check_curves",
     "consolidated",
     "hold",

@@ -1,6 +1,7 @@
 """One finished run as a value and as a file: strict JSON with a checksum of its own content, named by the run's key.
 
-Reading never trusts a file: what is truncated, foreign or of another schema is refused with its name and a mend.
+Reading never trusts a file: what is truncated, foreign or of another schema is refused with its name and a mend, and
+so is what holds anything that is no row, whatever its checksum.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import dataclasses
 import hashlib
 import json
 import math
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from repro.protocol import RunSpec, parse_run
-from repro.results.schema import SCHEMA
+from repro.results.schema import RUN_COLUMNS, SCHEMA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +96,7 @@ def read_record(path: Path) -> Record:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        RejectedFileError: If the file is truncated, corrupt, foreign or of another schema.
+        RejectedFileError: If the file is truncated, corrupt, foreign, of another schema, or holds no row.
     """
     try:
         content = json.loads(path.read_bytes())
@@ -123,22 +125,69 @@ def read_record(path: Path) -> Record:
             raise RejectedFileError(
                 f"{path}: holds run {spec.key[:12]} under another name. Move it away."
             )
-        curves = tuple(
-            Curve(
-                c["split"],
-                c["metric"],
-                tuple(c["steps"]),
-                tuple(math.nan if v is None else v for v in c["values"]),
-            )
-            for c in body["curves"]
-        )
         steps = body["steps_per_epoch"]
-        return Record(
-            spec, body["status"], body["measured"], curves, math.nan if steps is None else steps
+        record = Record(
+            spec,
+            body["status"],
+            body["measured"],
+            tuple(map(_read_curve, body["curves"])),
+            math.nan if steps is None else steps,
         )
-    except (KeyError, TypeError) as error:
+        check(record)
+        return record
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise RejectedFileError(f"{path}: not a finished run ({error}). Move it away.") from error
     except RejectedFileError:
         raise
     except ValueError as error:
         raise RejectedFileError(f"{path}: {error}") from error
+
+
+def _read_curve(content: Any) -> Curve:
+    curve = Curve(
+        content["split"],
+        content["metric"],
+        tuple(content["steps"]),
+        tuple(math.nan if v is None else v for v in content["values"]),
+    )
+    array("q", curve.steps), array("d", curve.values)  # as the table has them
+    _check_word("split", curve.split)
+    _check_word("metric", curve.metric)
+    if len(curve.steps) != len(curve.values):
+        raise TypeError(
+            f"the curve {curve.metric} has {len(curve.steps)} steps and {len(curve.values)} values"
+        )
+    return curve
+
+
+def check(record: Record) -> None:
+    """Raise unless everything that a record says of its run, but for its curves, can stand in its column.
+
+    Args:
+        record: What was read.
+
+    Raises:
+        TypeError: If a value cannot; the message names it.
+    """
+    if record.status not in ("done", "diverged"):
+        raise TypeError(f"its status is {record.status!r}")
+    if not isinstance(record.measured, Mapping):
+        raise TypeError("what was measured has no names")
+    epoch: object = record.steps_per_epoch
+    if not isinstance(epoch, (int, float)) or epoch <= 0:
+        raise TypeError(f"`steps_per_epoch` is {epoch!r}")
+    for name, value in (*record.spec.hyperparameters, *record.measured.items()):
+        kind = RUN_COLUMNS.get(name)
+        if kind == "str":
+            _check_word(name, "" if value is None else value)
+        elif kind is not None and value is not None:
+            # a float in a column of whole numbers has to be one of them in size
+            if not isinstance(value, (int, float)) or (kind == "int64" and abs(value) >= 2**63):
+                raise TypeError(f"`{name}` is {value!r:.60}")
+            float(value)
+
+
+def _check_word(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` is {value!r:.60}")
+    value.encode()  # JSON may spell halves of characters
