@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -370,6 +371,23 @@ def test_another_sampler_is_another_search(
     monkeypatch.setattr("repro.protocol.choosing.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
     with pytest.raises(ValueError, match="do not mix"):
         refuse_other_searches([SMALL], published)
+
+
+def test_a_trial_that_was_damaged_costs_no_report(undisturbed: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    shutil.copytree(undisturbed.directory, store.directory)
+    trial = next(r for r in read_store(store.directory)[0] if r.spec.trial is not None)
+    path = store.path(trial.spec.key)
+    path.write_bytes(path.read_bytes()[:100])
+    runs, _ = tabulate(read_store(store.directory)[0])
+    outcome = work_off(survey((), [SMALL], runs), store, runs=runs)
+    assert [failure.name for failure in outcome.failures] == [
+        "someone2030 tuned",
+        "optuna.journal",
+    ]
+    for failure in outcome.failures:
+        assert f"{path}: not a finished run" in failure.reason
+        assert "Move it away to run it again" in failure.reason
 
 
 def test_more_reported_repetitions_are_the_same_search() -> None:

@@ -33,7 +33,15 @@ from repro.execution.sbatch import Slurm, SubmissionError
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Event
 from repro.protocol import RunSpec
-from repro.results import HeldError, Store, hold, read_record, read_store, tabulate
+from repro.results import (
+    HeldError,
+    RejectedFileError,
+    Store,
+    hold,
+    read_record,
+    read_store,
+    tabulate,
+)
 
 if TYPE_CHECKING:
     from repro.search import Score
@@ -128,8 +136,9 @@ def work_off(work: Iterable[Work], store: Store, *, runs: pd.DataFrame, **option
         outcome = coordinate(sources, store, known, **options)
     try:
         search.write_journal(searched, scores, store.directory / "optuna.journal")
-    except OSError as error:
-        failure = Failure("optuna.journal", f"cannot be written ({error.strerror or error})")
+    except (OSError, ValueError) as error:  # of the disk, or of a trial's file that is damaged
+        reason = getattr(error, "strerror", None) or error
+        failure = Failure("optuna.journal", f"cannot be written ({reason})")
         outcome = dataclasses.replace(outcome, failures=(*outcome.failures, failure))
     return outcome
 
@@ -178,7 +187,8 @@ def finished_scores(store: Store, runs: pd.DataFrame) -> Callable[[str], Score |
         runs: Runs table of what was finished before, here or elsewhere.
 
     Returns:
-        The function; it answers `None` for a run that has not finished.
+        The function; it answers `None` for a run that has not finished, and raises a `RejectedFileError` for a file
+        that cannot be used.
     """
     from repro.search import Score
 
@@ -191,8 +201,9 @@ def finished_scores(store: Store, runs: pd.DataFrame) -> Callable[[str], Score |
                 record = read_record(store.path(key))
             except FileNotFoundError:
                 return None
-            value = record.measured["score"]
-            assert isinstance(value, (int, float))
+            value = record.measured.get("score")
+            if not isinstance(value, (int, float)):
+                raise RejectedFileError(f"{store.path(key)}: holds no score. Move it away.")
             known[key] = Score(float(value), record.status == "diverged")
         return known[key]
 
