@@ -24,7 +24,7 @@ import requests
 import torch
 
 import studies
-from repro import execution
+from repro import cli, execution
 from repro.checkpoints import steps_done
 from repro.execution import (
     STACKED_FORMULAS,
@@ -501,8 +501,45 @@ def test_what_a_broken_pool_had_under_way_is_lost_and_the_next_group_is_not(
     ]
 
 
+def damaged(store: Store, key: str) -> Path:
+    path = store.path(key)
+    path.write_bytes(path.read_bytes()[:50])
+    return path
+
+
+def test_a_worker_names_a_damaged_record_and_goes_on(
+    undisturbed: Store, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(undisturbed.directory, store.directory)
+    first, second, *_ = (group for group in form_groups(small()) if len(group) == 2)
+    path = damaged(store, first[1].key)
+    store.path(first[0].key).unlink()
+    files = []
+    for number, group in enumerate((first, second)):
+        files.append(str(tmp_path / f"{number}.json"))
+        execution.write_task(Path(files[-1]), group)
+    before = stamps(store)
+    assert cli.main(["worker", *files, "--store", str(store.directory)]) == 1
+    shown = capsys.readouterr()
+    assert f"repro: {describe(first)}: {path}: not a finished run" in shown.err
+    assert shown.out == f"{describe(second)}: done before\n"
+    assert stamps(store) == before  # nor was anything run that could not be kept
+
+
+def test_a_damaged_record_keeps_the_checkpoint_of_its_runs(store: Store) -> None:
+    group = form_groups(endless())[0]
+    asked = iter([False])
+    run_group(group, store, "cpu", lambda steps: None, lambda: next(asked, True))
+    assert (step := steps_done(store.directory, group))
+    for spec in group:
+        store.write(Record(spec, "done", {"score": 1.0}, ()))
+    damaged(store, group[0].key)
+    execute(small(), store, time_limit=0.0)
+    assert steps_done(store.directory, group) == step
+
+
 class Clock:
-    """Stands for the module `time` in `repro.execution.coordinator`; moves when told."""
+    """Stands for the module `time` where the coordinator asks for it; moves when told."""
 
     def __init__(self) -> None:
         self.now = 0.0

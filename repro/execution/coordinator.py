@@ -161,7 +161,7 @@ def coordinate(
         left=queue.left(),
         seconds=time.monotonic() - started,
         failures=tuple(queue.failures),
-        lost=tuple(g for g in stopped if any(not store.path(s.key).exists() for s in g)),
+        lost=tuple(g for g in stopped if any(s.key not in store for s in g)),
         halted=halted,
         not_begun=min(map(seconds, waiting), default=None),
     )
@@ -181,7 +181,7 @@ def _sweep_checkpoints(store: Store) -> None:
     """Remove what runs left behind that were killed between their end and their tidying."""
     from repro.checkpoints import sweep
 
-    sweep(store.directory, lambda key: store.path(key).exists())
+    sweep(store.directory, store.__contains__)
 
 
 def _refuse_read_only(directory: Path) -> None:

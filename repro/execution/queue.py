@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from repro.execution.groups import Group, describe, form_groups, is_timing
 from repro.execution.workers import Ended
 from repro.protocol import Comparison, RunSpec
-from repro.results import Store, read_record
+from repro.results import Store
 
 if TYPE_CHECKING:
     from repro.search import Scores
@@ -166,9 +166,11 @@ class Queue:
         """Take a group back; an experiment of which one failed gets no further batch."""
         (line,) = (line for line in self._lines if ended.group in line.running)
         line.running.remove(ended.group)
+        group = self.groups[ended.group]
         if ended.error:
-            group = self.groups[ended.group]
             self._fail(line, describe(group), ended.error, group)
+        elif ended.statuses:
+            self._missing -= {spec.key for spec in group}
 
     def waiting(self) -> list[Group]:
         """Return the groups that nobody took."""
@@ -178,7 +180,7 @@ class Queue:
         """Return how many runs are known to be missing, those that failed left out."""
         for line in self._lines:
             self._refill(line)
-        return sum(not self._store.path(key).exists() for key in self._missing)
+        return sum(key not in self._store for key in self._missing)
 
     def _refill(self, line: _Line) -> None:
         while not (line.closed or line.waiting or line.running):
@@ -201,12 +203,8 @@ class Queue:
                 self.groups.append(group)
 
     def _is_finished(self, key: str) -> bool:
-        if key in self._published or key in self._store:
-            return True
-        if self._store.path(key).exists():
-            # unusable: said now, not when hours of work are to be written there
-            read_record(self._store.path(key))
-        return False
+        # a file that is unusable is said now, not when hours of work are to be written there
+        return key in self._published or self._store.is_finished(key)
 
     def _fail(self, line: _Line, name: str, reason: str, group: Group) -> None:
         self.failures.append(Failure(name, " ".join(reason.split())))

@@ -39,7 +39,7 @@ from repro.execution.sbatch import (
 )
 from repro.execution.tasks import is_finished, write_task
 from repro.execution.workers import Ended, Event
-from repro.results import Store, read_record, write_whole
+from repro.results import RejectedFileError, Store, read_record, write_whole
 
 FOLDER = "slurm"
 """Where the coordinator and the tasks keep their files in a store; no finished run has such a name."""
@@ -120,7 +120,7 @@ class Cluster:
         """Take a group; it is submitted with others at the next `poll`, unless it is in the queue already."""
         from repro.checkpoints import name_of, steps_done
 
-        missing = tuple(s.key for s in group if not self._store.path(s.key).exists())
+        missing = tuple(s.key for s in group if s.key not in self._store)
         task = _Task(index, group, name_of(group), missing)
         if not missing:  # a task of an earlier coordinator has ended just now
             self._tasks[index] = task
@@ -193,11 +193,8 @@ class Cluster:
                     on_event(Event(task.index, done - task.told))
                     task.told = done
             return None
-        if is_finished(task.group, self._store):
-            return self._end(task, statuses=tuple(self._statuses(task)))
-        note = read_note(self._note(task))
-        if note.state == "failed" and note.array == task.place[0]:
-            return self._end(task, error=note.error)
+        if (how := self._what_ended(task)) is not None:
+            return self._end(task, **how)
         now = time.monotonic()
         task.vanished = task.vanished or now
         if now - task.vanished < self._slurm.patience:
@@ -210,6 +207,18 @@ class Cluster:
         task.place = None
         self._waiting.append(task)
         return None
+
+    def _what_ended(self, task: _Task) -> dict[str, Any] | None:
+        """Return how a task ended that left the queue; `None` where nothing tells."""
+        assert task.place is not None
+        try:
+            if is_finished(task.group, self._store):
+                return {"statuses": tuple(self._statuses(task))}
+        except RejectedFileError as error:
+            return {"error": str(error)}
+        note = read_note(self._note(task))
+        failed = note.state == "failed" and note.array == task.place[0]
+        return {"error": note.error} if failed else None
 
     def _end(self, task: _Task, **how: Any) -> Ended:
         del self._tasks[task.index]

@@ -86,11 +86,16 @@ def work_on(
         How it ended: with the statuses of the runs written now, or an error; with neither if it was
         stopped, or if nothing was missing.
     """
-    if is_finished(group, store):
-        return Ended(0)
+    try:
+        if is_finished(group, store):
+            return Ended(0)
+    except RejectedFileError as error:
+        return Ended(0, error=str(error))
     return run_here(0, group, store, device, on_steps, should_stop, checkpoint_every)
 
 
 def is_finished(group: Group, store: Store) -> bool:
-    """Tell whether every run of a group has a file in the store."""
-    return all(store.path(spec.key).exists() for spec in group)
+    """Tell whether every run of a group is finished; a `RejectedFileError` names a file that cannot be used."""
+    # every file is read: one that is damaged may stand behind one that is missing
+    finished = [store.is_finished(spec.key) for spec in group]
+    return all(finished)

@@ -28,10 +28,27 @@ class Store:
         return self.directory / key[:2] / f"{key}.json"
 
     def __contains__(self, key: str) -> bool:
-        """Whether a usable record of that key is here."""
+        """Whether a usable record of that key is here; where that is decided, and nobody has to be told why not."""
+        try:
+            return self.is_finished(key)
+        except RejectedFileError:
+            return False
+
+    def is_finished(self, key: str) -> bool:
+        """Tell whether the run of that key is finished: its record is here, and can be read.
+
+        Args:
+            key: Of a run.
+
+        Returns:
+            Whether it is.
+
+        Raises:
+            RejectedFileError: If its file cannot be used: it would neither be read nor written over.
+        """
         try:
             read_record(self.path(key))
-        except (RejectedFileError, FileNotFoundError):
+        except FileNotFoundError:
             return False
         return True
 
