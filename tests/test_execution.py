@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import multiprocessing
 import os
 import random
@@ -32,6 +33,7 @@ from repro.execution import (
     Event,
     Group,
     Outcome,
+    Stop,
     check_device,
     describe,
     execute,
@@ -551,7 +553,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(execution.coordinator, "time", SimpleNamespace(monotonic=clock.monotonic))
+    for asking in (execution.coordinator, execution.stops):
+        monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock
 
 
@@ -601,6 +604,34 @@ def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
     assert any(
         steps_done(store.directory, group) for group in outcome.lost
     )  # both, but for a slow start
+
+
+def test_a_latch_says_when_it_is_time(clock: Clock) -> None:
+    stop = Stop(10.0)
+    assert not stop()
+    clock.now = 9.0
+    assert (stop(), stop.left()) == (False, 1.0)
+    clock.now = 10.0
+    assert stop()
+    assert Stop().left() == math.inf
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_a_latch_takes_a_signal_as_often_as_it_is_told_to(once: bool) -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
+    try:
+        stop = Stop()
+        with stop.at(signal.SIGTERM, once=once):
+            assert not stop()
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+                assert stop()
+        assert came == [signal.SIGTERM] * once
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came == [signal.SIGTERM] * (once + 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def deliver(number: signal.Signals, before: object) -> None:

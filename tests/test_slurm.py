@@ -92,8 +92,6 @@ class Imitation:
         monkeypatch.setattr(slurm, "queue_states", self.look)
         monkeypatch.setattr(slurm, "SETTLE", 0.0)
         monkeypatch.setattr(Cluster, "_ask", _method(self.take))
-        # tasks are signalled in processes of their own
-        monkeypatch.setattr("repro.execution.cluster_task.Stop", lambda *numbers: lambda: False)
 
     def take(self, cluster: Any, name: str, chunk: Sequence[Any], at_once: int) -> None:
         if self.refuses:
@@ -481,8 +479,8 @@ def test_a_signal_before_a_task_has_begun_does_not_end_it(tmp_path: Path) -> Non
         line = sbatch.python_command()
     program = (
         "import os, signal, sys; os.kill(os.getpid(), signal.SIGUSR2); print(sys.argv[1:]); "
-        "from repro.execution.cluster_task import Stop; late = Stop(signal.SIGUSR2); "
-        "os.kill(os.getpid(), signal.SIGUSR2); print(late())"
+        "from repro.execution import Stop; late = Stop()\n"
+        "with late.at(signal.SIGUSR2): os.kill(os.getpid(), signal.SIGUSR2); print(late())"
     )
     script = f"{line} -u -c '{program}' 'a b' c"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

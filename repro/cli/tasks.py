@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import signal
-import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -13,6 +14,9 @@ from repro.cli.choice import read_choice
 from repro.cli.runs import with_data
 from repro.cli.shared import DONE, FAILED, STOPPED, complain, read_runs, tell
 from repro.results import Store
+
+if TYPE_CHECKING:
+    from repro.execution import Group, Stop
 
 
 def write_tasks(options: argparse.Namespace, console: Console) -> int:
@@ -53,25 +57,28 @@ def work(options: argparse.Namespace, console: Console) -> int:
 
     execution.check_device(options.device)
     groups = [execution.read_task(path) for path in options.files]
-    stop = execution.Stop(signal.SIGINT, signal.SIGTERM, *_OF_SCHEDULERS)
-    started = time.monotonic()
+    stop = execution.Stop(options.time_limit)
+    with stop.at(signal.SIGINT, signal.SIGTERM, *_OF_SCHEDULERS):
+        return _work_off(groups, options, console, stop)
 
-    def should_stop() -> bool:
-        limit = options.time_limit
-        return stop() or (limit is not None and time.monotonic() - started >= limit)
+
+def _work_off(
+    groups: Sequence[Group], options: argparse.Namespace, console: Console, stop: Stop
+) -> int:
+    from repro import execution
 
     status = DONE
     store = Store(options.store)
     for group in groups:
         name = execution.describe(group)
-        if should_stop():
+        if stop():
             status = STOPPED
             break
         ended = execution.work_on(
             group,
             store,
             options.device,
-            should_stop=should_stop,
+            should_stop=stop,
             checkpoint_every=options.checkpoint_every,
         )
         if ended.error:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro.campaign import Work
-from repro.execution.cluster_task import Stop
 from repro.execution.coordinator import Outcome, check_device, coordinate
 from repro.execution.groups import (
     CHECKPOINT_EVERY,
@@ -30,6 +29,7 @@ from repro.execution.groups import (
 )
 from repro.execution.queue import Failure, Given, Queue, Searched, Source
 from repro.execution.sbatch import Slurm, SubmissionError
+from repro.execution.stops import Stop
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Event
 from repro.protocol import RunSpec

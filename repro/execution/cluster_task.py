@@ -14,6 +14,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+from repro.execution.stops import Stop
 from repro.execution.tasks import read_task, work_on
 from repro.results import Store, write_whole
 
@@ -71,48 +72,30 @@ def run_task(
         write_whole(Path(note), json.dumps(dataclasses.asdict(content)).encode())
 
     leave("begun")
-    late = Stop(signal.SIGUSR2)
-    ended = Stop(signal.SIGTERM)
-    try:
-        group = read_task(Path(file))
-        before = steps_done(Path(store), group)
-        result = work_on(
-            group,
-            Store(Path(store)),
-            device,
-            should_stop=lambda: late() or ended(),
-            checkpoint_every=checkpoint_every,
-        )
-    except ValueError as error:
-        leave("failed", " ".join(str(error).split()))
-        return
-    if result.error:
-        leave("failed", result.error)
-    elif not (late() or ended()):
-        leave("done")
-    else:
-        leave("stopped")
-        if late() and not ended() and steps_done(Path(store), group) > before:
-            # some sites forbid it: then the coordinator submits the group again
-            subprocess.run(["scontrol", "requeue", job], check=False, timeout=60)
-
-
-class Stop:
-    """Whether a signal has come; the program goes on until it looks."""
-
-    def __init__(self, *numbers: signal.Signals) -> None:
-        """Listen, in the main thread."""
-        self._come = False
-        for number in numbers:
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: object) -> None:
-        del number, frame
-        self._come = True
-
-    def __call__(self) -> bool:
-        """Return whether it has come."""
-        return self._come
+    late, ended = Stop(), Stop()
+    with late.at(signal.SIGUSR2), ended.at(signal.SIGTERM):
+        try:
+            group = read_task(Path(file))
+            before = steps_done(Path(store), group)
+            result = work_on(
+                group,
+                Store(Path(store)),
+                device,
+                should_stop=lambda: late() or ended(),
+                checkpoint_every=checkpoint_every,
+            )
+        except ValueError as error:
+            leave("failed", " ".join(str(error).split()))
+            return
+        if result.error:
+            leave("failed", result.error)
+        elif not (late() or ended()):
+            leave("done")
+        else:
+            leave("stopped")
+            if late() and not ended() and steps_done(Path(store), group) > before:
+                # some sites forbid it: then the coordinator submits the group again
+                subprocess.run(["scontrol", "requeue", job], check=False, timeout=60)
 
 
 def _job() -> str:

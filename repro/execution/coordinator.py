@@ -11,17 +11,16 @@ import contextlib
 import dataclasses
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
-from typing import Any
 
 from repro.execution.groups import CHECKPOINT_EVERY, Group, is_timing
 from repro.execution.queue import Failure, Queue, Source
 from repro.execution.sbatch import Slurm
 from repro.execution.slurm import FOLDER as SLURM_FOLDER
 from repro.execution.slurm import Cluster
+from repro.execution.stops import Stop
 from repro.execution.workers import Ended, Event, Pool, run_here
 from repro.protocol import DEVICES, RunSpec
 from repro.results import Store, hold
@@ -97,7 +96,7 @@ def coordinate(
     """
     _check(workers, checkpoint_every, device, here=slurm is None)
     started = time.monotonic()
-    stop = _Stop(None if time_limit is None else started + time_limit)
+    stop = Stop(time_limit)
     _sweep_checkpoints(store)
     queue = Queue(tuple(sources), store, published, device, on_groups)
     if queue.groups:
@@ -110,7 +109,7 @@ def coordinate(
         return sum(expected(spec) or 0.0 for spec in group)
 
     def fits(group: Group) -> bool:
-        return stop.deadline is None or time.monotonic() + seconds(group) <= stop.deadline
+        return stop.deadline is None or seconds(group) <= stop.left()
 
     def end(ended: Ended) -> None:
         nonlocal halted
@@ -128,7 +127,7 @@ def coordinate(
 
         end(run_here(index, queue.groups[index], store, device, advance, stop, checkpoint_every))
 
-    with stop.on_interrupt(), contextlib.ExitStack() as stack:
+    with stop.at(signal.SIGINT, signal.SIGTERM, once=True), contextlib.ExitStack() as stack:
         pool: Pool | Cluster | None = None
         if slurm is not None and queue.groups:
             what = f"A coordinator submits the runs of {store.directory}"
@@ -215,42 +214,3 @@ def check_device(device: str, *, here: bool = True) -> None:
         raise ValueError(f"Unknown device {device!r}. Choose from: {', '.join(DEVICES)}.")
     if here and device == "cuda" and not torch.cuda.is_available():
         raise ValueError("Device 'cuda' was asked for, but PyTorch finds none. Use `--device cpu`.")
-
-
-class _Stop:
-    """Asks work to stop at a deadline or at the first Ctrl-C; a second Ctrl-C is not caught."""
-
-    def __init__(self, deadline: float | None) -> None:
-        self.deadline = deadline
-        self.requested = False
-
-    def __call__(self) -> bool:
-        late = self.deadline is not None and time.monotonic() >= self.deadline
-        return self.requested or late
-
-    def on_interrupt(self) -> _Handler:
-        return _Handler(self)
-
-
-class _Handler:
-    """While active, SIGINT and SIGTERM request a stop instead of raising."""
-
-    def __init__(self, stop: _Stop) -> None:
-        self._stop = stop
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # signals belong to the main thread
-
-        def request(number: int, frame: object) -> None:
-            del frame
-            self._stop.requested = True
-            signal.signal(number, self._previous[number])
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, request)
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
