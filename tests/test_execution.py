@@ -606,6 +606,30 @@ def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
     )  # both, but for a slow start
 
 
+def test_what_goes_on_from_a_checkpoint_is_priced_by_what_is_left_of_it(
+    store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.training.ASK_EVERY", math.inf)
+    task = Training(1_000, evaluate_every=100)
+    group = [dataclasses.replace(spec, task=task) for spec in endless()[:2]]
+    asked = iter([False] * 8)
+    run_group(tuple(group), store, "cpu", lambda steps: None, lambda: next(asked, True))
+    assert steps_done(store.directory, group) == 900
+
+    def pass_time(event: Event) -> None:
+        clock.now += event.steps * bool(event.steps < 900)
+
+    def runs(time_limit: float) -> Outcome:
+        return execute(
+            group, store, time_limit=time_limit, expected=lambda spec: 500.0, on_event=pass_time
+        )
+
+    outcome = runs(99.0)
+    assert counts(outcome) == (0, 0, 0, 2)
+    assert outcome.not_begun == pytest.approx(100.0)
+    assert counts(runs(101.0)) == (2, 0, 0, 0)
+
+
 def test_a_latch_says_when_it_is_time(clock: Clock) -> None:
     stop = Stop(10.0)
     assert not stop()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 
-from repro.execution.groups import CHECKPOINT_EVERY, Group, is_timing
+from repro.execution.groups import CHECKPOINT_EVERY, Group, is_timing, num_steps
 from repro.execution.queue import Failure, Queue, Source
 from repro.execution.sbatch import Slurm
 from repro.execution.slurm import FOLDER as SLURM_FOLDER
@@ -105,8 +105,7 @@ def coordinate(
     stopped: list[Group] = []
     halted = False
 
-    def seconds(group: Group) -> float:
-        return sum(expected(spec) or 0.0 for spec in group)
+    seconds = _Needed(store, expected)
 
     def fits(group: Group) -> bool:
         return stop.deadline is None or seconds(group) <= stop.left()
@@ -164,6 +163,27 @@ def coordinate(
         halted=halted,
         not_begun=min(map(seconds, waiting), default=None),
     )
+
+
+class _Needed:
+    """The seconds that a group will take from where it is, as far as they are known; 0 where they are not."""
+
+    def __init__(self, store: Store, expected: Callable[[RunSpec], float | None]) -> None:
+        self._store, self._expected = store, expected
+        self._known: dict[str, float] = {}  # by the key of a run, which is in one group only
+
+    def __call__(self, group: Group) -> float:
+        key = group[0].key
+        if key not in self._known:
+            whole = sum(self._expected(spec) or 0.0 for spec in group)
+            self._known[key] = whole and whole * (1.0 - self._done(group))
+        return self._known[key]
+
+    def _done(self, group: Group) -> float:
+        """Return the share of a group's steps that a checkpoint spares it."""
+        from repro.checkpoints import steps_done
+
+        return min(1.0, steps_done(self._store.directory, group) / num_steps(group))
 
 
 def _check(workers: int, checkpoint_every: float, device: str, *, here: bool) -> None:
