@@ -8,13 +8,40 @@ has to fall silent for it, and what runs before it is cheaper than it is. What n
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
 from repro.pricing import Cost
-from repro.protocol import Comparison, RunSpec, Study, Timing, experiments_of
+from repro.protocol import (
+    Comparison,
+    Method,
+    RunSpec,
+    Study,
+    Timing,
+    canonical_json,
+    experiments_of,
+)
+from repro.results import HYPERPARAMETERS
+
+PLACE = ("study", "experiment", "scale", "method")
+Place: TypeAlias = tuple[str, ...]
+"""Values of `PLACE`."""
+
+
+class _Row(NamedTuple):
+    """What of a row tells whether its run is one of a search."""
+
+    role: str
+    stage: str
+    search: str
+    trial: float
+    repetition: int
+    score: float
+    spec: str
+    values: tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +109,11 @@ def survey(
     for spec in specs:
         given.setdefault((spec.study, spec.experiment), []).append(spec)
     finished = set(runs["key"])
-    named = ["study", "experiment", "scale", "method", "role", "stage"]
-    counts: dict[Any, int] = runs.groupby(named).size().to_dict()
+    comparisons = tuple(comparisons)
+    rows = _rows_of(comparisons, runs)
     return (
         *(_given(tuple(members), finished) for members in given.values()),
-        *(_searched(comparison, counts) for comparison in comparisons),
+        *(_searched(comparison, rows) for comparison in comparisons),
     )
 
 
@@ -104,26 +131,88 @@ def _given(specs: tuple[RunSpec, ...], finished: set[str]) -> Work:
     return Work(first.study, first.experiment, first.scale, specs, None, done, missing)
 
 
-def _searched(comparison: Comparison, counts: Mapping[Any, int]) -> Work:
-    experiment, search = comparison.experiment, comparison.search
-    scale = experiment.label(comparison.scale)
+def _rows_of(comparisons: Sequence[Comparison], runs: pd.DataFrame) -> Mapping[Place, list[_Row]]:
+    """Return the rows of searched experiments by study, experiment, scale and method."""
+    # one look at all rows, of which there may be very many: taking them out of the table takes longest
+    names = {comparison.experiment.name for comparison in comparisons}
+    chosen = runs["experiment"].isin(list(names)).to_numpy(bool)
+    found: dict[Place, list[_Row]] = {}
+    places, held, values = (
+        zip(*(runs[name].to_numpy()[chosen].tolist() for name in columns), strict=True)
+        for columns in (PLACE, _Row._fields[:-1], HYPERPARAMETERS)
+    )
+    for place, row, at in zip(places, held, values, strict=True):
+        found.setdefault(place, []).append(_Row._make((*row, at)))
+    return found
+
+
+def _searched(comparison: Comparison, rows: Mapping[Place, list[_Row]]) -> Work:
+    experiment = comparison.experiment
+    scale, digest = experiment.label(comparison.scale), comparison.digest
     done, missing = {}, {}
     for method in experiment.methods:
-        place = (comparison.study, experiment.name, scale, method.name)
-        shared, refining, reports = (
-            counts.get((*place, *kind), 0)
-            for kind in (("tune", ""), ("tune", "refinement"), ("report", ""))
-        )
-        done[method.name] = shared + refining + reports
-        reports_left = max(0, comparison.plan.repetitions - reports)
-        # reported runs come after the search has ended, however many trials the edge rule gave it; trials beside
-        # the winners may be asked for when there are reported runs already
-        shared_left = search.num_trials * search.repetitions - shared if reports_left else 0
-        refining_left = search.refinement_trials * search.repetitions - refining
-        trial, report = comparison.typical_runs(method)
-        trials_left = max(0, shared_left) + max(0, refining_left)
-        missing[method.name] = (trial,) * trials_left + (report,) * reports_left
+        found = [
+            row
+            for row in rows.get((comparison.study, experiment.name, scale, method.name), [])
+            if row.search in ("", digest)
+        ]
+        done[method.name], missing[method.name] = _lacking(comparison, method, found)
     return Work(comparison.study, experiment.name, scale, (), comparison, done, missing)
+
+
+def _lacking(
+    comparison: Comparison, method: Method, rows: Sequence[_Row]
+) -> tuple[int, tuple[RunSpec, ...]]:
+    """Return how many runs of a searched method are done, and what is missing as far as that can be told."""
+    search = comparison.search
+    trial, report = comparison.typical_runs(method)
+    tuned, reported = _alike(trial, rows), _alike(report, rows)
+    trials: dict[float, dict[int, _Row]] = {}
+    for row in tuned:
+        trials.setdefault(row.trial, {})[row.repetition] = row
+    refined = {row.trial for row in tuned if row.stage}
+    repetitions = range(search.repetitions)
+    # trials that the edge rule adds are known when those before them are; those beside the winners have any number
+    wanted = [*range(search.num_trials), *sorted(refined)]
+    trials_left = sum(n not in trials.get(number, {}) for number in wanted for n in repetitions)
+    trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
+    if trials and not trials_left:
+        best = min(trials, key=lambda number: (_score(trials[number].values()), number))
+        settings = next(iter(trials[best].values())).values
+        reported = [row for row in reported if _same(row.values, settings)]
+    ended = {row.repetition for row in reported} & set(range(comparison.plan.repetitions))
+    done = sum(map(len, trials.values())) + len(ended)
+    reports_left = comparison.plan.repetitions - len(ended)
+    return done, (trial,) * trials_left + (report,) * reports_left
+
+
+def _alike(spec: RunSpec, rows: Sequence[_Row]) -> list[_Row]:
+    """Return the rows whose runs differ from one in repetition, hyperparameters and trial alone."""
+    # as their canonical JSON says, in which keys stand in order: parsing each would take a hundred times longer
+    head, _, rest = spec.canonical_json().partition('"hyperparameters":[')
+    rest = rest.partition('],"method":')[2]
+    body = rest.partition('"repetition":')[0]
+    body, task = f'],"method":{body}"repetition":', f'"task":{canonical_json(spec.task)}'
+
+    def is_alike(text: str) -> bool:
+        begin = text.find('],"method":')
+        return (
+            text.startswith(head)
+            and text.startswith(body, begin)
+            and text.startswith(task, text.find('"task":', begin + len(body)))
+        )
+
+    return [row for row in rows if row.role == spec.role and is_alike(row.spec)]
+
+
+def _score(rows: Iterable[_Row]) -> float:
+    scores = [math.inf if math.isnan(row.score) else row.score for row in rows]
+    return math.fsum(scores) / len(scores)
+
+
+def _same(one: Iterable[float], other: Iterable[float]) -> bool:
+    """Tell whether hyperparameters are equal; one that a method has not is missing in both."""
+    return all(a == b or (math.isnan(a) and math.isnan(b)) for a, b in zip(one, other, strict=True))
 
 
 def plan(

@@ -179,7 +179,7 @@ def trials(of: Comparison, *numbers: int) -> list[Record]:
     return [
         finished(run, 10.0)
         for n in numbers
-        for run in of.trial_runs(METHOD, Trial(n, "abc"), settings(learning_rate=0.1 + n))
+        for run in of.trial_runs(METHOD, Trial(n, of.digest), settings(learning_rate=0.1 + n))
     ]
 
 
@@ -214,11 +214,69 @@ def test_a_finished_search_that_is_to_be_refined_lacks_that() -> None:
         run
         for number in (6, 7)
         for run in comparison.trial_runs(
-            METHOD, Trial(number, "abc", "refinement"), settings(learning_rate=0.2 + number)
+            METHOD,
+            Trial(number, comparison.digest, "refinement"),
+            settings(learning_rate=0.2 + number),
         )
     ]
     (work,) = survey((), [comparison], tabulate(rows + [finished(r, 10.0) for r in beside])[0])
     assert [spec.role for spec in work.left] == ["tune"]
+
+
+def finished_search() -> tuple[Comparison, list[Record]]:
+    (comparison,) = comparisons(study([SEARCHED], []), "full")
+    rows = trials(comparison, *range(6)) + reports(comparison, 2)  # two trials of the edge rule
+    return comparison, rows
+
+
+def missing_of(comparison: Comparison, rows: Iterable[Record]) -> tuple[int, list[str]]:
+    (work,) = survey((), [comparison], tabulate(rows)[0])
+    return work.done[METHOD.name], [spec.role for spec in work.left]
+
+
+def test_a_trial_without_its_row_is_missing_however_many_there_are() -> None:
+    comparison, rows = finished_search()
+    assert missing_of(comparison, rows) == (8, [])
+    assert missing_of(comparison, rows[1:]) == (7, ["tune"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": use("adam")},
+        {"estimator": use("forward_gradient")},
+        {"schedule": "exponential"},
+    ],
+)
+def test_rows_of_another_method_of_the_name_are_not_its_own(change: dict[str, Any]) -> None:
+    comparison, rows = finished_search()
+    other = dataclasses.replace(METHOD, **change)
+    changed = dataclasses.replace(
+        comparison, experiment=dataclasses.replace(SEARCHED, methods=(other,))
+    )
+    assert missing_of(changed, rows) == (0, ["tune"] * 4 + ["report"] * 2)
+
+
+def test_trials_of_another_search_are_not_its_own() -> None:
+    comparison, rows = finished_search()
+    longer = dataclasses.replace(SEARCH, num_trials=5)
+    changed = dataclasses.replace(comparison, experiment=experiment("tuned", 10, longer))
+    assert missing_of(changed, rows) == (2, ["tune"] * 5)
+
+
+def test_what_is_reported_elsewhere_than_at_the_winner_is_missing_there() -> None:
+    comparison, rows = finished_search()
+    scored = [
+        dataclasses.replace(
+            row, measured={**row.measured, "score": 2.0 - (row.spec.trial.number == 2)}
+        )
+        for row in rows
+        if row.spec.trial is not None
+    ]
+    assert missing_of(comparison, [*scored, *rows[6:]]) == (6, ["report"] * 2)
+    at_winner = comparison.report_runs(METHOD, settings(learning_rate=2.1))[:1]
+    found = [*scored, *rows[6:], *(finished(run, 10.0) for run in at_winner)]
+    assert missing_of(comparison, found) == (7, ["report"])
 
 
 def test_a_search_takes_its_place_by_its_price() -> None:

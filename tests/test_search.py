@@ -39,7 +39,7 @@ from repro.protocol import (
     settings,
     use,
 )
-from repro.results import Store, read_store, tabulate
+from repro.results import HeldError, Store, hold, read_store, tabulate
 from repro.search import (
     Progress,
     Score,
@@ -371,6 +371,22 @@ def test_another_sampler_is_another_search(
     monkeypatch.setattr("repro.protocol.choosing.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
     with pytest.raises(ValueError, match="do not mix"):
         refuse_other_searches([SMALL], published)
+
+
+def test_a_search_is_held_although_nothing_seems_to_be_left(
+    undisturbed: Store, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    shutil.copytree(undisturbed.directory, store.directory)
+    runs, _ = tabulate(read_store(store.directory)[0])
+    work = survey((), [SMALL], runs)
+    assert work[0].left == ()
+    with (
+        hold(store.directory, "holds/someone2030-tuned-full", "x"),
+        pytest.raises(HeldError, match=r"^someone2030 tuned is searched already"),
+    ):
+        work_off(work, store, runs=runs)
+    assert work_off(work, store, runs=runs).left == 0
 
 
 def test_a_trial_that_was_damaged_costs_no_report(undisturbed: Store, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def work_off(work: Iterable[Work], store: Store, *, runs: pd.DataFrame, **option
     search.refuse_other_searches(searched, runs)
     with contextlib.ExitStack() as stack:
         for w in work:
-            if w.comparison is not None and w.left:
+            if w.comparison is not None:
                 name = f"holds/{w.study}-{w.experiment}-{w.scale}"
                 what = f"{w.study} {w.experiment} is searched"
                 stack.enter_context(hold(store.directory, name, what))
