@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import logging
 import multiprocessing
 import os
@@ -333,6 +334,23 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
         process.wait()
         with hold(tmp_path, "holds/search", "x"):
             pass
+
+
+@pytest.mark.parametrize("traceless", [False, True])
+def test_where_there_are_no_locks_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traceless: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    said = f"The file system of {tmp_path} has no locks: see to it yourself that x only once"
+    taken = contextlib.ExitStack()
+    for _ in range(2):  # the first may have been killed: its file keeps nobody out
+        with pytest.warns(RuntimeWarning, match=said):
+            taken.enter_context(hold(tmp_path, "a", "x", traceless=traceless))
+    taken.close()
+    assert bool(list(tmp_path.iterdir())) != traceless
 
 
 def test_clocks_that_go_backwards_change_no_row(

@@ -51,7 +51,8 @@ def hold(
     path = folder / name
     holder = path.with_name(f"{path.name}.json")
     locked = path.with_name(f"{path.name}.lock")
-    lock = FileLock(locked, mode=0o664)
+    # a lock that is only a file would outlive a process that is killed
+    lock = FileLock(locked, mode=0o664, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -70,7 +71,10 @@ def hold(
             RuntimeWarning,
             stacklevel=3,
         )
-        yield
+        try:
+            yield
+        finally:
+            _remove(*[locked] * traceless)
         return
     with lock:
         with contextlib.suppress(OSError):  # for people only
@@ -78,12 +82,15 @@ def hold(
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                holder.unlink()
-            if traceless:  # who waits for it sees that it is gone, and makes another
-                with contextlib.suppress(OSError):
-                    locked.unlink()
+            # who waits for a lock whose file is gone sees that, and makes another
+            _remove(holder, *[locked] * traceless)
             lock.release()
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _myself() -> dict[str, str | int]:
