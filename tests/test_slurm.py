@@ -150,11 +150,51 @@ def test_a_cluster_gives_the_rows_of_one_process(
     assert len(queue.arrays) == 1
 
 
+def leave_tasks_in_the_queue(store: Store, queue: Imitation, **more: Any) -> Outcome:
+    """Interrupt a coordinator once it has submitted."""
+    queue.runs_tasks = False
+    before = signal.getsignal(signal.SIGINT)
+    look = queue.look
+
+    def interrupt() -> Any:
+        if signal.getsignal(signal.SIGINT) is not before:
+            deliver(signal.SIGINT, before)
+        return look()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slurm, "queue_states", interrupt)
+        return run(store, **more)
+
+
+def own_folder(store: Store) -> Path:
+    return store.directory / slurm.FOLDER / str(os.getuid())
+
+
+def test_accounts_that_share_a_store_share_no_file_of_their_tasks(
+    undisturbed: Store, store: Store, queue: Imitation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_tasks_in_the_queue(store, queue)
+    (folder,) = (store.directory / slurm.FOLDER).glob("[0-9]*")
+    assert folder == own_folder(store)
+    before = {path for path in folder.rglob("*") if path.is_file()}
+    assert len([path for path in before if path.parent.name == "tasks"]) == 5
+    folder.chmod(0o000)  # as it is to others
+    monkeypatch.setattr("os.getuid", lambda: 70_000)
+    theirs, queue.waiting, queue.runs_tasks = dict(queue.waiting), {}, True
+    assert counts(run(store)) == (10, 0, 0, 0)
+    assert rows(store) == rows(undisturbed)
+    folder.chmod(0o700)
+    assert {path for path in folder.rglob("*") if path.is_file()} == before
+    for task in theirs.values():
+        run_task(*task)  # which finds its group, and nothing to do
+        assert read_note(Path(task[1])).state == "done"
+
+
 def test_what_tasks_needed_is_gone_when_they_are_done(store: Store, queue: Imitation) -> None:
     run(store)
-    folder = store.directory / slurm.FOLDER
+    folder = own_folder(store)
     assert [path for part in ("tasks", "notes") for path in (folder / part).iterdir()] == []
-    assert stat.S_IMODE((folder / "submitit").stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert not any((store.directory / CHECKPOINTS).glob("*"))
 
 
@@ -197,19 +237,8 @@ def test_options_reach_sbatch() -> None:
 def test_a_coordinator_that_is_started_again_submits_nothing_twice(
     undisturbed: Store, store: Store, queue: Imitation
 ) -> None:
-    queue.runs_tasks = False
-    before = signal.getsignal(signal.SIGINT)
     said: list[str] = []
-    look = queue.look
-
-    def interrupt() -> Any:
-        if signal.getsignal(signal.SIGINT) is not before:
-            deliver(signal.SIGINT, before)
-        return look()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slurm, "queue_states", interrupt)
-        outcome = run(store, on_note=said.append)
+    outcome = leave_tasks_in_the_queue(store, queue, on_note=said.append)
     assert counts(outcome) == (0, 0, 0, 10)
     assert len(queue.waiting) == 5
     (line,) = said
@@ -327,7 +356,7 @@ def test_a_silent_scheduler_is_asked_again_and_nothing_is_concluded(
 def test_a_silent_scheduler_that_may_have_tasks_gets_no_more(
     store: Store, queue: Imitation
 ) -> None:
-    folder = store.directory / slurm.FOLDER / "arrays"
+    folder = own_folder(store) / "arrays"
     folder.mkdir(parents=True)
     (folder / "repro-0.json").write_text('{"groups": []}')
     queue.answers = False
@@ -354,7 +383,7 @@ def test_a_quota_that_is_used_up_is_said_with_the_mend(store: Store, queue: Imit
         "SLURM took no task: QOSMaxSubmitJobPerUserLimit; Batch job submission failed: "
     )
     assert "`--workers`" in said
-    assert list((store.directory / slurm.FOLDER / "arrays").iterdir()) == []
+    assert list((own_folder(store) / "arrays").iterdir()) == []
 
 
 def test_a_quota_with_tasks_under_way_is_waited_for(
@@ -398,7 +427,7 @@ def test_a_second_coordinator_is_refused_with_who_is_the_first(
 def test_files_of_the_folder_are_not_trusted(
     undisturbed: Store, store: Store, queue: Imitation
 ) -> None:
-    folder = store.directory / slurm.FOLDER
+    folder = own_folder(store)
     (folder / "arrays").mkdir(parents=True)
     (folder / "notes").mkdir()
     for index, text in enumerate(

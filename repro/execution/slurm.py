@@ -17,6 +17,7 @@ import dataclasses
 import io
 import json
 import logging
+import os
 import re
 import secrets
 import time
@@ -42,7 +43,7 @@ from repro.execution.workers import Ended, Event
 from repro.results import RejectedFileError, Store, read_record, write_whole
 
 FOLDER = "slurm"
-"""Where the coordinator and the tasks keep their files in a store; no finished run has such a name."""
+"""Where coordinators and tasks keep their files in a store, a folder an account; no finished run has such a name."""
 ATTEMPTS = 3
 """How often in a row a task may vanish without having come any further."""
 SETTLE = 5.0
@@ -93,11 +94,12 @@ class Cluster:
         check_slurm()
         self._slurm, self._store, self._device = slurm, store, device
         self._checkpoint_every, self._say = checkpoint_every, say
-        self._folder = store.directory.resolve() / FOLDER
+        # of each account its own: an account's queue says nothing of the tasks of another
+        self._folder = store.directory.resolve() / FOLDER / str(os.getuid())
         for part in ("arrays", "tasks", "notes", "submitit"):
             (self._folder / part).mkdir(parents=True, exist_ok=True)
         # what submitit pickles for the nodes is read back by them: nobody else may write it
-        (self._folder / "submitit").chmod(0o700)
+        self._folder.chmod(0o700)
         self._tasks: dict[int, _Task] = {}
         self._waiting: list[_Task] = []
         self._finished: list[_Task] = []
