@@ -1,14 +1,14 @@
 """The rules, in the order in which a comparison is made: searched, scored, set, repeated, reported."""
 
 from repro.audit.findings import Rule
-from repro.audit.rules import cost, repetitions, scores, search, settings
+from repro.audit.rules import cost, ranges, repetitions, scores, search, settings
 
 RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
         search.budget,
-        search.space,
-        search.edge,
+        ranges.space,
+        ranges.edge,
         search.baseline,
         search.shared,
         search.winner,

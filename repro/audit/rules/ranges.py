@@ -1,0 +1,211 @@
+"""Rules of ranges: did every method search the same ones, and do they hold its winner?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from repro.audit.counting import OBSERVED
+from repro.audit.evidence import Evidence, source_of
+from repro.audit.findings import Part, Status, rule, unsaid
+
+EDGE = 0.1
+"""Share of a range that counts as its edge, on the scale on which it was searched."""
+SPARSE = 2.0
+"""Times as many different values, and as many in a trial, from which on one search is denser than another."""
+
+
+@rule(
+    question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
+    threshold="fail where a hyperparameter is searched for one method and fixed for another; warn where "
+    f"ranges, scales or samplers differ, or one tried more than {SPARSE:g} times as many values in as many trials",
+    why="a range is knowledge of where the optimum lies: a narrow one around it is a larger budget",
+    source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
+    mend="search one range, wide enough for all, with one sampler",
+    needs="which ranges were searched",
+)
+def space(evidence: Evidence) -> Iterator[Part]:
+    """Compare ranges, dimensions, scales, the number of values tried, and samplers."""
+    searched = evidence.names("searched from")
+    for parameter in searched:
+        ranges, fixed = {}, []
+        for method in evidence.methods:
+            low = evidence.number(f"searched from {parameter}", method)
+            high = evidence.number(f"searched to {parameter}", method)
+            if low is not None and high is not None:
+                ranges[method] = (low, high)
+            # of a method without any trials, the rule `baseline` speaks
+            elif evidence.fact(f"tuned with {parameter}", method) or (
+                any(evidence.fact(f"searched from {p}", method) for p in searched)
+                and any(evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used"))
+            ):
+                fixed.append(method)
+        if not ranges:
+            continue
+        source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
+        known = {
+            m for p in searched for m in evidence.methods if evidence.fact(f"searched from {p}", m)
+        }
+        yield from unsaid(evidence, f"searched from {parameter}", known.union(fixed))
+        if fixed:
+            yield Part(
+                "fail",
+                f"{parameter} searched for {', '.join(ranges)} and fixed for {', '.join(fixed)}",
+                (source,),
+            )
+        yield from _ranges(evidence, parameter, ranges)
+    words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
+    samplers = {m: word for m, word in words if word}
+    yield from unsaid(evidence, "sampler", samplers)
+    if len(set(samplers.values())) > 1:
+        listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
+        yield Part(
+            "warn",
+            f"sampler: {listed}",
+            (source_of(evidence.fact("sampler", next(iter(samplers)))),),
+        )
+
+
+def _ranges(
+    evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
+) -> Iterator[Part]:
+    """Compare the ranges of a hyperparameter, and how they were sampled."""
+    source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
+    texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
+    sampled = _sampling(evidence, parameter, ranges)
+    for text in sampled:
+        yield Part("warn", text, (source,))
+    # observed ranges of one random search differ by chance: only their ends have to agree roughly
+    observed = any(_observed(evidence, parameter, m) for m in ranges)
+    alike = len(set(texts.values())) == 1
+    if not alike and not (observed and _overlap(list(ranges.values())) > 0.8):
+        listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
+        values = {f"{parameter}, trials a decade, {m}": n for m, n in _density(evidence, ranges)}
+        yield Part("warn", f"{parameter} searched over {listed}", (source,), values)
+    elif not sampled and not alike:
+        yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
+    elif not sampled and len(ranges) > 1:
+        who = "all" if len(ranges) == len(evidence.methods) else ", ".join(ranges)
+        yield Part("pass", f"{parameter} over {next(iter(texts.values()))} for {who}", (source,))
+
+
+def _sampling(
+    evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
+) -> list[str]:
+    """Return how the same range was sampled differently: on other scales, or at far fewer values in as many trials."""
+    scales, tried = {}, {}
+    for method in ranges:
+        # of what is only observed, the scale is a guess
+        scale = evidence.word(f"scale of {parameter}", method)
+        if scale and not _observed(evidence, parameter, method):
+            scales[method] = scale
+        values, trials = (
+            evidence.number(q, method) for q in (f"tried values of {parameter}", "trials")
+        )
+        if values and trials:
+            tried[method] = (values, trials)
+    found = []
+    if len(set(scales.values())) > 1:
+        listed = ", ".join(f"on a {scale} scale for {m}" for m, scale in scales.items())
+        found.append(f"{parameter} sampled {listed}")
+    if len(tried) > 1:
+        # a list of few choices is tried as often as there are trials: it is no sparser for that
+        counts = [values for values, _ in tried.values()]
+        shares = [values / trials for values, trials in tried.values()]
+        if all(max(each) > SPARSE * min(each) for each in (counts, shares)):
+            listed = ", ".join(
+                f"{v:g} values in {n:g} trials for {m}" for m, (v, n) in tried.items()
+            )
+            found.append(f"{parameter} tried at {listed}")
+    return found
+
+
+def _density(
+    evidence: Evidence, ranges: dict[str, tuple[float, float]]
+) -> Iterator[tuple[str, float]]:
+    """Yield the trials a decade of every method of which they are known."""
+    for method, (low, high) in ranges.items():
+        trials = evidence.number("trials", method)
+        if trials and 0 < low < high:
+            yield method, trials / math.log10(high / low)
+
+
+def _observed(evidence: Evidence, parameter: str, method: str) -> bool:
+    """Tell whether nobody declared a range: its ends are the smallest and the largest value seen."""
+    facts = (evidence.fact(f"searched {end} {parameter}", method) for end in ("from", "to"))
+    return any(fact is not None and fact.item == OBSERVED for fact in facts)
+
+
+def _range(evidence: Evidence, parameter: str, method: str, low: float, high: float) -> str:
+    said = "observed " if _observed(evidence, parameter, method) else ""
+    return f"{said}[{low:g}, {high:g}]"
+
+
+def _overlap(ranges: list[tuple[float, float]]) -> float:
+    log = all(low > 0 for low, _ in ranges)
+    ends = [tuple(math.log(x) if log else x for x in pair) for pair in ranges]
+    shared = min(high for _, high in ends) - max(low for low, _ in ends)
+    whole = max(high for _, high in ends) - min(low for low, _ in ends)
+    return shared / whole if whole > 0 else 1.0
+
+
+@rule(
+    question="Does every winner lie well inside its range?",
+    threshold=f"within {EDGE:.0%} of the range of a bound: fail for hyperparameters on a log scale, warn for "
+    "others; fail where a better value is known outside; never more than warn for a range that is only observed",
+    why="a winner at a bound says that the range was too small, so the method is not tuned",
+    source="tuning playbook, identifying bad search space boundaries",
+    mend="extend the range by a decade beyond the bound, for all methods alike, and search on",
+    needs="ranges and winners",
+)
+def edge(evidence: Evidence) -> Iterator[Part]:
+    """Place every winner, and the equivalent of another method's, within its range."""
+    for method in evidence.methods:
+        for parameter in evidence.names("searched from"):
+            low, high, best = (
+                evidence.number(f"{q} {parameter}", method)
+                for q in ("searched from", "searched to", "best")
+            )
+            if low is None or high is None:
+                continue
+            if best is None:
+                yield Part("unknown", evidence.silence(f"best {parameter}", method))
+                continue
+            scale = evidence.word(f"scale of {parameter}", method)
+            log = low > 0 and (scale == "log" or (not scale and high / low >= 10))
+            position = _position(best, low, high, log)
+            sources = tuple(
+                source_of(evidence.fact(f"{q} {parameter}", method))
+                for q in ("best", "searched to")
+            )
+            # the smallest and the largest value seen lie within what was searched: the bounds may be further out
+            observed = _observed(evidence, parameter, method)
+            name = f"{parameter} = {best:g} in {_range(evidence, parameter, method, low, high)}"
+            # 0 bounds what cannot be negative; nothing lies beyond it
+            natural = low == 0 and best == 0
+            if EDGE <= position <= 1 - EDGE or natural:
+                yield Part("pass", name, sources, method=method)
+            else:
+                where = "lower" if position < EDGE else "upper"
+                values = {f"{parameter}, {method}, place in range": position}
+                text = f"{name}, at the {where} bound"
+                yield Part(
+                    "fail" if log and not observed else "warn", text, sources, values, method
+                )
+            for quantity, meaning in (
+                ("equivalent", "the bound binds: another method's best corresponds to"),
+                ("known better", "a better value was seen outside the range:"),
+            ):
+                fact = evidence.fact(f"{quantity} {parameter}", method)
+                if fact and fact.value is not None and not low <= fact.value <= high:
+                    seen = ", as observed" if observed else ""
+                    text = f"{parameter} up to {high:g}{seen}; {meaning} {fact.value:.4g}"
+                    known = {f"{quantity} {parameter}, {method}": fact.value}
+                    status: Status = "warn" if observed else "fail"
+                    yield Part(status, text, (source_of(fact),), known, method)
+
+
+def _position(value: float, low: float, high: float, log: bool) -> float:
+    if log and value > 0:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
