@@ -651,6 +651,18 @@ def test_a_range_is_the_same_on_the_same_scale_only() -> None:
     assert sampled(list(np.linspace(1e-6, 10, 20)), log=False) == told
 
 
+def test_ranges_that_differ_have_their_trials_a_decade_on_a_log_scale_alone() -> None:
+    rows = pd.DataFrame(
+        {"method": ["a"] * 8 + ["b"] * 8, "score": np.linspace(0.5, 0.9, 16), "lr": [*np.logspace(-4, 0, 8), *np.logspace(-2, 0, 8)],
+         "momentum": [*np.linspace(0.1, 0.9, 8), *np.linspace(0.5, 0.9, 8)]}
+    )  # fmt: skip
+    evidence = trials.from_table(rows, {"params": "lr:momentum"}, "x")
+    (space,) = (f for f in report.audit(evidence).findings if f.rule.name == "space")
+    (rate, momentum) = (p.values for p in space.parts if p.status == "warn")
+    assert rate == pytest.approx({"lr, trials a decade, a": 2, "lr, trials a decade, b": 4})
+    assert momentum == {}
+
+
 def test_the_scale_of_a_range_that_was_only_observed_is_a_guess() -> None:
     rows = pd.DataFrame(
         {

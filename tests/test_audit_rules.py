@@ -566,6 +566,16 @@ def test_a_method_of_which_nothing_is_known_keeps_a_rule_from_passing(
         assert found("a", "b", "c")[0] == "pass"
 
 
+def test_a_setting_that_one_method_has_from_a_search_is_not_unknown_of_it() -> None:
+    facts = (
+        say("ran with beta1", 0.9, "b"),
+        say("ran with beta1", 0.9, "c"),
+        say("used beta1", 0.8, "a"),
+    )
+    finding = judge(RULES["settings"], Evidence("x", "paper", ("a", "b", "c"), facts))
+    assert (finding.status, finding.text) == ("pass", "beta1: 0.9 for b, c")
+
+
 def test_a_method_without_rows_keeps_rules_from_passing() -> None:
     rows = runs_frame(fair_rows())
     without = Evidence("x", "foreign", (*METHODS, "absent"), (), rows)

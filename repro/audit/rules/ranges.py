@@ -80,7 +80,10 @@ def _ranges(
     alike = len(set(texts.values())) == 1
     if not alike and not (observed and _overlap(list(ranges.values())) > 0.8):
         listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
-        values = {f"{parameter}, trials a decade, {m}": n for m, n in _density(evidence, ranges)}
+        values = {
+            f"{parameter}, trials a decade, {m}": n
+            for m, n in _density(evidence, parameter, ranges)
+        }
         yield Part("warn", f"{parameter} searched over {listed}", (source,), values)
     elif not sampled and not alike:
         yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
@@ -121,13 +124,19 @@ def _sampling(
 
 
 def _density(
-    evidence: Evidence, ranges: dict[str, tuple[float, float]]
+    evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
 ) -> Iterator[tuple[str, float]]:
-    """Yield the trials a decade of every method of which they are known."""
+    """Yield the trials a decade of every method of which they are known, where the range is on a log scale."""
     for method, (low, high) in ranges.items():
         trials = evidence.number("trials", method)
-        if trials and 0 < low < high:
+        if trials and _is_log(evidence, parameter, method, low, high):
             yield method, trials / math.log10(high / low)
+
+
+def _is_log(evidence: Evidence, parameter: str, method: str, low: float, high: float) -> bool:
+    """Tell whether a range is on a log scale; where nobody says so, if it spans a decade."""
+    scale = evidence.word(f"scale of {parameter}", method)
+    return low > 0 and (scale == "log" or (not scale and high / low >= 10))
 
 
 def _observed(evidence: Evidence, parameter: str, method: str) -> bool:
@@ -171,8 +180,7 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             if best is None:
                 yield Part("unknown", evidence.silence(f"best {parameter}", method))
                 continue
-            scale = evidence.word(f"scale of {parameter}", method)
-            log = low > 0 and (scale == "log" or (not scale and high / low >= 10))
+            log = _is_log(evidence, parameter, method, low, high)
             position = _position(best, low, high, log)
             sources = tuple(
                 source_of(evidence.fact(f"{q} {parameter}", method))

@@ -32,7 +32,9 @@ def settings(evidence: Evidence) -> Iterator[Part]:
     for setting in evidence.names("ran with"):
         facts = {m: evidence.fact(f"ran with {setting}", m) for m in evidence.methods}
         known = {m: fact for m, fact in facts.items() if fact is not None}
-        yield from unsaid(evidence, f"ran with {setting}", known)
+        # what one method has from a search has no other's fixed value
+        used = [m for m in evidence.methods if evidence.fact(f"used {setting}", m)]
+        yield from unsaid(evidence, f"ran with {setting}", [*known, *used])
         if len(known) < 2:
             continue
         first = next(iter(known.values()))
