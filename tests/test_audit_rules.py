@@ -13,6 +13,7 @@ import pytest
 from scipy.stats import ttest_ind, wilcoxon  # type: ignore[import-untyped, unused-ignore]
 
 from repro.audit import differences, report
+from repro.audit.counting import count
 from repro.audit.evidence import CURVE_COLUMNS, QUANTITIES, Evidence, runs_frame
 from repro.audit.findings import judge
 from repro.audit.rules import RULES
@@ -637,7 +638,10 @@ def test_what_diverged_is_worse_than_anything_in_a_test(paired: bool, limit: flo
     assert part.text == "0 of 1 differences significant, with and without correction"
     p = part.values["a against b, Holm"]
     if paired:
-        assert part.sources == ("paired t tests", "rank tests where a run diverged")
+        assert part.sources == (
+            "t tests, paired where seeds are the same",
+            "rank tests where a run diverged",
+        )
         # with ranks 1 and 2 for `a` and four for `b`: of the 64 choices of signs, 4 are as extreme on one side
         assert p == 2 * 4 / 64
     else:
@@ -844,3 +848,36 @@ def test_a_rule_says_what_it_asks_why_after_whom_and_how_to_mend(rule: Any) -> N
 
 def test_quantities_are_explained() -> None:
     assert all(text for text in QUANTITIES.values())
+
+
+@pytest.mark.parametrize("num", [2, 6])
+def test_a_difference_without_scatter_is_worth_its_signs(num: int) -> None:
+    x = 0.91 + 0.01 * np.arange(num)
+    assert differences.paired(x, x + 0.02) == 2.0 ** (1 - num)
+    assert differences.paired(x, x + 1e-16) == 1.0
+
+
+def test_a_search_of_which_every_trial_diverged_left_nothing() -> None:
+    rows = runs_frame(
+        [
+            {"method": m, "role": "tune", "number": n, "status": "diverged", "score": math.nan}
+            for m in ("a", "b")
+            for n in range(6)
+        ]
+    )
+    (part,) = RULES["divergence"].look(Evidence("x", "foreign", ("a", "b"), (), rows))
+    assert part.status == "warn"
+    assert "6 of 6 trials of a diverged or failed, 6 of 6 trials of b" in part.text
+
+
+def test_settings_of_a_search_without_reported_runs_are_those_of_its_trials() -> None:
+    rows = runs_frame(
+        [
+            {"method": m, "role": "tune", "number": n, "score": 0.1 * n, "setting batch": batch}
+            for m, batch in (("a", 32.0), ("b", 1024.0))
+            for n in range(6)
+        ]
+    )
+    facts = count(rows, {}, "rows")
+    parts = RULES["settings"].look(Evidence("x", "foreign", ("a", "b"), facts, rows))
+    assert [(p.status, p.text) for p in parts] == [("fail", "batch: 32 for a, 1024 for b")]

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import special  # type: ignore[import-untyped, unused-ignore]
 from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ignore]
 
+from repro import stats
 from repro.audit.evidence import BAD
 
 Vector = npt.NDArray[np.float64]
@@ -69,8 +70,10 @@ def paired(x: Vector, y: Vector) -> float:
     if np.isinf(x).any() or np.isinf(y).any():
         return _signed_ranks(x, y)
     difference = x - y
-    if np.ptp(difference) == 0:
-        return 1.0 if difference[0] == 0 else 0.0
+    noise = 1e-12 * max(np.abs(x).max(), np.abs(y).max())
+    if np.ptp(difference) <= noise:
+        # no scatter to measure the difference by: its sign is all that repeats
+        return 1.0 if np.abs(difference).max() <= noise else stats.smallest_two_sided_p(len(x))
     t = difference.mean() / (difference.std(ddof=1) / math.sqrt(len(difference)))
     # Student's paired test, without the checks of arguments that take most of its time
     return float(2 * special.stdtr(len(difference) - 1, -abs(t)))

@@ -134,7 +134,7 @@ def interval(evidence: Evidence) -> Iterator[Part]:
 
 @rule(
     question="Did diverged and failed trials leave every method a search?",
-    threshold="warn where a method has less than half as many trials that ended well as another, or where a "
+    threshold="warn where a method has less than half as many trials that ended well as another, or none, or where a "
     "reported run diverged",
     why="trials that diverge are budget spent: a method with few left has searched less than its number says",
     source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
@@ -160,7 +160,7 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
         return
     most = max(well / total for well, total in ended.values())
     values = {f"{m}, diverged or failed": 1 - well / total for m, (well, total) in ended.items()}
-    few = [m for m, (well, total) in ended.items() if well / total < most / 2]
+    few = [m for m, (well, total) in ended.items() if not well or well / total < most / 2]
     listed = few or list(ended)
     text = ", ".join(
         f"{ended[m][1] - ended[m][0]} of {ended[m][1]} trials of {m} diverged or failed"
@@ -323,7 +323,10 @@ def multiplicity(evidence: Evidence) -> Iterator[Part]:
     lost = [pair for pair, p in tests.items() if p < LEVEL <= adjusted[pair]]
     values = {f"{a} against {b}, Holm": float(p) for (a, b), p in adjusted.items()}
     bad = any(np.isinf(rows["score"]).any() for rows in reported.values())
-    sources = ("paired t tests", *(["rank tests where a run diverged"] if bad else []))
+    sources = (
+        "t tests, paired where seeds are the same",
+        *(["rank tests where a run diverged"] if bad else []),
+    )
     if lost:
         text = ", ".join(
             f"{a} against {b} (p {tests[a, b]:.2g}, Holm {adjusted[a, b]:.2g})" for a, b in lost

@@ -29,12 +29,14 @@ def _same(a: Fact, b: Fact) -> bool:
 )
 def settings(evidence: Evidence) -> Iterator[Part]:
     """Compare every fixed setting across the methods."""
-    for setting in evidence.names("ran with"):
-        facts = {m: evidence.fact(f"ran with {setting}", m) for m in evidence.methods}
+    # a search without reported runs has the settings of its trials
+    ran = "ran with" if evidence.names("ran with") else "tuned with"
+    for setting in evidence.names(ran):
+        facts = {m: evidence.fact(f"{ran} {setting}", m) for m in evidence.methods}
         known = {m: fact for m, fact in facts.items() if fact is not None}
         # what one method has from a search has no other's fixed value
         used = [m for m in evidence.methods if evidence.fact(f"used {setting}", m)]
-        yield from unsaid(evidence, f"ran with {setting}", [*known, *used])
+        yield from unsaid(evidence, f"{ran} {setting}", [*known, *used])
         if len(known) < 2:
             continue
         first = next(iter(known.values()))
