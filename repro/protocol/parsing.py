@@ -63,7 +63,7 @@ def parse_run(text: str) -> RunSpec:
         raise ValueError(
             f"Expected the canonical JSON of a run. Found {str(text)[:60]!r}{reason}."
         ) from error
-    if version != PROTOCOL_VERSION:
+    if version != PROTOCOL_VERSION or run is None:
         raise ValueError(
             f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}."
         )
@@ -74,9 +74,9 @@ class _WrongTypeError(TypeError):
     """A value that is not of its field's type; the message names the field."""
 
 
-def _revive_run(fields: Any) -> RunSpec:
-    if fields["class"] != RunSpec.__name__:
-        raise _WrongTypeError(f"a {str(fields['class'])[:60]!r}")
+def _revive_run(fields: Any) -> RunSpec | None:
+    if _CLASSES[fields["class"]] is not RunSpec:
+        return None
     # the runs of an experiment share problem, method and task, which are most of each
     whole = {k: _revive_field(k, json.dumps(v)) for k, v in fields.items() if k != "class"}
     return RunSpec(**whole)
