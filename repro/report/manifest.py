@@ -289,12 +289,13 @@ def _row_differences(
         old, new = expected[study], found[study]
         columns = ", ".join(_changed(old["columns"], new["columns"]))
         own = runs[runs["study"] == study].sort_values("key", kind="stable")
+        names = own[GROUP].agg(" · ".join, axis=1)
         for group in _changed(old["groups"], new["groups"]):
             before, after = (_split(side["groups"].get(group, "")) for side in (old, new))
             if len(before) != len(after):
                 yield f"{study} {group}: {len(before)} runs in the manifest, {len(after)} here"
                 continue
-            members = own[own[GROUP].agg(" · ".join, axis=1) == group]
+            members = own[names == group]
             pairs = zip(members["key"], members["repetition"], before, after, strict=True)
             for key, repetition, was, now in pairs:
                 if was != now:
