@@ -245,11 +245,15 @@ def unequal_budgets(runs: pd.DataFrame) -> list[str]:
     found = []
     for identity, rows in runs.groupby(["study", "experiment", "scale"]):
         tuned, reported = rows[rows["role"] == "tune"], rows[rows["role"] == "report"]
+        # trials beside the winners are as many for all, at rates of each method's own
+        tuned = tuned.assign(rate=tuned["learning_rate"].where(tuned["stage"] == "", 0.0))
         if tuned.empty or reported.empty:
             continue  # at given settings, or not ended
         budgets = {
             method: (
-                sorted(zip(own["trial"], own["learning_rate"], own["repetition"], strict=True)),
+                sorted(
+                    zip(own["trial"], own["stage"], own["rate"], own["repetition"], strict=True)
+                ),
                 sorted(set(own["search"])),
                 sorted(reported.loc[reported["method"] == method, "repetition"]),
             )
@@ -267,11 +271,13 @@ def test_published_searches_gave_every_method_the_same_budget() -> None:
 
 
 def test_one_trial_more_is_an_unequal_budget() -> None:
-    def row(method: str, role: str, trial: float = math.nan) -> dict[str, object]:
+    def row(
+        method: str, role: str, trial: float = math.nan, stage: str = "", rate: float = 0.1
+    ) -> dict[str, object]:
         identity = {"study": "s", "experiment": "e", "scale": "full", "search": "abc"}
         return {
-            **identity, "method": method, "role": role, "trial": trial, "learning_rate": 0.1,
-            "repetition": 0,
+            **identity, "method": method, "role": role, "trial": trial, "learning_rate": rate,
+            "repetition": 0, "stage": stage,
         }  # fmt: skip
 
     equal = [row(m, "tune", float(n)) for m in "ab" for n in range(3)]
@@ -280,3 +286,8 @@ def test_one_trial_more_is_an_unequal_budget() -> None:
     more = [*equal, *reported, row("a", "tune", 3.0)]
     assert unequal_budgets(pd.DataFrame(more)) == ["s e full"]
     assert unequal_budgets(pd.DataFrame([*equal, *reported, row("a", "report")])) == ["s e full"]
+    elsewhere = [row("a", "tune", 3.0, rate=0.2), row("b", "tune", 3.0, rate=0.3)]
+    assert unequal_budgets(pd.DataFrame([*equal, *reported, *elsewhere])) == ["s e full"]
+    beside = [{**each, "stage": "refinement"} for each in elsewhere]
+    assert unequal_budgets(pd.DataFrame([*equal, *reported, *beside])) == []
+    assert unequal_budgets(pd.DataFrame([*equal, *reported, beside[0]])) == ["s e full"]
