@@ -25,7 +25,8 @@ TITLE = (
     "Test accuracy on MNIST of fully connected networks with two hidden layers, over their width, at the authors' rates (left) and with "
     "every rate tuned under one budget (right); at the epoch of the lowest validation loss (top) and at the last one (bottom), since the "
     "paper's code does not say which is reported. Mean over repetitions with its 95 % t interval; points stand side by side. Published "
-    "values: not found. Crosses at the upper edge: a run diverged. Widths at another scale than full differ in steps, too."
+    "values: not found. Crosses at the upper edge: a run diverged. Runs at another scale than full "
+    "have fewer steps, too: no line joins widths of different scales, and among them the full ones are marked."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.6)
 
@@ -61,7 +62,15 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             continue
         doubling(panel, pd.Series(WIDTHS))
         panel.set_ylim(*_limits(table))
-        bars(panel, rows, found)
+        scales = sorted(set(rows["scale"]) - {""})
+        for scale in scales:
+            bars(panel, rows[rows["scale"] == scale], found)
+        if len(scales) > 1:
+            for width in sorted(set(rows["x"][rows["scale"] == "full"])):
+                panel.text(
+                    width, 0.03, "full scale", ha="center", transform=panel.get_xaxis_transform(),
+                    color=style.GREY, size=6,
+                )  # fmt: skip
         for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True):
             absent = rows[(rows["x"] == width) & (rows["kind"] == "not run")]
             if len(absent) == len(APPROACHES):
