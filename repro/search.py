@@ -82,7 +82,8 @@ class Progress:
         trials: Finished trials by method, in trial order.
         space: The space, with what the edge rule added.
         winners: Best values by method, once the search has ended.
-        on_edge: Methods whose winner still lies near a bound although no more decades may be added.
+        on_edge: Methods whose winner still lies near a bound: no more decades may be added, or a trial beside the
+            winner, which comes last, moved it there.
     """
 
     pending: tuple[RunSpec, ...]
