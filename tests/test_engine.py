@@ -4,6 +4,7 @@ Recording needs CUDA. Elsewhere it is imitated: what is recorded is run again at
 tensors that it was recorded with and into the same result.
 """
 
+import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,11 +13,15 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from repro import engine, estimators, optimizers, problems
+import studies
+from repro import datasets, engine, estimators, optimizers, problems, training
 from repro.autodiff import leaves, sweeps
 from repro.engine import Recorded, Step, prepare
+from repro.problems.classification import ClassificationProblem
 from repro.protocol import (
     Classification,
     ClosedForm,
@@ -25,6 +30,7 @@ from repro.protocol import (
     Replica,
     RunSpec,
     Training,
+    expand,
     settings,
     use,
 )
@@ -221,7 +227,10 @@ def test_what_broke_a_recording_off_is_said_and_not_what_ended_it(
 
 
 class Recording(TorchDispatchMode):
-    """Refuses what no CUDA graph can hold: to ask for a value, or for a size that depends on one, or to bring numbers."""
+    """Refuses what no CUDA graph can hold: to ask for a value, or for a size that depends on one, or to bring numbers.
+
+    Nor may numbers come from another device, which would be done again at each replay.
+    """
 
     REFUSED = (
         "_local_scalar_dense",
@@ -232,8 +241,9 @@ class Recording(TorchDispatchMode):
         "is_nonzero",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = CPU) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -242,7 +252,13 @@ class Recording(TorchDispatchMode):
         )
         if name in self.REFUSED or by_mask:
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
+        # derivatives that are zero hold no numbers, wherever they are said to be
+        devices = {tensor.device.type for tensor in tensors if not tensor._is_zerotensor()}
+        if self.device != CPU and len(devices) > 1:
+            raise RuntimeError(f"{name} takes numbers from one device to another: {devices}")
+        return result
 
 
 def of_shared_sources(step: Step) -> Step:
@@ -309,3 +325,45 @@ def test_on_cuda_recorded_and_eager_steps_agree(name: str) -> None:
         warnings.simplefilter("error")  # it must not fall back
         losses = train(prepare(again, device), again, replicas)
     torch.testing.assert_close(losses, expected, rtol=1e-5, atol=1e-6)
+
+
+META = torch.device("meta")
+"""A device without numbers, to follow shapes and places through a step: it stands for one that is not at hand."""
+
+
+def declared_steps() -> dict[str, RunSpec]:
+    """Return a run of every network or function with every method that a paper declares."""
+    runs: dict[str, RunSpec] = {}
+    for study in map(studies.get, studies.names()):
+        for spec in expand(study, "smoke"):
+            problem = spec.trained_problem
+            what = problem.network.name if isinstance(problem, Classification) else problem.function
+            if isinstance(spec.task, Training):
+                runs.setdefault(f"{study.name}: {what}, {spec.method.name}", spec)
+    return runs
+
+
+@pytest.mark.parametrize("spec", [pytest.param(s, id=n) for n, s in declared_steps().items()])
+def test_a_declared_step_stays_on_its_device(
+    spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_cpu = torch.Generator()
+    monkeypatch.setattr(training, "_generators", lambda specs, device: [on_cpu] * len(specs))
+    # these look at numbers, before any step
+    monkeypatch.setattr(datasets, "_mean_and_deviation", lambda channel: (0.1, 0.3))
+    monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **options: tensor)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        step = training._start([spec, spec], META, None)
+        replicas = [Replica(spec.role, spec.repetition)] * 2
+        rows = torch.zeros(2, 3, device=META, dtype=torch.int64)
+        number = torch.zeros((), device=META, dtype=torch.float64)
+        looks = (
+            contextlib.nullcontext()
+            if estimators.recordable(step.estimator)
+            else pytest.raises(RuntimeError, match=r"capturing: (is_nonzero|_local_scalar)")
+        )
+        with looks, Recording(META):
+            assert step(rows, number).device == META
+        if isinstance(step.problem, ClassificationProblem):
+            judged = step.problem.evaluate(step.judged(), replicas, "test")
+            assert {values.device for values in judged.values()} == {META}
