@@ -15,9 +15,12 @@ from repro.protocol import (
     ClosedForm,
     Expectation,
     Experiment,
+    LogUniform,
     Method,
     Plan,
     Sampling,
+    Search,
+    SearchSpace,
     Settings,
     Study,
     Timing,
@@ -131,6 +134,19 @@ def sampled(name: str, problem: ClosedForm) -> Experiment:
 
 
 TWENTY_THOUSAND = Training(20_000, evaluate_every=500)
+SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
+# what the paper did not do: its own problem, length and decay, with the rate searched for each method
+TUNED = Experiment(
+    "tuned-mlp",
+    "tuned",
+    decaying("exponential"),
+    (settings(decay=DECAY),),
+    smoke=Plan(on_digits(MLP), Training(30, 15), 2, Search(SPACE, 4, refinement_trials=2)),
+    reduced=Plan(
+        MLP, Training(2_000, evaluate_every=500), 6, Search(SPACE, 16, refinement_trials=4)
+    ),
+    full=Plan(MLP, TWENTY_THOUSAND, 6, Search(SPACE, 32, refinement_trials=4)),
+)
 EXPERIMENTS = (
     sampled("estimates", FIG1_POINT),
     functions("beale", BEALE, 0.01, Training(1_000, evaluate_every=10)),
@@ -168,6 +184,7 @@ EXPERIMENTS = (
         Training(20_000, evaluate_every=500),
         reduced=Plan(CNN, Training(2_000, evaluate_every=250), 1),  # minutes, not a day
     ),
+    TUNED,
     run_time("run-time-beale", BEALE, steps=1_000),
     run_time("run-time-rosenbrock", ROSENBROCK, steps=1_000),
     run_time("run-time-logistic", LOGISTIC, steps=300),

@@ -84,7 +84,7 @@ class Setting:
         published_steps: Steps of a run at the authors' rates at reduced scale.
         tuned_steps: Steps of a trial and of a tuned run at reduced scale.
         rounds: Rounds of the timing at reduced scale.
-        repetitions: Of reported runs at reduced scale.
+        repetitions: Of runs at the authors' rates at reduced scale.
     """
 
     name: str
@@ -205,9 +205,7 @@ def tuned(of: Setting) -> Experiment:
         EIGHT,
         (settings(),),
         smoke=Plan(of.smoke, SHORT, 2, few),
-        reduced=Plan(
-            of.reduced, training(2, of.tuned_steps // 2), of.repetitions, Search(SPACE, 16)
-        ),
+        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 6, Search(SPACE, 16)),
         full=Plan(of.problem, of.training, 6, Search(SPACE, 32)),
     )
 
@@ -226,7 +224,7 @@ def beyond(of: Setting) -> Experiment:
         PROJECTIONS,
         tuple(settings(learning_rate=rate) for rate in RATES),
         smoke=Plan(of.smoke, SHORT, 2),
-        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 3),
+        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 6),
         full=Plan(of.problem, of.training, 6),
     )
 
@@ -249,8 +247,8 @@ FORWARD = Experiment(
     tuple(by_mode(k, mode) for k in (1, *TANGENTS) for mode in MODES),
     (settings(learning_rate=0.1),),
     smoke=Plan(FULLY_CONNECTED[0].smoke, SHORT, 2),
-    reduced=Plan(FULLY_CONNECTED[0].reduced, training(2, 50), 3),
-    full=Plan(FULLY_CONNECTED[0].problem, training(10, MNIST_EPOCH), 3),
+    reduced=Plan(FULLY_CONNECTED[0].reduced, training(2, 50), 6),
+    full=Plan(FULLY_CONNECTED[0].problem, training(10, MNIST_EPOCH), 6),
 )
 
 # --- What a step costs ------------------------------------------------------------------------------------------------------
