@@ -44,6 +44,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.diverged_trials_difference,
         measures.step_time_ratio,
         measures.step_time_ratio_change,
+        measures.step_time_ratio_without,
         measures.steps_to_loss_ratio,
         measures.time_to_loss_ratio,
         measures.mean_square_error,
@@ -57,11 +58,12 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.rate_ratio,
         measures.share_lower,
         measures.tuning_seed_share,
+        measures.usable_rate_ratio,
     )
 }
 """What a check may name."""
 EXPERIMENTS = ("experiment", "first", "last", "run_time_experiment", "family")
-METHODS = ("method", "baseline", "base", "numerator", "denominator", "a", "b", "minus")
+METHODS = ("method", "baseline", "base", "numerator", "denominator", "part", "a", "b", "minus")
 """Settings of measures that are names of experiments, and of methods in all of these."""
 
 SURE = 0.9

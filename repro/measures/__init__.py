@@ -17,6 +17,7 @@ from repro.measures.cost import (
     step_seconds,
     step_time_ratio,
     step_time_ratio_change,
+    step_time_ratio_without,
     steps_to_loss_ratio,
     time_to_loss_ratio,
 )
@@ -60,7 +61,12 @@ from repro.measures.rows import (
     pairs,
     report_runs,
 )
-from repro.measures.trials import chosen_rate, chosen_rate_ratio, diverged_trials_difference
+from repro.measures.trials import (
+    chosen_rate,
+    chosen_rate_ratio,
+    diverged_trials_difference,
+    usable_rate_ratio,
+)
 
 __all__ = [
     "BACKPROPAGATION",
@@ -105,7 +111,9 @@ __all__ = [
     "step_seconds",
     "step_time_ratio",
     "step_time_ratio_change",
+    "step_time_ratio_without",
     "steps_to_loss_ratio",
     "time_to_loss_ratio",
     "tuning_seed_share",
+    "usable_rate_ratio",
 ]

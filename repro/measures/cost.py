@@ -92,6 +92,38 @@ def step_time_ratio(
     return measurement(rows, positive, "median of paired rounds, distribution-free interval")
 
 
+def step_time_ratio_without(
+    results: Results,
+    experiment: str,
+    numerator: str,
+    part: str,
+    denominator: str,
+    *,
+    study: str | None = None,
+) -> Measurement:
+    """Return `step_time_ratio` as it would be if a part of the step, timed alone, cost nothing.
+
+    Args:
+        results: The tables.
+        experiment: Name of the timing experiment.
+        numerator: Name of a method.
+        part: Name of what does a part of its step and nothing else, whose seconds are subtracted.
+        denominator: Name of a method.
+        study: See `report_runs`.
+
+    Returns:
+        Median of the paired per-round ratios and its distribution-free 95 % interval, as of `step_time_ratio`.
+
+    Raises:
+        EmptySelectionError: If one of them was not timed.
+    """
+    whole_rows, whole = paired_step_times(results, experiment, numerator, denominator, study=study)
+    part_rows, less = paired_step_times(results, experiment, part, denominator, study=study)
+    interval = stats.median_interval(whole - less)
+    rows = pd.concat([whole_rows, part_rows[part_rows["method"] == part]], ignore_index=True)
+    return measurement(rows, interval, "median of paired rounds, distribution-free interval")
+
+
 def step_time_ratio_change(
     results: Results,
     first: str,

@@ -139,6 +139,7 @@ def share_lower(
     b: str,
     *,
     ties: str = "left out",
+    above: int = 0,
     study: str | None = None,
 ) -> Measurement:
     """Return the share of a family's experiments in which `a` is lower than `b`.
@@ -153,6 +154,7 @@ def share_lower(
         a: Name of the first method.
         b: Name of the second.
         ties: `left out`, so that the share is of experiments in which they differ, or `counted` as not lower.
+        above: Dimension `n` that an experiment must exceed to count.
         study: See `report_runs`.
 
     Returns:
@@ -161,7 +163,7 @@ def share_lower(
         left.
 
     Raises:
-        EmptySelectionError: If nothing was run.
+        EmptySelectionError: If nothing was run, or no dimension is left.
         ValueError: If `ties` is neither.
     """
     if ties not in ("left out", "counted"):
@@ -169,11 +171,15 @@ def share_lower(
     parts, p_values, signs = [], [], []
     for experiment in members(results, family, study):
         rows, first, second = pairs(results, experiment, metric, a, b, study)
+        if above and int(rows["num_parameters"].iloc[0]) <= above:
+            continue
         parts.append(rows)
         p_value, sign = paired_p(first, second)
         if sign:
             p_values.append(p_value)
             signs.append(sign)
+    if not parts:
+        raise EmptySelectionError(f"The family {family!r} has no dimension above {above}.")
     tied = len(parts) - len(signs)
     num = len(signs) + (tied if ties == "counted" else 0)
     procedure = (

@@ -116,16 +116,73 @@ def chosen_rate_ratio(
     return measurement(rows, interval, "the chosen rates, from the trials below to those above")
 
 
+def usable_rate_ratio(
+    results: Results, experiment: str, a: str, b: str, *, limit: float, study: str | None = None
+) -> Measurement:
+    """Return the largest learning rate of a search at which `a` learns, over that of `b`.
+
+    A rate is used if its trial ends below a limit, such as the loss of guessing; which of those rates is the best
+    does not matter here.
+
+    Args:
+        results: The tables.
+        experiment: Name of a searched experiment.
+        a: Name of the first method.
+        b: Name of the method to divide by.
+        limit: Score below which a trial counts as having learned.
+        study: See `report_runs`.
+
+    Returns:
+        The ratio; what a search resolves is the distance to the next larger rate tried, so that bounds each of them
+        from above. `num` counts trials of each.
+
+    Raises:
+        EmptySelectionError: If a method was not searched and reported, or learned at no rate.
+    """
+    (ours, above), (theirs, below) = (
+        _usable(results, experiment, method, limit, study) for method in (a, b)
+    )
+    interval = Interval(
+        above.estimate / below.estimate,
+        above.low / below.high,
+        above.high / below.low,
+        min(above.num, below.num),
+        1.0,
+    )
+    rows = pd.concat([ours, theirs], ignore_index=True)
+    return measurement(rows, interval, "the largest rates that learn, to the next larger tried")
+
+
+def _usable(
+    results: Results, experiment: str, method: str, limit: float, study: str | None
+) -> tuple[pd.DataFrame, Interval]:
+    trials = _trials(results, report_runs(results, experiment, [method], study=study))
+    learned = trials[(trials["status"] != "diverged") & (trials["score"] < limit)]
+    if learned.empty:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}: no trial of {method!r} ended below {limit:g}."
+        )
+    rate = float(learned["learning_rate"].max())
+    larger = trials["learning_rate"][trials["learning_rate"] > rate]
+    high = float(larger.min()) if len(larger) else math.inf
+    return trials, Interval(rate, rate, high, trials["trial"].nunique(), 1.0)
+
+
+def _trials(results: Results, reported: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials of the search that chose the setting of a method's reported runs."""
+    first = reported.iloc[0]
+    return select(
+        results.runs, study=first["study"], experiment=first["experiment"], scale=first["scale"],
+        method=first["method"], role="tune",
+    )  # fmt: skip
+
+
 def _chosen(
     results: Results, experiment: str, method: str, study: str | None
 ) -> tuple[pd.DataFrame, Interval]:
     reported = report_runs(results, experiment, [method], study=study)
-    first = reported.iloc[0]
-    trials = select(
-        results.runs, study=first["study"], experiment=experiment, scale=first["scale"],
-        method=method, role="tune",
-    )  # fmt: skip
-    rate = float(first["learning_rate"])
+    trials = _trials(results, reported)
+    rate = float(reported.iloc[0]["learning_rate"])
     tried = np.unique(trials["learning_rate"])
     others = tried[~np.isclose(tried, rate, rtol=1e-9, atol=0.0)]
     lower, higher = others[others < rate], others[others > rate]
