@@ -128,6 +128,23 @@ def test_ties_may_count_as_not_lower() -> None:
         measures.share_lower(rows, "f", "best_value", "a", "b", ties="lost")
 
 
+def test_a_share_may_be_of_the_larger_dimensions() -> None:
+    rows = results(
+        *(
+            record(f"f-{n}", method, repetition, best=best + repetition / 100, dimension=n)
+            for n, higher in ((2, "a"), (4, "a"), (8, "b"))
+            for method in ("a", "b")
+            for best in [float(method == higher)]
+            for repetition in range(6)
+        )
+    )
+    share = measures.share_lower(rows, "f", "best_value", "a", "b", above=4)
+    assert (value(share), share.interval.num) == (1.0, 1)
+    assert value(measures.share_lower(rows, "f", "best_value", "a", "b")) == pytest.approx(1 / 3)
+    with pytest.raises(EmptySelectionError, match=r"'f' has no dimension above 8\."):
+        measures.share_lower(rows, "f", "best_value", "a", "b", above=8)
+
+
 def test_one_repetition_settles_no_share() -> None:
     rows = results(*(row for n in range(9) for row in cell(f"f-{n}", a=(1.0,), b=(2.0,))))
     interval = measures.share_lower(rows, "f", "best_value", "a", "b").interval

@@ -133,6 +133,19 @@ def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
     assert len(change.keys) == 4
 
 
+def test_a_step_without_one_of_its_parts() -> None:
+    rows = results(
+        *timed("t", (5.0, 10.0, 5.0), (2.0, 4.0, 2.0)),
+        record("t", "part", timing=True, curves=rounds(2.0, 4.0, 2.0)),
+    )
+    measured = measures.step_time_ratio_without(rows, "t", FG, "part", BP)
+    assert measured.interval.estimate == 1.5
+    assert measured.interval.num == 3
+    assert len(measured.keys) == 3
+    with pytest.raises(EmptySelectionError):
+        measures.step_time_ratio_without(rows, "t", FG, "elsewhere", BP)
+
+
 def test_peak_memory_is_compared_without_chance() -> None:
     rows = results(
         record("t", FG, timing=True, peak_bytes=300.0),
@@ -357,19 +370,45 @@ def test_diverged_trials_difference_counts_trials_and_resolves_one() -> None:
         measures.diverged_trials_difference(begun, "e", "a", "b")
 
 
-def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
-    def searched(method: str, chosen: float, *tried: float) -> list[Record]:
-        trials = [trial(method, n) for n in range(len(tried))]
-        return [
-            *(
-                dataclasses.replace(
-                    t, spec=dataclasses.replace(t.spec, hyperparameters=settings(learning_rate=r))
-                )
-                for t, r in zip(trials, tried, strict=True)
-            ),
-            *(record("e", method, n, rate=chosen) for n in range(3)),
-        ]
+def searched(method: str, chosen: float, *tried: float, lost: int = 0) -> list[Record]:
+    """Return trials at some rates, the first of which diverged, and three reported runs."""
+    trials = [trial(method, n, "diverged" if n < lost else "done") for n in range(len(tried))]
+    return [
+        *(
+            dataclasses.replace(
+                t, spec=dataclasses.replace(t.spec, hyperparameters=settings(learning_rate=r))
+            )
+            for t, r in zip(trials, tried, strict=True)
+        ),
+        *(record("e", method, n, rate=chosen) for n in range(3)),
+    ]
 
+
+def test_the_largest_rate_that_learns_is_known_up_to_the_next_larger() -> None:
+    # scores are 1; which rate was chosen does not matter
+    rows = results(
+        *searched("a", 0.01, 8.0, 0.4, 0.1, lost=1), *searched("b", 0.1, 0.4, 0.2, 0.1, lost=2)
+    )
+    measured = measures.usable_rate_ratio(rows, "e", "a", "b", limit=2.0)
+    ratio = measured.interval
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx(
+        (0.4 / 0.1, 0.4 / 0.2, 8.0 / 0.1)
+    )
+    assert measured.diverged == 3
+    # a rate at which one of two runs was lost has been lost; beyond the largest tried nothing is known
+    again = trial("b", 2, "diverged", repetition=1)
+    spec = dataclasses.replace(again.spec, hyperparameters=settings(learning_rate=0.1))
+    twice = results(
+        *searched("a", 0.1, 0.4), *searched("b", 0.1, 0.4, 0.2, 0.1, 0.05, lost=2),
+        dataclasses.replace(again, spec=spec),
+    )  # fmt: skip
+    ratio = measures.usable_rate_ratio(twice, "e", "a", "b", limit=2.0).interval
+    assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((8.0, 4.0, math.inf))
+    with pytest.raises(EmptySelectionError, match=r"'e': no trial of 'a' ended below 0\.5\."):
+        measures.usable_rate_ratio(rows, "e", "a", "b", limit=0.5)
+
+
+def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
     rows = results(
         *searched("a", 0.1, 0.4, 0.1, 0.02, 0.01), *searched("b", 0.01, 0.1, 0.01, 0.02, 0.005)
     )

@@ -157,13 +157,16 @@ def _usable(
     results: Results, experiment: str, method: str, limit: float, study: str | None
 ) -> tuple[pd.DataFrame, Interval]:
     trials = _trials(results, report_runs(results, experiment, [method], study=study))
-    learned = trials[(trials["status"] != "diverged") & (trials["score"] < limit)]
-    if learned.empty:
+    learns = (trials["status"] != "diverged") & (trials["score"] < limit)
+    by_rate = learns.groupby(
+        trials["learning_rate"]
+    ).all()  # one of its runs is enough to lose a trial
+    if not by_rate.any():
         raise EmptySelectionError(
             f"Experiment {experiment!r}: no trial of {method!r} ended below {limit:g}."
         )
-    rate = float(learned["learning_rate"].max())
-    larger = trials["learning_rate"][trials["learning_rate"] > rate]
+    rate = float(by_rate.index[by_rate].max())
+    larger = by_rate.index[by_rate.index > rate]
     high = float(larger.min()) if len(larger) else math.inf
     return trials, Interval(rate, rate, high, trials["trial"].nunique(), 1.0)
 
