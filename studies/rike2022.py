@@ -493,6 +493,11 @@ CLAIMS = (
                     a=FG, b=BP),
                 BELOW_ZERO,
             ),
+            Check(
+                f"this paper's network at their rate, {FG} minus {BP}",
+                use("paired_difference", experiment="matched-nn", metric="validation_loss", a=name(FG, "SGD"), b=name(BP, "SGD")),
+                BELOW_ZERO,
+            ),
             *(
                 Check(
                     f"the same network, learning rate of its own, {estimator}",
