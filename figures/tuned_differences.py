@@ -1,13 +1,15 @@
-"""Differences between tuned methods: forward gradient less backpropagation, at equal epochs, passes and time."""
+"""Differences between tuned methods: forward gradient less backpropagation, at equal epochs and at equal time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from figures.rike2022_runs import BP, CLIPPED, FG, SETTINGS, STUDY, Setting
+from figures import selection
+from figures.rike2022_runs import BP, CLIPPED, FG, SETTINGS, STUDY
 from figures.style import short_device
 from repro import measures, stats
 from repro.measures import Measurement
@@ -15,12 +17,11 @@ from repro.results import EmptySelectionError, Results
 from repro.tables import Cell, Column, Table
 
 TITLE = (
-    "Forward gradient less backpropagation, both tuned under one budget: validation loss (nats) at equal epochs, at equal forward "
-    "passes and at equal time, test loss and test accuracy at the end"
+    "Forward gradient less backpropagation, both tuned under one budget: validation loss (nats) at equal epochs and at equal "
+    "time, test loss and test accuracy at the end"
 )
 MEASURES = {  # column: header, format
     "epochs": ("Validation loss, equal epochs", "+.3f"),
-    "forward_passes": ("Validation loss, equal forward passes", "+.3f"),
     "seconds": ("Validation loss, equal time", "+.3f"),
     "test_loss": ("Test loss", "+.3f"),
     "test_accuracy": ("Test accuracy", "+.3f"),
@@ -40,23 +41,65 @@ NOTES = (
     "Mean over paired repetitions (n) with its 95 % paired-t interval; a loss above zero, or an accuracy below, says that the "
     "forward gradient is behind. n/a: one of the runs diverged.",
     "p: two-sided paired t test of the test losses, adjusted by Holm's rule for all rows of this table.",
-    "Equal forward passes and equal time: both validation curves are cut where the cheaper method has spent its whole budget, "
-    "straight between evaluations. Passes are the forward-pass equivalents that the runs record; time is steps times the median "
-    "step of a timing of the same problem, without its doubt.",
+    "Equal time: both validation curves are cut where the cheaper method has spent its whole budget, straight between evaluations; "
+    "time is steps times the median step of a timing of the same problem, without its doubt. In forward-pass equivalents a step "
+    "on one tangent costs as much as one of backpropagation, so that equal epochs are equal passes.",
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A tuned forward gradient and the backpropagation that was tuned with it.
+
+    Attributes:
+        label: What the row is called.
+        series: What the forward gradient is called.
+        study: Name of the study.
+        experiment: Name of the searched experiment.
+        run_time: Name of the timing of the same problem.
+        ours: Name of the forward-gradient method.
+        theirs: Name of the backpropagation method.
+    """
+
+    label: str
+    series: str
+    study: str
+    experiment: str
+    run_time: str
+    ours: str
+    theirs: str
+
+
+COMPARED = (
+    Compared(
+        "Dense NN of Baydin et al., SGD", FG, selection.STUDY, "tuned-mlp", "run-time-mlp", FG, BP
+    ),
+    *(
+        Compared(
+            setting.label,
+            series,
+            STUDY,
+            f"tuned-{setting.name}",
+            f"run-time-{setting.name}",
+            setting.method(series),
+            setting.method(BP),
+        )
+        for setting in SETTINGS
+        for series in (FG, CLIPPED)
+    ),
 )
 
 
 def table(results: Results) -> Table:
-    """Return two rows a tuned comparison; its notes name devices and scales."""
+    """Return a row for each tuned forward gradient; its notes name devices and scales."""
     rows, found, p_values = [], [], []
-    for setting in SETTINGS:
-        for series in (FG, CLIPPED):
-            measured = _measured(results, setting, series)
-            known = [m for m in measured.values() if m is not None]
-            found += known
-            cells = [None if m is None else m.interval for m in measured.values()]
-            p_values.append(_p_value(results, setting, series))
-            rows.append((setting.label, series, *cells, *_state(known)))
+    for pair in COMPARED:
+        measured = _measured(results, pair)
+        known = [m for m in measured.values() if m is not None]
+        found += known
+        cells = [None if m is None else m.interval for m in measured.values()]
+        p_values.append(_p_value(results, pair))
+        rows.append((pair.label, pair.series, *cells, *_state(known)))
     tested = {place: p for place, p in enumerate(p_values) if p is not None and not math.isnan(p)}
     adjusted = dict(enumerate(p_values))
     adjusted |= zip(tested, stats.holm(list(tested.values())).tolist(), strict=True)
@@ -65,12 +108,11 @@ def table(results: Results) -> Table:
     return Table("tuned_differences", TITLE, COLUMNS, whole, (*NOTES, *_remarks(found)))
 
 
-def _p_value(results: Results, setting: Setting, series: str) -> float | None:
+def _p_value(results: Results, pair: Compared) -> float | None:
     """Return the p-value of no difference between the test losses; NaN where a run diverged, `None` where there is none."""
-    names = setting.method(series), setting.method(BP)
     try:
         _, ours, theirs = measures.pairs(
-            results, f"tuned-{setting.name}", "test_loss", *names, STUDY
+            results, pair.experiment, "test_loss", pair.ours, pair.theirs, pair.study
         )
     except EmptySelectionError:
         return None
@@ -78,25 +120,24 @@ def _p_value(results: Results, setting: Setting, series: str) -> float | None:
     return stats.paired_p_value(ours, theirs) if known else math.nan
 
 
-def _measured(results: Results, setting: Setting, series: str) -> dict[str, Measurement | None]:
-    experiment = f"tuned-{setting.name}"
-    ours, theirs = setting.method(series), setting.method(BP)
-
+def _measured(results: Results, pair: Compared) -> dict[str, Measurement | None]:
     def at_equal(cost: str) -> Measurement:
         return measures.paired_difference_at_equal(
             results,
-            experiment,
+            pair.experiment,
             "loss",
-            ours,
-            theirs,
+            pair.ours,
+            pair.theirs,
             equal=cost,
-            run_time_experiment=f"run-time-{setting.name}",
+            run_time_experiment=pair.run_time,
             split="validation",
-            study=STUDY,
+            study=pair.study,
         )
 
     def at_end(metric: str) -> Measurement:
-        return measures.paired_difference(results, experiment, metric, ours, theirs, study=STUDY)
+        return measures.paired_difference(
+            results, pair.experiment, metric, pair.ours, pair.theirs, study=pair.study
+        )
 
     return {
         name: _or_none(at_end if name.startswith("test") else at_equal, name) for name in MEASURES

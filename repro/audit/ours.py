@@ -255,7 +255,7 @@ def _declared(
         & (results.runs["task"] == "timing")
     ]
     if len(timing):
-        yield say("claim of cost", "scores at equal forward passes and equal time")
+        yield say("claim of cost", "scores at equal epochs and at equal time")
         yield say("timed steps", float(timing["num_steps"].sum()))
         # `repro.timing` waits for the device before it reads the clock
         yield say("synchronised timing", 1.0)
