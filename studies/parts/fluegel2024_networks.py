@@ -407,6 +407,11 @@ CLAIMS = (
                 for measure, label in (("step_time_ratio", "time"), ("peak_memory_ratio", "peak memory"))
                 for k in (1, 16)
             ),
+            # on weights no activation is kept
+            *(
+                cost(of, "peak_memory_ratio", "peak memory", "forward, weights, k=1", BP)
+                for of in TIMED_SETTINGS
+            ),
         ),
     ),
     Claim(
