@@ -200,7 +200,7 @@ MATCHED = Experiment(
     tuple(replace(method, schedule="exponential") for method in fair("SGD")[:2]),
     (at(2e-4, 1e-4),),  # Baydin et al.'s rate and decay
     smoke=Plan(DIGITS, Training(24, evaluate_every=12), 2),
-    reduced=Plan(NN, Training(10 * MNIST_EPOCH, evaluate_every=MNIST_EPOCH), 6),
+    reduced=Plan(NN, Training(10 * MNIST_EPOCH, evaluate_every=MNIST_EPOCH), 3),
     full=Plan(NN, Training(50 * MNIST_EPOCH, evaluate_every=MNIST_EPOCH), 6),
 )
 

@@ -229,7 +229,7 @@ def beyond(of: Setting) -> Experiment:
         PROJECTIONS,
         tuple(settings(learning_rate=rate) for rate in RATES),
         smoke=Plan(of.smoke, SHORT, 2),
-        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 6),
+        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 3),
         full=Plan(of.problem, of.training, 6),
     )
 
@@ -252,8 +252,8 @@ FORWARD = Experiment(
     tuple(by_mode(k, mode) for k in (1, *TANGENTS) for mode in MODES),
     (settings(learning_rate=0.1),),
     smoke=Plan(FULLY_CONNECTED[0].smoke, SHORT, 2),
-    reduced=Plan(FULLY_CONNECTED[0].reduced, training(2, 50), 6),
-    full=Plan(FULLY_CONNECTED[0].problem, training(10, MNIST_EPOCH), 6),
+    reduced=Plan(FULLY_CONNECTED[0].reduced, training(2, 50), 3),
+    full=Plan(FULLY_CONNECTED[0].problem, training(10, MNIST_EPOCH), 3),
 )
 
 # --- What a step costs ------------------------------------------------------------------------------------------------------
