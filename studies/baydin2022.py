@@ -262,19 +262,27 @@ LEARNED = 2.2
 """Validation loss below which a network of ten classes has left chance, 2.303 nats."""
 
 
-def on_cifar(metric: str, expect: Expectation) -> Check:
-    """Return a check of the forward gradient minus backpropagation, each tuned, in the study of Rike & Førland."""
-    experiment = {"study": "rike2022", "experiment": "tuned-cifar-sgd", "metric": metric}
+def on_cifar(expect: Expectation) -> Check:
+    """Return a check of how much more of backpropagation's descent is missed on CIFAR-10 than on MNIST, each tuned.
+
+    The rates are those of the study of Rike & Førland; before anything is learned it is too early to compare.
+    """
+    first, last = "tuned-nn-sgd", "tuned-cifar-sgd"
+    ours, theirs = f"{FG}, SGD", f"{BP}, SGD"
+    learned = use(
+        "final_metric", study="rike2022", experiment=last, method=theirs, metric="validation_loss"
+    )
     return Check(
-        f"tuned cifar {metric.replace('_', ' ')}, difference",
-        use("paired_difference", **experiment, a=f"{FG}, SGD", b=f"{BP}, SGD"),
+        "tuned cifar: share of the descent missed less that on MNIST",
+        use(
+            "missed_change_at_equal", study="rike2022", first=first, last=last, metric="loss", split="validation",
+            method=ours, base=theirs,
+        ),
         expect,
         provided=Check(
-            f"tuned cifar {metric.replace('_', ' ')}, backpropagation",
-            use("final_metric", **experiment, method=f"{BP}, SGD"),
-            Expectation(high=LEARNED),
+            f"tuned cifar validation loss, {BP}", learned, Expectation(high=LEARNED)
         ),
-    )
+    )  # fmt: skip
 
 
 def iterations(setting: str, published: float) -> Check:
@@ -457,7 +465,7 @@ CLAIMS = (
     ),
     Claim(
         20, "Forward gradients do not scale to CIFAR-10", "Rike & Førland 2022",
-        (on_cifar("validation_loss", Expectation(low=0.1)),),  # "much", as in rike2022
+        (on_cifar(Expectation(low=0.1)),),  # a tenth, as in rike2022
     ),
     Claim(
         21, "Training time, energy and money are cut in half", "press",
