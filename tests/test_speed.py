@@ -47,7 +47,7 @@ def results(*records: Record) -> Results:
     return Results(*tabulate(records), pd.DataFrame())
 
 
-DRIFT = (1.0, 1.05, 1.08, 1.1, 1.2, 1.4, 1.5)
+DRIFT = (1.0, 1.05, 1.06, 1.08, 1.1, 1.2, 1.3, 1.4, 1.5)
 
 
 def steady(times: Mapping[str, float]) -> dict[str, list[float]]:
@@ -88,7 +88,7 @@ def test_speeds_are_ratios_within_a_round() -> None:
 def test_quartiles_are_over_rounds() -> None:
     seconds = {f"{BP}, SGD": [1.0, 2.0, 3.0, 4.0, 5.0], f"plain {BP}, SGD": [1.0] * 5}
     (back, _) = speed.speeds(results(*rows("steps-mlp", seconds)), "steps-mlp")
-    assert back.over_plain == speed.Spread(3.0, 2.0, 4.0, 5, (-math.inf, math.inf))
+    assert back.over_plain == speed.Spread(3.0, 2.0, 4.0, 5, (1.0, 2.0, 3.0, 4.0, 5.0))
 
 
 def test_what_was_not_timed_beside_a_step_is_missing() -> None:
@@ -230,3 +230,26 @@ def test_epochs_stand_beside_the_authors_seconds() -> None:
     assert math.isnan(speed.epochs(found)[0].theirs)
     assert speed.speeds(stated, "epoch-mlp") == ()
     assert speed.epochs(results()) == ()
+
+
+def test_a_bar_is_missed_by_any_method_and_not_by_the_slowest_alone() -> None:
+    plain = {f"plain {BP}, {optimizer}": [1.0] * 8 for optimizer in ("SGD", "Adam")}
+    scattered = [0.6, 0.7, 0.8, 1.5, 1.6, 1.7, 1.8, 1.9]
+    steady_miss = [1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08]
+    timed = rows("steps-mlp", {f"{BP}, SGD": scattered, f"{BP}, Adam": steady_miss, **plain})
+    (finding,) = [f for f in speed.findings(results(*timed)) if f.bar is speed.OVER_PLAIN]
+    assert (finding.num, finding.met, finding.missed, finding.verdict) == (2, 0, 1, "fail")
+    assert finding.worst is not None
+    assert finding.worst.method == f"{BP}, Adam"  # what the verdict rests on
+
+
+def test_of_many_equally_fast_methods_one_that_comes_out_behind_misses_no_bar() -> None:
+    # seven rounds behind: one in 64 for a single method, but one in 16 for one of four
+    behind, ahead = [1.01 + 0.01 * i for i in range(7)], [0.9 + 0.01 * i for i in range(7)]
+    names = ("SGD", "Nesterov", "Adam", "RMSprop")
+    plain = {f"plain {BP}, {name}": [1.0] * 7 for name in names}
+    for num, verdict in ((1, "fail"), (3, "fail"), (4, "undecided")):
+        ours = {f"{BP}, {name}": ahead for name in names[:num]} | {f"{BP}, SGD": behind}
+        timed = rows("steps-mlp", {**ours, **plain})
+        (finding,) = [f for f in speed.findings(results(*timed)) if f.bar is speed.OVER_PLAIN]
+        assert (finding.num, finding.met, finding.verdict) == (num, num - 1, verdict)

@@ -197,7 +197,8 @@ def _show_bars(findings: Sequence[Finding], console: Console) -> None:
         )
     console.print(grid)
     console.print(
-        "undecided: the median misses the bar, by less than its 95 % interval allows for",
+        "undecided: a median misses the bar, by no more than what the rounds' scatter explains (sign test, 5 % for all methods of "
+        "a network)",
         highlight=False,
     )
 
