@@ -6,6 +6,7 @@ Monte Carlo tests draw many estimates in one call, as replicas at the same point
 import dataclasses
 import itertools
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -208,6 +209,48 @@ def test_projection_is_the_gradient_in_float32(d: int, k: int) -> None:
     )
     exact = gradient(rosenbrock, point[0].double())[None]
     assert_close(flatten(estimate.gradient), exact, rtol=1e-5)
+
+
+def float32_errors(estimator: Estimator, d: int, num: int) -> Tensor:
+    """Return the relative errors of so many estimates on Rosenbrock's function in float32, `(num,)`."""
+    point = draw(num, d, dtype=torch.float32)
+    found = flatten(estimator(on_tensor(rosenbrock), point, generators(num)).gradient).double()
+    wide = point.double().requires_grad_()
+    (exact,) = torch.autograd.grad(rosenbrock(wide).sum(), wide)
+    errors: Tensor = (found - exact).norm(dim=1) / exact.norm(dim=1)
+    return errors
+
+
+@pytest.mark.parametrize("d", [2, 16, 64])
+@pytest.mark.parametrize("excess", ["none", "one", "all"])
+def test_a_simulated_projection_is_the_gradient_in_every_draw(d: int, excess: str) -> None:
+    k = d + {"none": 0, "one": 1, "all": d}[excess]
+    errors = float32_errors(ForwardGradient(k, "orthogonal_projection", mode="simulated"), d, 500)
+    backpropagated = float32_errors(Backpropagation(), d, 500)
+    assert (errors <= backpropagated + 1e-6).all()
+
+
+@pytest.mark.parametrize(("d", "most"), [(2, 0.01), (16, 0.05), (64, 0.1)])
+def test_a_forward_projection_in_float32_misses_the_gradient_as_rarely_as_it_says(
+    d: int, most: float
+) -> None:
+    square = float32_errors(ForwardGradient(d, "orthogonal_projection"), d, 1_000)
+    assert (square > 1e-5).double().mean() <= most
+    assert square.median() < 2e-6
+    assert square.max() < 0.1
+    tall = float32_errors(ForwardGradient(2 * d, "orthogonal_projection"), d, 1_000)
+    assert (tall > 1e-5).double().mean() <= 0.002  # of two variables the derivative itself cancels
+    assert tall.median() < 2e-7
+
+
+def test_derivatives_come_back_in_the_precision_of_the_parameters() -> None:
+    point = draw(2, 4, dtype=torch.float32)
+    modes: tuple[Literal["forward", "simulated"], ...] = ("forward", "simulated")
+    for mode in modes:
+        estimator = ForwardGradient(4, "orthogonal_projection", mode=mode)
+        found = estimator(on_tensor(rosenbrock), point, generators(2))
+        assert found.directional_derivatives is not None
+        assert found.directional_derivatives.dtype == flatten(found.gradient).dtype == torch.float32
 
 
 @pytest.mark.parametrize("mode", ["forward", "simulated"])
