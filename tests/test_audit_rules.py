@@ -492,6 +492,27 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
 )
 
 
+@pytest.mark.parametrize(
+    ("to_loss", "step", "status", "text"),
+    [
+        (1e-308, 1e308, "fail", "times less than 5e-324 in the number of steps"),
+        (1e308, 1e-308, "fail", "times more than 1.8e308 in the number of steps"),
+        (5e-324, 5e-324, "pass", "rests on synchronised timings; time to a loss 4.94e-324 is"),
+        (1e308, 1e308, "pass", "per step times 1 in"),
+    ],
+)
+def test_ratios_of_any_size_are_compared(
+    to_loss: float, step: float, status: str, text: str
+) -> None:
+    def extreme(draft: Draft) -> None:
+        draft.facts |= {"time-to-loss ratio": to_loss, "step-time ratio": step}
+
+    finding = judge(RULES["cost"], study(extreme))
+    assert finding.status == status
+    assert text in finding.text
+    report.to_json([report.audit(study(extreme))])  # whose numbers are finite
+
+
 def test_repetitions_that_may_end_alike_are_no_copies() -> None:
     rows = fair_rows()
     same = (rows["method"] == "new") & (rows["role"] == "report")

@@ -56,9 +56,11 @@ def cost(evidence: Evidence) -> Iterator[Part]:
         yield Part("unknown", evidence.silence("step-time ratio"))
         return
     progress = to_loss.value / step.value
-    mixed = abs(math.log(progress)) > math.log(1.1)
+    # the quotient of two doubles need not be one
+    mixed = abs(math.log(to_loss.value) - math.log(step.value)) > math.log(1.1)
+    times = {0.0: "less than 5e-324", math.inf: "more than 1.8e308"}.get(progress)
     text = (
-        f"time to a loss {to_loss.value:.3g} is {step.value:.3g} per step times {progress:.3g} in the "
+        f"time to a loss {to_loss.value:.3g} is {step.value:.3g} per step times {times or f'{progress:.3g}'} in the "
         f"number of steps"
     )
     values = {
