@@ -476,16 +476,65 @@ def test_a_word_among_numbers_is_said() -> None:
     assert not any("is no number" in note for note in trials.from_table(words, MAP, "x").notes)
 
 
-def test_of_epochs_and_steps_the_one_left_out_is_said() -> None:
-    frame = table().assign(epochs=10, steps=[100, 100, 100, 2000, 2000, 2000])
+@pytest.mark.parametrize(
+    ("epochs", "steps", "status", "text"),
+    [
+        (10, 100, "pass", ""),
+        (10, 2000, "warn", "6000 steps of search for b, 300 steps of search for a"),
+        (40, 100, "fail", "120 epochs of search for b, 30 epochs of search for a"),
+    ],
+)
+def test_lengths_are_compared_in_epochs_and_in_steps(
+    epochs: int, steps: int, status: str, text: str
+) -> None:
+    frame = table().assign(epochs=[10] * 3 + [epochs] * 3, steps=[100] * 3 + [steps] * 3)
     evidence = trials.from_table(frame, MAP, "x")
-    assert evidence.number("search epochs", "b") == 30
-    assert any("the steps are left out" in note for note in evidence.notes)
+    assert evidence.number("search epochs", "b") == 3 * epochs
+    assert evidence.number("trial steps", "b") == steps
+    assert not any("steps" in note for note in evidence.notes)
+    (finding,) = [f for f in report.audit(evidence).findings if f.rule.name == "budget"]
+    assert finding.status == status
+    assert text in finding.text
+
+
+@pytest.mark.parametrize("attribute", ["", "steps"])
+def test_reports_of_trials_are_their_length_where_nothing_else_is(
+    attribute: str, tmp_path: Path
+) -> None:
+    path = write_storage(tmp_path / "a.db", num=4)
+    told = optuna_files.from_storages([str(path)], {})
+    assert told.number("trial steps", "adam") == 4
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, ?, '10')",
+            [(s * 10**6 + i, k) for s in (1, 2) for i in range(4) for k in ("epochs", attribute)],
+        )
+    told = optuna_files.from_storages([str(path)], {})
+    assert told.number("trial epochs", "adam") == 10
+    assert told.number("trial steps", "adam") == (10 if attribute else None)
+
+
+def test_stated_epochs_hide_no_steps() -> None:
+    frame = table().assign(steps=[100] * 3 + [400] * 3)
+    facts = stated.parse_facts(["trial epochs=10"])
+    assert statuses(trials.from_table(frame, MAP, "x", facts=facts))["budget"] == "warn"
+    assert statuses(trials.from_table(frame, MAP, "x"))["budget"] == "fail"
+
+
+def test_trials_whose_length_is_known_of_some_methods_are_no_equal_budget() -> None:
+    frame = table().assign(epochs=[10.0] * 3 + [np.nan] * 3)
+    (finding,) = [
+        f
+        for f in report.audit(trials.from_table(frame, MAP, "x")).findings
+        if f.rule.name == "budget"
+    ]
+    assert (finding.status, finding.text) == ("unknown", "trial epochs of b: not in the evidence")
 
 
 @pytest.mark.parametrize("column", ["epochs", "steps", "seconds"])
-def test_a_length_below_zero_is_refused(column: str) -> None:
-    frame = table().assign(**{column: [5, 5, -40, 5, 5, 5]})
+@pytest.mark.parametrize("beside", ["epochs", "seconds"])
+def test_a_length_below_zero_is_refused(column: str, beside: str) -> None:
+    frame = table().assign(**{beside: 5} | {column: [5, 5, -40, 5, 5, 5]})
     message = f"column '{column}' needs numbers of 0 or more. Found -40 in row 3"
     with pytest.raises(ValueError, match=message):
         trials.from_table(frame, MAP, "x")

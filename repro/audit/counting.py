@@ -91,7 +91,7 @@ def count(
         runs: A table of runs.
         ranges: Ranges by method and hyperparameter, where they are declared; others are observed.
         source: Where the rows were read.
-        unit: Of the lengths: `steps` or `epochs`.
+        unit: Of the lengths: `steps` or `epochs`; beside these, steps may stand in a column of their own.
 
     Returns:
         The facts.
@@ -114,6 +114,7 @@ def count(
         for setting in settings
         if _distinct(rows[f"setting {setting}"])
     }
+    lengths = {unit: "length", **({"steps": "steps"} if "steps" in runs else {})}
     for method, of_method in runs.groupby("method", sort=False):
         name = str(method)
         tune = numbered(
@@ -126,9 +127,10 @@ def count(
             num = len(trials)
             tell(name, "trials", num)
             tell(name, "repeated trials", _repeated(tune))
-            if tune["length"].notna().all():
-                tell(name, f"trial {unit}", float(tune["length"].max()))
-                tell(name, f"search {unit}", float(tune["length"].sum()))
+            for each, column in lengths.items():
+                if tune[column].notna().all():
+                    tell(name, f"trial {each}", float(tune[column].max()))
+                    tell(name, f"search {each}", float(tune[column].sum()))
             if np.isfinite(trials["score"]).any():
                 winners = trials["number"][trials["score"] == trials["score"].min()]
                 tell(name, "best search score", float(trials["score"].min()))
@@ -140,7 +142,8 @@ def count(
         if len(report):
             repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
             tell(name, "repetitions", repetitions)
-            tell(name, f"reported {unit}", float(report["length"].max()))
+            for each, column in lengths.items():
+                tell(name, f"reported {each}", float(report[column].max()))
             tell(name, "seconds", float(report["seconds"].mean()))
     return tuple(facts)
 

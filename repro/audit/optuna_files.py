@@ -174,6 +174,9 @@ def _assemble(
             read = [json.loads(text) for text in of_attribute["value"]]
             # as objects: beside a trial without it, a large whole number would turn into another
             wide[key] = pd.Series(read, index=of_attribute["trial_id"], dtype=object)
+    if "epochs" in wide and not any(keys.get(key) == "steps" for key in raw.attributes["key"]):
+        # how often trials reported says no more beside their epochs
+        wide = wide.drop(columns="steps", errors="ignore")
     lost = raw.attributes[raw.attributes["key"] == "diverged"]
     if len(lost):  # as `repro.search` says it, of trials that have a finite worst score
         diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)

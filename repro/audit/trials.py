@@ -133,18 +133,12 @@ def from_table(
                 f"Columns: {', '.join(map(str, table.columns[:20]))}."
             )
     notes = [note for c in lists["params"] if (note := _words_among_numbers(table[c], c))]
-    if {"epochs", "steps"} <= set(given):
-        given.pop("steps")
-        notes.append(
-            "epochs and steps are both told: lengths are compared in epochs, the steps are left out"
-        )
-    rename = {"epochs": "length", "steps": "length"}
-    frame = pd.DataFrame({rename.get(k, k): table[c] for k, c in given.items()})
+    unit = "epochs" if "epochs" in given else "steps"
+    frame = pd.DataFrame({"length" if k == unit else k: table[c] for k, c in given.items()})
     for column in lists["params"]:
         frame[f"param {_short(column, LISTS['params'])}"] = table[column]
     for column in lists["settings"]:
         frame[f"setting {_short(column, LISTS['settings'])}"] = table[column]
-    unit = "epochs" if "epochs" in given else "steps"
     evidence = from_rows(
         frame, {}, name, unit=unit, maximise=maximise, reported=reported, facts=facts
     )
@@ -167,7 +161,7 @@ def from_rows(
         rows: One row a run.
         ranges: Declared ranges by method and hyperparameter.
         name: What the comparison is called.
-        unit: Of the column `length`.
+        unit: Of the column `length`; where it is `epochs`, a column `steps` may stand beside it.
         maximise: Whether larger scores are better.
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
@@ -228,13 +222,13 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
     rows = rows.copy()
     if rows["method"].isna().any():
         raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
-    for column, default in RUN_COLUMNS.items():
+    for column, default in {**RUN_COLUMNS, "steps": math.nan}.items():
         if column not in rows:
             continue
         if isinstance(default, float):
             shown = unit if column == "length" else column
             rows[column] = _numbers(rows[column], shown, name)
-            if column in ("length", "seconds") and (rows[column] < 0).any():
+            if column in ("length", "steps", "seconds") and (rows[column] < 0).any():
                 row = _first(rows[column] < 0)
                 raise ValueError(
                     f"{name}: column {shown!r} needs numbers of 0 or more. Found {rows[column].iloc[row - 1]:g} in "

@@ -40,15 +40,27 @@ def budget(evidence: Evidence) -> Iterator[Part]:
             yield Part(
                 "warn", text, (source_of(fact),), {f"{method}, repeated": fact.value}, method
             )
+    yield from _lengths(evidence, counts)
+
+
+def _lengths(evidence: Evidence, trials: dict[str, float]) -> Iterator[Part]:
+    """Compare the length of all trials together, in every unit in which it is known of all methods."""
+    known: dict[str, dict[str, float]] = {}
     for unit in ("epochs", "steps"):
         lengths = {
             m: evidence.number(f"search {unit}", m)
-            or n * (evidence.number(f"trial {unit}", m) or math.nan)
-            for m, n in counts.items()
+            or num * (evidence.number(f"trial {unit}", m) or math.nan)
+            for m, num in trials.items()
         }
-        if all(math.isfinite(n) for n in lengths.values()):
-            yield _ratio(evidence, f"trial {unit}", lengths, f"{unit} of search", 1.25, 2.0)
-            break
+        known[unit] = {m: length for m, length in lengths.items() if math.isfinite(length)}
+    shared = [unit for unit, lengths in known.items() if len(lengths) == len(trials)]
+    for unit in shared:
+        # of as many epochs, mini-batches of another size make another number of steps
+        fail = 2.0 if unit == shared[0] else math.inf
+        yield _ratio(evidence, f"trial {unit}", known[unit], f"{unit} of search", 1.25, fail)
+    if not shared:
+        unit = max(known, key=lambda unit: len(known[unit]))
+        yield from unsaid(evidence, f"trial {unit}", known[unit])
 
 
 def _ratio(
