@@ -239,6 +239,8 @@ def _refuse_part_of_a_family(
 def compare(interval: Interval, expect: Expectation) -> Outcome:
     """Return whether an interval lies within an expectation, outside it, or across its edge, as one that is not `SURE`.
 
+    A bound is within, or outside where the expectation is strict: a difference of exactly 0 is not "lower".
+
     Args:
         interval: What was measured.
         expect: What the claim says.
@@ -248,9 +250,14 @@ def compare(interval: Interval, expect: Expectation) -> Outcome:
     """
     if interval.confidence < SURE:
         return "undecided"
-    if interval.low >= expect.low and interval.high <= expect.high:
+    low, high = expect.low, expect.high
+    # the next numbers are the first that strict bounds admit; infinity bounds nothing
+    if expect.strict:
+        low = math.nextafter(low, math.inf) if math.isfinite(low) else low
+        high = math.nextafter(high, -math.inf) if math.isfinite(high) else high
+    if interval.low >= low and interval.high <= high:
         return "holds"
-    if interval.high < expect.low or interval.low > expect.high:
+    if interval.high < low or interval.low > high:
         return "fails"
     return "undecided"
 

@@ -242,8 +242,9 @@ ANGLED = (
 # "All" values met means nine in ten, "at least as good" that one in ten at most is worse; lower, that more than half of what
 # differs is lower beyond doubt. Exact statements are given what float32 needs; curves that overlap on paper, 0.01.
 
-BELOW, ABOVE = Expectation(high=0.0), Expectation(low=0.0)
-NEARLY_ALL, MOST, HARDLY_ANY = Expectation(low=0.9), Expectation(low=0.5), Expectation(high=0.1)
+BELOW, ABOVE = Expectation(high=0.0, strict=True), Expectation(low=0.0, strict=True)
+MOST = Expectation(low=0.5, strict=True)
+NEARLY_ALL, HARDLY_ANY = Expectation(low=0.9), Expectation(high=0.1)
 EXACT = Expectation(high=1e-5)
 EVERY = tuple(m.name for m in ESTIMATES)
 FAMILIES = tuple(STEPS)

@@ -276,7 +276,7 @@ RUN_TIME = tuple(
 # --- Claims ------------------------------------------------------------------------------------------------------
 # Judged on the whole test split. "Much" means twice, or 0.1 nats; a published number counts as met within 25 %.
 
-ABOVE_ZERO, BELOW_ZERO = Expectation(low=0.0), Expectation(high=0.0)
+ABOVE_ZERO, BELOW_ZERO = Expectation(low=0.0, strict=True), Expectation(high=0.0, strict=True)
 ROUNDS_TO_ZERO = Expectation(high=5e-4)
 LEARNED = 2.2
 NN_ROWS = (
@@ -393,7 +393,7 @@ CLAIMS = (
                 Check(
                     f"{label.upper()} SGD {what} of a step, forward gradient over backpropagation",
                     use(measure, experiment=f"run-time-{label}-sgd", **{a: name(CLIPPED, "SGD"), b: name(BP, "SGD")}),
-                    Expectation(low=1.0),
+                    Expectation(low=1.0, strict=True),
                 )
                 for label in ("nn", "cnn")
                 for what, measure, a, b in (
@@ -472,13 +472,13 @@ CLAIMS = (
                 "NN SGD time of a step, forward gradient over backpropagation",
                 use("step_time_ratio", experiment="run-time-nn-sgd",
                     numerator=name(CLIPPED, "SGD"), denominator=name(BP, "SGD")),
-                Expectation(high=1.0),
+                Expectation(high=1.0, strict=True),
             ),
             Check(
                 "NN SGD time to the forward gradient's lowest loss, backpropagation over it",
                 use("time_to_loss_ratio", experiment="tuned-nn-sgd", run_time_experiment="run-time-nn-sgd",
                     method=name(BP, "SGD"), baseline=name(CLIPPED, "SGD")),
-                Expectation(high=1.0),
+                Expectation(high=1.0, strict=True),
             ),
         ),
     ),
@@ -559,7 +559,7 @@ CLAIMS = (
     Claim(
         20, "On MNIST forward gradients need more iterations than backpropagation with SGD, Nesterov and Adam",
         "Section VI",
-        tuple(iterations(o, Expectation(high=1.0)) for o in OPTIMIZERS),
+        tuple(iterations(o, Expectation(high=1.0, strict=True)) for o in OPTIMIZERS),
     ),
 )  # fmt: skip
 

@@ -39,6 +39,24 @@ def test_an_interval_holds_fails_or_reaches_across(low: float, high: float, outc
     assert claims.compare(wide, Expectation(0.0, 1.0)) == outcome
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "strictly", "loosely"),
+    [
+        (0.0, 0.0, "fails", "holds"),  # of methods that end alike neither is lower
+        (-1.0, 0.0, "undecided", "holds"),
+        (0.0, 1.0, "fails", "undecided"),
+        (-1.0, -5e-324, "holds", "holds"),
+        (-math.inf, -1.0, "holds", "holds"),
+    ],
+)
+def test_a_tie_is_not_lower(low: float, high: float, strictly: str, loosely: str) -> None:
+    found = Interval(min(high, 0.0), low, high, 5, 0.95)
+    assert claims.compare(found, Expectation(high=0.0, strict=True)) == strictly
+    assert claims.compare(found, Expectation(high=0.0)) == loosely
+    mirrored = Interval(0.0, -high, -low, 5, 0.95)
+    assert claims.compare(mirrored, Expectation(low=0.0, strict=True)) == strictly
+
+
 def study_of(*checks: Check, untested: str = "") -> Study:
     claim = Claim(1, "a claim", "Fig. 9", checks, untested)
     return Study("author2000", "citation", (), (), (claim,))

@@ -222,10 +222,20 @@ class Fact:
 
 @dataclasses.dataclass(frozen=True)
 class Expectation:
-    """What a claim says of a measured quantity: `low <= quantity <= high`."""
+    """What a claim says of a measured quantity: `low <= quantity <= high`, or `low < quantity < high`.
+
+    What is "at most" or "at least" may be equal, within a published margin too. What is "lower", "faster" or "more"
+    may not: equal methods end with a difference of exactly 0, which is neither above it nor below.
+
+    Attributes:
+        low: Lower bound.
+        high: Upper bound.
+        strict: Whether a bound itself is outside.
+    """
 
     low: float = -math.inf
     high: float = math.inf
+    strict: bool = dataclasses.field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
