@@ -1203,3 +1203,42 @@ def test_nothing_fails_exits_with_zero(tmp_path: Path, capsys: pytest.CaptureFix
     path = write_storage(tmp_path / "x.db", num=16)
     assert main(["audit", "--optuna", str(path)]) == DONE
     assert "fail: 0" in capsys.readouterr().out
+
+
+def test_an_infinite_hyperparameter_bounds_no_range() -> None:
+    frame = table().assign(lr=[0.01, 0.1, np.inf, 0.01, 0.1, 1.0])
+    evidence = trials.from_table(frame, MAP, "x")
+    assert evidence.number("searched to lr", "a") == 0.1
+    assert statuses(evidence)["space"] == "warn"  # other ranges, and none of them fixed
+    report_of_a = {"opt": "a", "val_loss": 0.3, "role": "report", "lr": np.inf, "seed": 9}
+    tried = table().assign(lr=[0.1, np.inf, 1.0, 0.1, 1.0, 2.0], role="tune")
+    told = trials.from_table(pd.concat([tried, pd.DataFrame([report_of_a])]), MAP, "x")
+    assert told.word("best lr", "a") == told.word("used lr", "a") == "inf"
+    (finding,) = [f for f in report.audit(told).findings if f.rule.name == "winner"]
+    assert [part.text for part in finding.parts if part.method == "a"] == [
+        "lr: found inf, used inf"
+    ]
+    never = table().assign(lr=np.inf)
+    assert statuses(trials.from_table(never, MAP, "x"))["space"] == "unknown"
+
+
+def test_trials_that_wait_are_no_trials_of_a_ranking() -> None:
+    scores = {"a": [0.5, 0.4, 0.3, 0.2, 0.05, 0.1], "b": [0.4, 0.3, 0.25, 0.15, 0.1, 0.2]}
+    rows = [
+        {"method": m, "score": s, "number": i, "status": "done"}
+        for m, own in scores.items()
+        for i, s in enumerate(own)
+    ]
+    rows += [
+        {"method": m, "score": None, "number": 6 + i, "status": "waiting"}
+        for m in scores
+        for i in range(20)
+    ]
+    for num in (len(rows), 12):
+        (finding,) = [
+            f
+            for f in report.audit(trials.from_table(pd.DataFrame(rows[:num]), {}, "x")).findings
+            if f.rule.name == "rank"
+        ]
+        assert finding.status == "warn"
+        assert "a is ahead of b from trial 5 of 6 on" in finding.text

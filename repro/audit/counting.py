@@ -76,6 +76,8 @@ OBSERVED = "observed range"
 
 SEARCH, NO_SEARCH = "search", "no search"
 """Where the values of a method come from."""
+VALUED = ("best ", "used ", "tuned with ", "ran with ")
+"""How quantities begin that are values of a hyperparameter or setting."""
 FIXED = f"{NO_SEARCH}, one value in all trials"
 """Where a hyperparameter has its value from that a search left alone while it varied another."""
 NONE = "none"
@@ -99,7 +101,10 @@ def count(
     facts: list[Fact] = []
 
     def tell(method: str, quantity: str, value: object, item: str = source) -> None:
-        if isinstance(value, (str, bool, np.bool_)):
+        # an infinite clip or patience is none at all: a word, of which there is no range
+        if isinstance(value, (str, bool, np.bool_)) or (
+            isinstance(value, float) and math.isinf(value) and quantity.startswith(VALUED)
+        ):
             facts.append(Fact(item, quantity, None, source, method, text=str(value)))
         elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
             facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
@@ -228,7 +233,10 @@ def _tell_search(
         if values.nunique() > 1:
             tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
         return
-    low, high = float(values.min()), float(values.max())
+    finite = values[np.isfinite(values.astype("float64"))]
+    if finite.empty:
+        return
+    low, high = float(finite.min()), float(finite.max())
     declared = range_ is not None
     if range_ is None:
         range_ = Range(low, high, low > 0 and high / low >= 10)

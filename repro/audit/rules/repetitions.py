@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ig
 from repro import stats
 from repro.audit import differences
 from repro.audit.counting import trial_scores
-from repro.audit.evidence import BAD, Evidence, source_of
+from repro.audit.evidence import BAD, FINISHED, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 Vector = npt.NDArray[np.float64]
@@ -244,7 +244,9 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
 )
 def rank(evidence: Evidence) -> Iterator[Part]:
     """Follow the best score so far, over trials and over time."""
-    rows = {m: evidence.rows("tune", m) for m in evidence.methods}
+    # a trial that waits or still runs is none yet
+    every = {m: evidence.rows("tune", m) for m in evidence.methods}
+    rows = {m: of_method[of_method["status"].isin(FINISHED)] for m, of_method in every.items()}
     trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
     yield from unsaid(evidence, "scores of trials", trials)
     trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
