@@ -324,6 +324,8 @@ def test_a_list_as_a_setting_is_a_word(tmp_path: Path) -> None:
         ("x.csv", "run,method,score\nr0,a,0.5,7\nr1,b,0.4,8\n", "line 2 has 4 fields under a header of 3"),
         ("x.csv", "method,score,score\na,0.5,0.1\n", "two columns are called 'score'; rename one"),
         ("x.csv", "method;score\na;0.5\n", "expected commas between columns, found semicolons"),
+        ("x.csv", "method;score\na;0,5\n", "expected commas between columns, found semicolons"),
+        ("x.csv", "method,score\na,50%\n", "Found '50%' in row 1. Write plain numbers, and leave blank"),
         ("x.tsv", "method,score\na,0.5\n", "expected tabs between columns, found commas"),
         ("x.csv", "method,score,epochs\na,0.5,1" + 400 * "0" + "\n", "'epochs' needs numbers. Found '1000"),
         ("x.jsonl", "[1, 2]", "expected objects, one a row; found '1'"),
@@ -1135,7 +1137,10 @@ def test_a_read_only_storage_in_a_read_only_folder_is_read(mode: int, tmp_path: 
             "UPDATE study_directions SET direction = 'MAXIMIZE' WHERE study_id = 2",
             "directions are mixed",
         ),
-        ("INSERT INTO study_directions VALUES (3, 'MINIMIZE', 1, 1)", "has 2 objectives"),
+        (
+            "INSERT INTO study_directions VALUES (3, 'MINIMIZE', 1, 1)",
+            "has 2 objectives; a comparison has one. Leave it out with `--studies`",
+        ),
         ("UPDATE trials SET state = 'MELTED' WHERE trial_id = 1000000", "unknown state 'MELTED'"),
         ("DELETE FROM trials", "holds no trials"),
         ("DROP TABLE trial_params", "not an Optuna storage"),
@@ -1242,3 +1247,23 @@ def test_trials_that_wait_are_no_trials_of_a_ranking() -> None:
         ]
         assert finding.status == "warn"
         assert "a is ahead of b from trial 5 of 6 on" in finding.text
+
+
+def test_trials_may_have_names() -> None:
+    frame = table().assign(trial=["x_01", "x_00", "7"] * 2)
+    evidence = trials.from_table(frame, MAP, "x")
+    assert evidence.number("trials", "a") == 3
+    assert statuses(evidence)["rank"] == statuses(trials.from_table(table(), MAP, "x"))["rank"]
+    # no number tells whether a name is missing
+    assert statuses(evidence)["survivors"] == "unknown"
+    repeated = pd.concat([frame.assign(seed=0), frame.assign(seed=1)])
+    twice = trials.from_table(repeated, MAP, "x")
+    assert twice.number("trials", "a") == 3
+    assert not any("no numbers" in note for note in twice.notes)
+    epochs = pd.concat([frame, frame], ignore_index=True)
+    message = (
+        r"trial x_01 of 'a' stands twice \(rows 1, 7\)\. Remove the copies, keep the last row of each run where a row is "
+        "an epoch, or map"
+    )
+    with pytest.raises(ValueError, match=message):
+        trials.from_table(epochs, MAP, "x")

@@ -17,9 +17,9 @@ from repro.protocol import Fact
 def numbered(runs: pd.DataFrame) -> pd.DataFrame:
     """Return tuning runs with the number of their trial, where they come without.
 
-    A trial is one setting, run once or under several seeds. So rows without numbers that agree in every hyperparameter and
-    setting are one trial as long as no seed comes twice. Where seeds or hyperparameters are not known, every row is a
-    trial of its own.
+    A trial is one setting, run once or under several seeds. Trials that have names are numbered as these first appear.
+    Rows without names and numbers that agree in every hyperparameter and setting are one trial as long as no seed comes
+    twice. Where seeds or hyperparameters are not known either, every row is a trial of its own.
 
     Args:
         runs: Tuning runs of one method.
@@ -29,6 +29,8 @@ def numbered(runs: pd.DataFrame) -> pd.DataFrame:
     """
     if runs["number"].notna().all():
         return runs
+    if "trial" in runs and (runs["trial"] != "").all():
+        return runs.assign(number=pd.factorize(runs["trial"])[0].astype(np.float64))
     tried = [str(c) for c in runs.columns if str(c).startswith("param ") and runs[c].notna().any()]
     number = np.arange(len(runs), dtype=np.float64)
     if tried and (runs["seed"] != "").all():

@@ -77,7 +77,7 @@ def from_storages(
             if len(raw.directions) != 1:
                 raise ValueError(
                     f"{path}: study {raw.name!r} has {len(raw.directions)} objectives; a comparison has "
-                    "one. Export the trials with one score, and use `--csv`."
+                    "one. Leave it out with `--studies`, or export its trials with one score and use `--csv`."
                 )
             directions[raw.name] = raw.directions[0] == 2
             rows, bounds, left_out = _assemble(raw, keys, columns.get("method"))

@@ -90,6 +90,7 @@ def _header(path: Path, delimiter: str) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
         lines = csv.reader(stream, delimiter=delimiter)
         header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
+        _refuse_another_delimiter(header, delimiter)
         for row in lines:
             if any(cell.strip() for cell in row[len(header) :]):
                 raise ValueError(
@@ -98,14 +99,16 @@ def _header(path: Path, delimiter: str) -> list[str]:
                 )
     if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
         raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
-    if len(header) == 1:
-        for other, word in DELIMITERS.items():
-            if other in header[0]:
-                raise ValueError(
-                    f"expected {DELIMITERS[delimiter]} between columns, found {word}; save it with "
-                    f"{DELIMITERS[delimiter]}{', or call it .tsv' if other == chr(9) else ''}"
-                )
     return header
+
+
+def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:
+    for other, word in DELIMITERS.items() if len(header) == 1 else ():
+        if other in header[0]:
+            raise ValueError(
+                f"expected {DELIMITERS[delimiter]} between columns, found {word}; save it with "
+                f"{DELIMITERS[delimiter]}{', or call it .tsv' if other == chr(9) else ''}"
+            )
 
 
 def _read_parquet(path: Path, seed: str) -> pd.DataFrame:

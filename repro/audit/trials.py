@@ -23,8 +23,8 @@ KEYS = {
     "method": "name of the method (needed)",
     "score": "what the search minimised, or maximised (needed)",
     "role": "`tune` for a trial, `report` for a reported run (default: every row is a trial)",
-    "number": "number of the trial, in the order of the search (default: order of the rows, one setting under "
-    "several seeds being one trial)",
+    "number": "number of the trial, in the order of the search, or its name (default: order of the rows, one "
+    "setting under several seeds being one trial)",
     "seed": "seed of the run",
     "status": "how it ended: done, pruned, diverged, failed, running (default: by the score)",
     "epochs": "length of the run, in epochs",
@@ -213,7 +213,9 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
             "reported run, a column `role` says which is what"
         )
     unnumbered = runs[(runs["role"] == "tune") & runs["number"].isna()]
-    if any(numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")):
+    if "trial" not in runs and any(
+        numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")
+    ):
         yield "trials have no numbers: one setting under several seeds is taken for one trial"
 
 
@@ -222,6 +224,9 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
     rows = rows.copy()
     if rows["method"].isna().any():
         raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
+    if "number" in rows and _read_numbers(rows["number"])[1].any():
+        # of trials that have names, nobody can tell whether one is missing
+        rows["trial"] = [written(value) for value in rows.pop("number")]
     for column, default in {**RUN_COLUMNS, "steps": math.nan}.items():
         if column not in rows:
             continue
@@ -302,21 +307,24 @@ def _first(flags: pd.Series) -> int:
 
 
 def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
+    numbers, bad = _read_numbers(values)
+    if bad.any():
+        row = _first(bad)
+        raise ValueError(
+            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}. Write plain "
+            "numbers, and leave blank what has none."
+        )
+    return numbers
+
+
+def _read_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return cells as numbers, and which of them are neither numbers nor blank."""
     try:
         numbers = pd.to_numeric(values, errors="coerce").astype("float64")
     except (OverflowError, TypeError):
         numbers = values.map(_number).astype("float64")
-    bad = (
-        numbers.isna()
-        & values.notna()
-        & ~values.astype("str").str.lower().isin(["nan", "none", ""])
-    )
-    if bad.any():
-        row = _first(bad)
-        raise ValueError(
-            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}."
-        )
-    return numbers
+    blank = values.isna() | values.astype("str").str.lower().isin(["nan", "none", ""])
+    return numbers, numbers.isna() & ~blank
 
 
 def _number(value: object) -> float:
@@ -345,15 +353,19 @@ def _words(
 def _refuse_duplicates(runs: pd.DataFrame, name: str) -> None:
     identity = ["method", "role", "number", "seed"]
     told = runs["number"].notna() | (runs["role"] == "report") & (runs["seed"] != "")
+    if "trial" in runs:
+        identity.append("trial")
+        told |= runs["trial"] != ""
     twice = runs[told].duplicated(identity, keep=False)
     if twice.any():
         pair = runs[told][twice]
         first = pair.iloc[0]
         same = pair[(pair[identity].fillna(-1) == first[identity].fillna(-1)).all(axis=1)]
-        what = f"trial {first['number']:g}" if first["role"] == "tune" else "a reported run"
+        number = first["trial"] if "trial" in runs else f"{first['number']:g}"
+        what = f"trial {number}" if first["role"] == "tune" else "a reported run"
         seed = f" with seed {first['seed']}" if first["seed"] else ""
         raise ValueError(
             f"{name}: {what} of {first['method']!r}{seed} stands twice (rows "
-            f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, or map a column `seed` or "
-            f"`role` that tells them apart."
+            f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, keep the last row of each run "
+            f"where a row is an epoch, or map a column `seed` or `role` that tells them apart."
         )
