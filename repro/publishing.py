@@ -4,8 +4,9 @@ A snapshot is a pair of Parquet files a study, wherever it lies: that of the rep
 campaign elsewhere travels as one of its own, which `publish` writes too and `merge` brings home. Rows that are
 there already stay as they are. Rows that contradict them are refused, all or nothing. Only one may write a snapshot
 at a time: what another wrote in between would be written over. Rows of a plan that a study
-has changed since would be averaged with those of the new one: they stay out, and `retire` takes them out, as it
-does with reported runs that a search has gone beyond.
+has changed since would be averaged with those of the new one: they stay out, as do reported runs that a search has
+gone beyond. `Planned` takes published ones out, too, if it is asked to: that is decided with the rest, and written
+with it.
 """
 
 from __future__ import annotations
@@ -57,9 +58,6 @@ Points = Callable[[Sequence[str]], pd.DataFrame]
 Declared = Mapping[str, Callable[[RunSpec], bool]]
 """By study, what tells whether it declares a run; of studies that are not there, nothing is known."""
 
-Keep = Callable[[pd.DataFrame], pd.DataFrame]
-"""Chooses among rows of a runs table."""
-
 Count = Mapping[tuple[str, str], int]
 """Rows by study and experiment."""
 
@@ -78,37 +76,68 @@ class ContradictionError(ValueError):
 
 
 class Planned:
-    """Lets rows through that their studies declare, and counts those of plans that are no more.
+    """Decides which rows a snapshot has, and counts the others.
 
-    Rows of smoke scale, which exercise the wiring, are no results: they stay out, too.
+    Rows come in that their studies declare, but for those of smoke scale, which exercise the wiring and are no
+    results, and for reported runs that a search has gone beyond.
 
     Attributes:
         left_out: What was kept back, of plans that are no more.
+        outdone: What was kept back, since a search has gone beyond it.
         smoke: What was kept back, of smoke scale.
+        retired: What was published and is taken out.
     """
 
-    def __init__(self, declared: Declared) -> None:
-        """Take the studies; rows of others are let through."""
-        self._declared = declared
-        self.left_out: dict[tuple[str, str], int] = {}
-        self.smoke = 0
+    def __init__(self, declared: Declared, *, retire: bool = False) -> None:
+        """Take the studies.
 
-    def __call__(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a runs table that are let through."""
+        Args:
+            declared: The studies; rows of others are let through.
+            retire: Whether published rows that would not come in now are taken out, but for those of smoke scale.
+        """
+        self._declared, self._retire = declared, retire
+        self.left_out: Count = {}
+        self.outdone: Count = {}
+        self.smoke = 0
+        self.retired: Count = {}
+
+    def published(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the snapshot that stay."""
+        if not self._retire:
+            return runs
+        gone = _undeclared(runs, self._declared) | _outdone(runs, self._declared)
+        self.retired = _count(runs[gone])
+        return runs[~gone]
+
+    def arriving(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return the new rows that their studies declare, of another scale than smoke."""
         smoke = runs["study"].isin(list(self._declared)) & (runs["scale"] == "smoke")
         self.smoke += int(smoke.sum())
         runs = runs[~smoke]
         old = _undeclared(runs, self._declared)
-        for cell, number in _count(runs[old]).items():
-            self.left_out[cell] = self.left_out.get(cell, 0) + number
+        self.left_out = _count(runs[old], self.left_out)
         return runs[~old]
+
+    def together(self, runs: pd.DataFrame, before: Set[str]) -> pd.DataFrame:
+        """Return all rows without the new ones that a search has gone beyond, which only all of them tell.
+
+        Args:
+            runs: What stays, and what comes in.
+            before: Keys of what stays.
+
+        Returns:
+            The rows.
+        """
+        outdone = _outdone(runs, self._declared) & ~runs["key"].isin(before)
+        self.outdone = _count(runs[outdone])
+        return runs[~outdone]
 
 
 def publish(
     store: Path,
     published: Path,
     say: Callable[[str], None] = lambda line: None,
-    keep: Keep = lambda runs: runs,
+    planned: Planned | None = None,
 ) -> tuple[dict[str, int], tuple[str, ...]]:
     """Merge finished runs into a snapshot.
 
@@ -116,7 +145,7 @@ def publish(
         store: Folder of finished runs.
         published: Folder of the snapshot; it need not exist.
         say: Told, in a line, how far it is.
-        keep: Told of rows that would be new, and returns those that may come in.
+        planned: Decides which rows the snapshot has; without it, all that come in.
 
     Returns:
         New rows by study, and a line for every file that was skipped.
@@ -129,18 +158,18 @@ def publish(
     indexed = read_indexed(store, say)
     arrival = Arrival(str(store), indexed.runs, indexed.curves)
     with _alone(published):
-        return _merge([arrival], published, say, keep), indexed.problems
+        return _merge([arrival], published, say, planned), indexed.problems
 
 
 def merge(
-    folders: Sequence[Path], published: Path, keep: Keep = lambda runs: runs
+    folders: Sequence[Path], published: Path, planned: Planned | None = None
 ) -> dict[str, int]:
     """Merge snapshots that were made elsewhere into a snapshot.
 
     Args:
         folders: Folders that `publish` wrote.
         published: Folder of the snapshot.
-        keep: As of `publish`.
+        planned: As of `publish`.
 
     Returns:
         New rows by study.
@@ -152,30 +181,7 @@ def merge(
     """
     arrivals = [read_snapshot(folder) for folder in folders]
     with _alone(published):
-        return _merge(arrivals, published, lambda line: None, keep)
-
-
-def retire(published: Path, declared: Declared) -> Count:
-    """Take the rows of plans that studies no longer declare out of a snapshot, and those that are `superseded`.
-
-    Args:
-        published: Folder of the snapshot.
-        declared: The studies.
-
-    Returns:
-        What was taken out.
-
-    Raises:
-        RejectedFileError: If a file of the snapshot cannot be read; nothing is written then.
-        HeldError: As `publish`.
-    """
-    with _alone(published):
-        runs = _read_whole(published)
-        gone = _undeclared(runs, declared) | superseded(runs)
-        points = functools.partial(published_curves, published)
-        for study in sorted(set(runs["study"][gone])):
-            _write(published, study, runs[~gone], [(set(runs["key"]), points)])
-    return _count(runs[gone])
+        return _merge(arrivals, published, lambda line: None, planned)
 
 
 @contextlib.contextmanager
@@ -193,10 +199,10 @@ def _alone(published: Path) -> Iterator[None]:
 
 
 def retirable(published: Path, declared: Declared) -> tuple[Count, Count]:
-    """Count the rows of a snapshot that `retire` would take out: of plans that are no more, and the `superseded`."""
+    """Count the rows of a snapshot that may be taken out: of plans that are no more, and what a search has gone beyond."""
     runs, _ = read_published_runs(published)
     old = _undeclared(runs, declared)
-    return _count(runs[old]), _count(runs[superseded(runs) & ~old])
+    return _count(runs[old]), _count(runs[_outdone(runs, declared) & ~old])
 
 
 def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:
@@ -207,8 +213,14 @@ def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:
     return pd.Series(list(told), index=runs.index, dtype=bool)
 
 
-def _count(runs: pd.DataFrame) -> Count:
-    return collections.Counter(zip(runs["study"], runs["experiment"], strict=True))
+def _outdone(runs: pd.DataFrame, declared: Declared) -> pd.Series:
+    return superseded(runs) & runs["study"].isin(list(declared))
+
+
+def _count(runs: pd.DataFrame, more: Count | None = None) -> Count:
+    counted = collections.Counter(zip(runs["study"], runs["experiment"], strict=True))
+    counted.update(more or {})
+    return counted
 
 
 def read_snapshot(folder: Path) -> Arrival:
@@ -283,16 +295,22 @@ def _not_themselves_of(runs: pd.DataFrame) -> list[str]:
 
 
 def _merge(
-    arrivals: Sequence[Arrival], published: Path, say: Callable[[str], None], keep: Keep
+    arrivals: Sequence[Arrival],
+    published: Path,
+    say: Callable[[str], None],
+    planned: Planned | None,
 ) -> dict[str, int]:
-    runs = _read_whole(published)
-    before = set(runs["key"])
+    """Decide what the snapshot has from now on, refuse what cannot be, and only then write any of it."""
+    planned = planned or Planned({})
+    there = _read_whole(published)
+    runs = planned.published(there)
+    stays = set(runs["key"])
     sources: list[tuple[Set[str], Points]] = [
-        (before, functools.partial(published_curves, published))
+        (stays, functools.partial(published_curves, published))
     ]
     for arrival in arrivals:
         known = arrival.runs["key"].isin(runs["key"])
-        fresh = keep(arrival.runs[~known])
+        fresh = planned.arriving(arrival.runs[~known])
         for contradiction in _contradictions(runs, pd.concat([arrival.runs[known], fresh])):
             raise ContradictionError(
                 f"{arrival.name}: {contradiction} Find out which is right and take the other away."
@@ -300,15 +318,17 @@ def _merge(
         if len(fresh):
             runs = pd.concat([runs, fresh], ignore_index=True)
             sources.append((set(fresh["key"]), arrival.points))
-    added = runs[~runs["key"].isin(before)].groupby("study").size()
+    runs = planned.together(runs, stays)
+    added = runs[~runs["key"].isin(stays)].groupby("study").size()
     for study in added.index:
         if not NAME.fullmatch(str(study)):
             raise RejectedFileError(
                 f"A row names the study {study!r}, of which no file can be made: expected letters, digits, - and _. "
                 "Find out where it comes from and take it away."
             )
-    for study in added.index:
-        _write(published, str(study), runs, sources, say)
+    fewer = there["study"][~there["key"].isin(stays)]
+    for study in sorted({*map(str, added.index), *fewer}):
+        _write(published, study, runs, sources, say)
     return {str(study): int(count) for study, count in added.items()}
 
 

@@ -12,7 +12,7 @@ from test_results import at, contents, record, rewrite, tuning
 import studies
 from repro import cli, publishing
 from repro.protocol import Trial, declared, expand
-from repro.publishing import ContradictionError, Planned, merge, publish, retirable, retire
+from repro.publishing import ContradictionError, Planned, merge, publish, retirable
 from repro.results import (
     HeldError,
     Record,
@@ -100,7 +100,7 @@ def test_two_that_publish_at_once_lose_nothing(
         for second in (
             lambda: publish(other.directory, home),
             lambda: merge([sent], home),
-            lambda: retire(home, {}),
+            lambda: merge([sent], home, Planned({}, retire=True)),
         ):
             with pytest.raises(HeldError, match=rf"^{home} is written already, by process \d+ of "):
                 second()
@@ -202,6 +202,7 @@ def of_plan(**changes: Any) -> Record:
 DECLARED = {"baydin2022": declared(studies.get("baydin2022"))}
 PLAN, OLD = of_plan(), of_plan(num_steps=7)
 CELL = (OLD.spec.study, OLD.spec.experiment)
+EVERYTHING = {"someone2022": lambda spec: True}
 
 
 def test_a_study_declares_every_published_row() -> None:
@@ -214,7 +215,7 @@ def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) 
         store.write(found)
     planned = Planned(DECLARED)
     added = {"another2022": 1, "someone2022": 3, "baydin2022": 1}
-    assert publish(store.directory, home, keep=planned) == (added, ())
+    assert publish(store.directory, home, planned=planned) == (added, ())
     assert planned.left_out == {CELL: 1}
     assert retirable(home, DECLARED) == ({}, {})
     # what is none of the studies here travels whole, and comes home the same
@@ -228,7 +229,7 @@ def test_rows_of_smoke_scale_are_no_results(store: Store, home: Path) -> None:
     spec = expand(studies.get("baydin2022"), "smoke", only=["beale"])[0]
     store.write(dataclasses.replace(record(), spec=spec))
     planned = Planned(DECLARED)
-    assert "baydin2022" not in publish(store.directory, home, keep=planned)[0]
+    assert "baydin2022" not in publish(store.directory, home, planned=planned)[0]
     assert (planned.smoke, planned.left_out) == (1, {})
 
 
@@ -241,24 +242,90 @@ def test_rows_of_an_old_plan_are_taken_out_and_leave_nothing(
     publish(store.directory, home)
     assert contents(home) != contents(tmp_path / "without")
     assert retirable(home, DECLARED) == ({CELL: 1}, {})
-    assert retire(home, DECLARED) == {CELL: 1}
-    assert contents(home) == contents(tmp_path / "without")
-    assert retire(home, DECLARED) == {}
+    for taken_out in ({CELL: 1}, {}):
+        planned = Planned(DECLARED, retire=True)
+        assert merge([], home, planned) == {}
+        assert planned.retired == taken_out
+        assert contents(home) == contents(tmp_path / "without")
+
+
+def at_full(found: Record) -> Record:
+    return dataclasses.replace(found, spec=dataclasses.replace(found.spec, scale="full"))
 
 
 def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, home: Path) -> None:
     store = Store(tmp_path / "searched")
     trials = [at(tuning(number=n), rate, 1.0 - n) for n, rate in enumerate((0.3, 0.2))]
-    for found in (*trials, at(record(), 0.2)):
-        store.write(found)
+    *found, outdone = map(at_full, (*trials, at(record(), 0.2), at(record(), 0.3)))
+    for each in found:
+        store.write(each)
     publish(store.directory, home)
     kept = contents(home)
-    store.write(at(record(), 0.3))
+    store.write(outdone)
     publish(store.directory, home)
     cell = ("someone2022", record().spec.experiment)
-    assert retirable(home, {}) == ({}, {cell: 1})
-    assert retire(home, {}) == {cell: 1}
-    assert contents(home) == kept
+    assert retirable(home, EVERYTHING) == ({}, {cell: 1})
+    # the store still has it: it does not come in again, then or later
+    for retired in ({cell: 1}, {}):
+        planned = Planned(EVERYTHING, retire=bool(retired))
+        assert publish(store.directory, home, planned=planned) == ({}, ())
+        assert (planned.retired, planned.outdone) == (retired, {cell: 1})
+        assert contents(home) == kept
+
+
+def test_what_is_refused_takes_nothing_out(
+    store: Store, home: Path, sent: Path, tmp_path: Path
+) -> None:
+    for found in (PLAN, OLD):
+        store.write(found)
+    publish(store.directory, home)
+    before = contents(home)
+    other = Store(tmp_path / "other")
+    other.write(ends(record(0), status="diverged"))
+    with pytest.raises(ContradictionError):
+        publish(other.directory, home, planned=Planned(DECLARED, retire=True))
+    assert contents(home) == before
+    (sent / "someone2022.runs.parquet").write_bytes(b"")
+    with pytest.raises(RejectedFileError):
+        merge([sent], home, Planned(DECLARED, retire=True))
+    assert contents(home) == before
+
+
+def test_what_goes_and_what_comes_is_written_at_once(
+    store: Store, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    write = publishing._write
+
+    def count(folder: Path, study: str, *more: Any) -> None:
+        written.append(study)
+        write(folder, study, *more)
+
+    store.write(OLD)
+    publish(store.directory, home)
+    other = Store(tmp_path / "other")
+    for found in (PLAN, record(7)):
+        other.write(found)
+    monkeypatch.setattr(publishing, "_write", count)
+    planned = Planned(DECLARED, retire=True)
+    publish(other.directory, home, planned=planned)
+    assert planned.retired == {CELL: 1}
+    assert written == ["baydin2022", "someone2022"]
+
+
+def test_the_command_takes_nothing_out_where_it_refuses(
+    store: Store, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write(OLD)
+    publish(store.directory, studies.RESULTS)
+    before = contents(studies.RESULTS)
+    other = Store(checkout / "other")
+    other.write(ends(record(0), status="diverged"))
+    assert cli.main(["publish", "--store", "other", "--retire"]) == 1
+    shown = capsys.readouterr()
+    assert "taken out" not in shown.out
+    assert shown.err.endswith("Nothing was published.\n")
+    assert contents(studies.RESULTS) == before
 
 
 def test_the_command_takes_them_out_and_says_so(

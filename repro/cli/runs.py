@@ -41,7 +41,6 @@ from repro.publishing import (
     merge,
     publish,
     retirable,
-    retire,
 )
 from repro.results import RejectedFileError, Store
 
@@ -245,6 +244,7 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
 
 
 OLD_PLAN = "rows of a plan that the study no longer declares"
+OUTDONE = "reported rows that their search has gone beyond"
 
 
 def name_rows(count: Count, what: str, console: Console) -> None:
@@ -259,15 +259,11 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
         require_checkout()
     target: Path = options.to or studies.RESULTS
     declares = {} if options.to else {study.name: declared(study) for study in all_studies()}
-    planned = Planned(declares)
+    planned = Planned(declares, retire=options.retire)
     skipped: tuple[str, ...] = ()
     if target.exists() and not target.is_dir():
         raise ValueError(f"`--to` expects a folder. Found the file {target}.")
     try:
-        retired = retire(target, declares) if options.retire else {}
-        name_rows(
-            retired, "rows of old plans, or that their search has gone beyond, taken out", console
-        )
         if options.folders:
             added = merge(options.folders, target, planned)
         else:
@@ -275,8 +271,11 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
                 added, skipped = publish(options.store, target, line.update, planned)
     except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
+    gone = "rows of old plans, or that their search has gone beyond, taken out"
+    name_rows(planned.retired, gone, console)
     name_skipped(skipped, console)
     name_rows(planned.left_out, f"{OLD_PLAN}, left out", console)
+    name_rows(planned.outdone, f"{OUTDONE}, left out", console)
     if planned.smoke:
         console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
     for study, count in added.items():
@@ -286,14 +285,10 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     if declares:
         old, outdone = retirable(target, declares)
         name_rows(old, f"{OLD_PLAN}, averaged with the others: `--retire` takes them out", console)
-        name_rows(
-            outdone,
-            "reported rows that their search has gone beyond, not used: `--retire` takes them out",
-            console,
-        )
+        name_rows(outdone, f"{OUTDONE}, not used: `--retire` takes them out", console)
     if not options.to and README.exists():
         _bring_up_to_date(console)
-        if added or retired:
+        if added or planned.retired:
             console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
     return FAILED if skipped else DONE
 
