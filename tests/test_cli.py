@@ -104,6 +104,16 @@ def test_bad_usage_exits_with_2_and_points_to_help(
     assert "--help" in capsys.readouterr().err
 
 
+def test_an_option_that_is_none_points_to_the_help_that_lists_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["status", "all", "--sacle", "full"])
+    assert stop.value.code == 2
+    errors = capsys.readouterr().err
+    assert errors == "repro: unrecognized arguments: --sacle full. See `repro status --help`.\n"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1h30m", 5400.0)]
 )

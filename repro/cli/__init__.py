@@ -94,7 +94,10 @@ class _Parser(argparse.ArgumentParser):
         if self.configure:
             configure, self.configure = self.configure, ""
             _named(configure)(self)
-        return super().parse_known_args(*arguments, **more)
+        found, unknown = super().parse_known_args(*arguments, **more)
+        if unknown:  # said here, by the parser whose help lists what there is
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Exit with one line instead of the whole usage."""
