@@ -175,7 +175,8 @@ def merge(
         New rows by study.
 
     Raises:
-        RejectedFileError: If a folder is no snapshot, or a file cannot be read; nothing is written then.
+        ValueError: If a folder is no snapshot; nothing is written then.
+        RejectedFileError: If a file cannot be read; nothing is written then.
         ContradictionError: If rows contradict each other; nothing is written then.
         HeldError: As `publish`.
     """
@@ -233,12 +234,13 @@ def read_snapshot(folder: Path) -> Arrival:
         The rows.
 
     Raises:
-        RejectedFileError: If the folder is no snapshot, or holds a row that is not what it says.
+        ValueError: If the folder is no snapshot.
+        RejectedFileError: If it holds a file that cannot be read, or a row that is not what it says.
     """
     expected = "expected a folder that `repro publish --to` wrote"
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
-        raise RejectedFileError(f"{folder}: {expected}. Found {found}.")
+        raise ValueError(f"{folder}: {expected}. Found {found}. Nothing was published.")
     kinds = [
         {p.name.removesuffix(f".{k}.parquet") for p in folder.glob(f"*.{k}.parquet")}
         for k in ("runs", "curves")
@@ -246,7 +248,9 @@ def read_snapshot(folder: Path) -> Arrival:
     if not kinds[0]:
         a_store = next(folder.glob("[0-9a-f][0-9a-f]/*.json"), None)
         hint = ", but finished runs: give it as `--store`" if a_store else ""
-        raise RejectedFileError(f"{folder}: {expected}. Found no STUDY.runs.parquet there{hint}.")
+        raise ValueError(
+            f"{folder}: {expected}. Found no STUDY.runs.parquet there{hint}. Nothing was published."
+        )
     if unpaired := sorted(kinds[0] ^ kinds[1]):
         raise RejectedFileError(
             f"{folder}: {expected}. Found only one of {unpaired[0]}.runs.parquet and "

@@ -359,8 +359,9 @@ def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path, home: Path, sto
         (tmp_path, r"Found no STUDY.runs.parquet there\."),
         (store.directory, r"Found no .* there, but finished runs: give it as `--store`\."),
     ):
-        with pytest.raises(RejectedFileError, match=f"^{folder}: {expected}. {found}$"):
+        with pytest.raises(ValueError, match=f"^{folder}: {expected}. {found} Nothing was") as told:
             merge([folder], home)
+        assert not isinstance(told.value, RejectedFileError)  # a wrong name is no failed check
     assert not home.exists()
 
 
@@ -437,12 +438,18 @@ def test_the_command_sends_and_brings_home(
 def test_the_command_says_in_one_line_what_it_refuses(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["publish", "--from", "nowhere"]) == 1
+    assert cli.main(["publish", "--from", "nowhere"]) == 2
     errors = capsys.readouterr().err
     assert errors == (
         "repro: nowhere: expected a folder that `repro publish --to` wrote. Found nothing. "
         "Nothing was published.\n"
     )
+    sent = checkout / "sent"
+    sent.mkdir()
+    for kind in ("runs", "curves"):
+        (sent / f"someone2022.{kind}.parquet").write_text("")
+    assert cli.main(["publish", "--from", "sent"]) == 1
+    assert "not a readable Parquet file" in capsys.readouterr().err
     (checkout / "file").write_text("")
     assert cli.main(["publish", "--to", "file"]) == 2
     assert "`--to` expects a folder" in capsys.readouterr().err

@@ -56,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # into a file or a pipe, tables get room; a terminal has its own width
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
+        _settle_store(options)
         status: int = _named(options.verb)(options, console)
         return status
     except KeyboardInterrupt:
@@ -76,6 +77,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reraise_for_debugging() -> None:
     if os.environ.get("REPRO_DEBUG"):
         raise  # noqa: PLE0704 - called from an except clause
+
+
+def _settle_store(options: argparse.Namespace) -> None:
+    """Put the default in for a store that was not named; of one that was, what only reads asks that it is there."""
+    if not hasattr(options, "store"):
+        return
+    named = options.store is not None
+    if not named:
+        options.store = options.default_store
+    expected = "`--store` expects a folder of finished runs"
+    if options.store.exists():
+        if not options.store.is_dir():
+            raise ValueError(f"{expected}. Found the file {options.store}.")
+    elif named and options.only_reads:
+        # a name with a slip would be an empty store
+        raise ValueError(
+            f"{expected}. Found nothing at {options.store}. Correct the name, or let `repro run` make it."
+        )
+    if named and getattr(options, "folders", None):
+        raise ValueError("`--from` takes its rows from folders instead of `--store`. Found both.")
 
 
 def _named(name: str) -> Callable[..., Any]:
@@ -114,13 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"repro {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def verb(name: str, function: str, text: str, *, store: str = "store", **more: Any) -> _Parser:
+    def verb(
+        name: str,
+        function: str,
+        text: str,
+        *,
+        store: str = "store",
+        only_reads: bool = True,
+        **more: Any,
+    ) -> _Parser:
         sub = verbs.add_parser(
             name, help=text, description=text, formatter_class=parser.formatter_class, **more
         )
         sub.set_defaults(verb=function)
-        sub.add_argument("--store", type=Path, default=Path(store), metavar="DIR",
-                         help=f"folder of finished runs (default: {store})")  # fmt: skip
+        if store:
+            made = "" if only_reads else "; it is made"
+            sub.set_defaults(default_store=Path(store), only_reads=only_reads)
+            sub.add_argument("--store", type=_path, metavar="DIR",
+                             help=f"folder of finished runs{made} (default: {store})")  # fmt: skip
         return sub
 
     everything = verb(
@@ -158,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
             "verify.verify",
             "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
             "that differs; then run a sample of the published runs again and compare their numbers.",
+            store="",
             epilog="example: repro verify --only live --budget 10m --seed 3",
         )
     )
@@ -168,6 +201,7 @@ def _parser() -> argparse.ArgumentParser:
         "Run what a study declares and neither the store nor the published rows have, cheapest verdict "
         "first; running it again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
         "optuna-dashboard.",
+        only_reads=False,
         epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
     )
     _choose_runs(run)
@@ -185,10 +219,11 @@ def _parser() -> argparse.ArgumentParser:
         "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
         "or any scheduler. A search gives its next batch: once that has run, write again, until nothing is "
         "missing.",
+        only_reads=False,  # a new store is one in which everything is missing
         epilog="example: repro tasks baydin2022 --to tasks && parallel repro worker ::: tasks/*.json",
     )
     _choose_runs(written)
-    written.add_argument("--to", type=Path, required=True, metavar="DIR",
+    written.add_argument("--to", type=_path, required=True, metavar="DIR",
                          help="folder for the files; it is made")  # fmt: skip
     worker = verb(
         "worker",
@@ -196,9 +231,12 @@ def _parser() -> argparse.ArgumentParser:
         "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
         "SIGUSR1, SIGUSR2 or --time-limit) or killed, it goes on from the last checkpoint when it is called "
         "again; called twice, it gives the same rows.",
+        only_reads=False,
         epilog="example: srun repro worker tasks/0007.json --store /shared/store",
     )
-    worker.add_argument("files", nargs="+", type=Path, metavar="SPECS.json", help="files of groups")
+    worker.add_argument(
+        "files", nargs="+", type=_path, metavar="SPECS.json", help="files of groups"
+    )
     worker.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     worker.add_argument("--time-limit", type=_duration, metavar="TIME",
                         help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
@@ -219,10 +257,11 @@ def _parser() -> argparse.ArgumentParser:
         "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
         "loop, and hold it to the package's bars. Leave the machine alone meanwhile.",
         store="bench",
+        only_reads=False,
         epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
     )
     _choose_what_to_time(timed)
-    verb("list", "runs.show_list", "List studies, experiments, methods and scales.")
+    verb("list", "runs.show_list", "List studies, experiments, methods and scales.", store="")
     publish = verb(
         "publish",
         "runs.publish_rows",
@@ -231,14 +270,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: repro publish --to rows there, and repro publish --from rows here",
     )
     ways = publish.add_mutually_exclusive_group()
-    ways.add_argument("--to", type=Path, metavar="DIR",
+    ways.add_argument("--to", type=_path, metavar="DIR",
                       help="write the store's finished rows into this folder instead, two files a study")  # fmt: skip
-    ways.add_argument("--from", type=Path, nargs="+", metavar="DIR", dest="folders",
+    ways.add_argument("--from", type=_path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
     ways.add_argument("--retire", action="store_true",
                       help="first take out published rows of plans that a study has changed since or no longer has, and "
                       "reported runs that a search has gone beyond")  # fmt: skip
-    data = verb("data", "runs.verify_data", "Find or download data sets and verify their content.")
+    data = verb(
+        "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""
+    )
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )
@@ -314,6 +355,12 @@ def _choose_executor(parser: argparse.ArgumentParser) -> None:
                        help="of a task (default: 1h); a longer run takes several")  # fmt: skip
     group.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
                        help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
+
+
+def _path(text: str) -> Path:
+    if not text:  # a variable of the shell that is not set would be the folder one is in
+        raise argparse.ArgumentTypeError("expected a name, found nothing")
+    return Path(text)
 
 
 def _duration(text: str) -> float:
