@@ -11,6 +11,7 @@ from repro import cli
 from repro.cli import redraw, shared
 from repro.cli.runs import num_workers
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
+from repro.execution import Stop
 from repro.report import verdicts
 from repro.results import load, tabulate_facts
 from repro.tables import to_markdown
@@ -200,6 +201,13 @@ def test_durations(text: str, seconds: float) -> None:
     assert cli._duration(text) == seconds
 
 
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the limit, it is over at once."""
+    pytest.importorskip("torch")
+    monkeypatch.setattr("repro.execution.coordinator.Stop", lambda limit: Stop(0.0))
+
+
 @pytest.mark.torch
 def test_smoke_run_resumes_and_is_seen_by_status(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
@@ -217,11 +225,13 @@ def test_smoke_run_resumes_and_is_seen_by_status(
 
 @pytest.mark.torch
 def test_a_search_runs_resumes_and_is_counted(
-    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("optuna")
     chosen = ["rike2022", "--scale", "smoke", "--only", "tuned-nn-sgd"]
-    assert cli.main(["run", *chosen, "--workers", "1", "--time-limit", "0s"]) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr("repro.execution.coordinator.Stop", lambda limit: Stop(0.0))
+        assert cli.main(["run", *chosen, "--workers", "1", "--time-limit", "1s"]) == 3
     assert cli.main(["run", *chosen, "--workers", "1"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     done = len(list((elsewhere / "store").glob("*/*.json")))
@@ -237,14 +247,27 @@ def test_a_search_runs_resumes_and_is_counted(
 
 
 @pytest.mark.torch
-def test_a_time_limit_of_nothing_stops_with_3(
+@pytest.mark.usefixtures("no_time")
+def test_when_the_time_is_over_it_stops_with_3(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
-    command = ["run", "baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "0s"]
+    command = ["run", "baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "1s"]
     assert cli.main(command) == 3
     assert "the same command carries on" in capsys.readouterr().out
     assert elsewhere.exists()
+
+
+@pytest.mark.parametrize("words", [["run", "baydin2022"], ["worker", "tasks.json"]])
+@pytest.mark.parametrize("limit", ["0", "0s", "0h00m"])
+def test_a_time_limit_of_nothing_is_bad_usage(
+    words: list[str], limit: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([*words, "--time-limit", limit])
+    assert stop.value.code == 2
+    told = f"repro: argument --time-limit: expected a time of at least 1s, found {limit!r}."
+    assert capsys.readouterr().err == f"{told} See `repro {words[0]} --help`.\n"
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_claims_skip_and_name_a_damaged_file(
@@ -274,11 +297,11 @@ def test_what_looks_like_markup_in_files_and_paths_is_printed_as_it_is(
 
 
 @pytest.mark.torch
+@pytest.mark.usefixtures("no_time")
 def test_a_folder_that_looks_like_markup_is_named_as_it_is(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("torch")
-    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "0s"]
+    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale", "--time-limit", "1s"]
     assert cli.main(["run", *chosen, "--store", "runs [old]"]) == 3
     assert "finished runs are in runs [old]\n" in capsys.readouterr().out
     assert elsewhere.exists()

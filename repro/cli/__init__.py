@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, metavar="N",
                      help="training processes, one thread each (default: one a core that this process may use; on cuda one, "
                      "since runs are stacked there); with --executor slurm, most tasks that run at once (default: 100)")  # fmt: skip
-    run.add_argument("--time-limit", type=_duration, metavar="TIME",
+    run.add_argument("--time-limit", type=_time_limit, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
                      "run that would not end in time")  # fmt: skip
     _choose_checkpoints(run)
@@ -238,7 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         "files", nargs="+", type=_path, metavar="SPECS.json", help="files of groups"
     )
     worker.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    worker.add_argument("--time-limit", type=_duration, metavar="TIME",
+    worker.add_argument("--time-limit", type=_time_limit, metavar="TIME",
                         help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
     _choose_checkpoints(worker)
     status = verb(
@@ -371,3 +371,10 @@ def _duration(text: str) -> float:
         )
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float(3600 * hours + 60 * minutes + seconds)
+
+
+def _time_limit(text: str) -> float:
+    seconds = _duration(text)
+    if not seconds:  # which the same command would not carry on from
+        raise argparse.ArgumentTypeError(f"expected a time of at least 1s, found {text!r}")
+    return seconds
