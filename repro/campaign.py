@@ -21,6 +21,7 @@ from repro.protocol import (
     RunSpec,
     Study,
     Timing,
+    best_trial,
     canonical_json,
     experiments_of,
 )
@@ -177,7 +178,7 @@ def _lacking(
     trials_left = sum(n not in trials.get(number, {}) for number in wanted for n in repetitions)
     trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
     if trials and not trials_left:
-        best = min(trials, key=lambda number: (_score(trials[number].values()), number))
+        best = best_trial({n: [row.score for row in own.values()] for n, own in trials.items()})
         settings = next(iter(trials[best].values())).values
         reported = [row for row in reported if _same(row.values, settings)]
     ended = {row.repetition for row in reported} & set(range(comparison.plan.repetitions))
@@ -203,11 +204,6 @@ def _alike(spec: RunSpec, rows: Sequence[_Row]) -> list[_Row]:
         )
 
     return [row for row in rows if row.role == spec.role and is_alike(row.spec)]
-
-
-def _score(rows: Iterable[_Row]) -> float:
-    scores = [math.inf if math.isnan(row.score) else row.score for row in rows]
-    return math.fsum(scores) / len(scores)
 
 
 def _same(one: Iterable[float], other: Iterable[float]) -> bool:

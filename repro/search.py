@@ -38,6 +38,8 @@ from repro.protocol import (
     SearchSpace,
     Settings,
     Trial,
+    best_trial,
+    mean_score,
     settings,
 )
 
@@ -120,7 +122,7 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
         grown = SearchSpace(tuple(bounds.items()))
         if pending:
             return Progress(tuple(pending), trials, grown)
-        best = {name: min(done, key=lambda t: (t.score, t.number)) for name, done in trials.items()}
+        best = {name: _best(done) for name, done in trials.items()}
         near = [
             (parameter, side)
             for parameter in bounds
@@ -158,6 +160,11 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
         beyond = SearchSpace(tuple({**bounds, parameter: decade}.items()))
         spaces, count = dict.fromkeys(asking, beyond), search.extension_trials
         bounds[parameter] = LogUniform(min(old.low, decade.low), max(old.high, decade.high))
+
+
+def _best(trials: Iterable[Scored]) -> Scored:
+    numbered = {trial.number: trial for trial in trials}
+    return numbered[best_trial({n: [trial.score] for n, trial in numbered.items()})]
 
 
 def is_near(
@@ -230,7 +237,7 @@ class _Asking:
                 return
             for trial, members in zip(asked, found, strict=True):
                 finished = [score for score in members if score is not None]
-                value = math.fsum(score.value for score in finished) / len(finished)
+                value = mean_score(score.value for score in finished)
                 diverged = any(score.diverged for score in finished)
                 self.study.tell(trial, value)
                 self.trials.append(

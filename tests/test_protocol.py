@@ -36,12 +36,14 @@ from repro.protocol import (
     Timing,
     Training,
     Trial,
+    best_trial,
     canonical_json,
     choose,
     comparisons,
     declared,
     derive_seed,
     expand,
+    mean_score,
     parse_run,
     settings,
     spread,
@@ -846,3 +848,19 @@ def test_families_are_chosen_by_their_first_words() -> None:
     # a word that begins nothing is left for `choose` to refuse
     assert spread(names, ["y", "run-time-a"]) == ("y", "run-time-a")
     assert expand(studies.get("baydin2022"), "full", only="run-time-depth")
+
+
+# Which trial wins
+
+
+def test_the_best_trial_has_the_lowest_mean_and_is_the_earliest_of_equals() -> None:
+    assert best_trial({0: [1.0, 3.0], 1: [1.5, 1.5], 2: [0.5, 9.0]}) == 1
+    assert best_trial({7: [2.0], 3: [2.0], 5: [4.0, 0.0]}) == 3
+    # the order of the runs does not matter, as it would to a sum that is rounded
+    assert best_trial({0: [0.1, 0.2, 0.3], 1: [0.3, 0.2, 0.1]}) == 0
+
+
+def test_a_run_without_a_score_is_the_worst() -> None:
+    assert mean_score([1.0, math.nan]) == math.inf
+    assert best_trial({0.0: [0.0, math.nan], 1.0: [9.0, 9.0]}) == 1.0
+    assert best_trial({4: [math.nan], 2: [math.nan]}) == 2

@@ -60,6 +60,7 @@ from repro.protocol.runs import (
     settings,
     use,
 )
+from repro.protocol.winning import best_trial, mean_score
 
 __all__ = [
     "DEVICES",
@@ -95,6 +96,7 @@ __all__ = [
     "Timing",
     "Training",
     "Trial",
+    "best_trial",
     "canonical_json",
     "choose",
     "comparisons",
@@ -102,6 +104,7 @@ __all__ = [
     "derive_seed",
     "expand",
     "experiments_of",
+    "mean_score",
     "parse_run",
     "settings",
     "spread",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from repro.protocol import best_trial
 from repro.results.schema import HYPERPARAMETERS
 
 METHOD = ["study", "experiment", "scale", "method"]
@@ -16,7 +17,7 @@ METHOD = ["study", "experiment", "scale", "method"]
 def superseded(runs: pd.DataFrame) -> pd.Series:
     """Tell which rows report a searched method elsewhere than at its best trial, although it is reported there, too.
 
-    The best trial is the one of the lowest mean score, the earliest of equals, as in `repro.search`.
+    Which trial is the best is told by `best_trial`.
 
     Args:
         runs: A runs table.
@@ -33,11 +34,16 @@ def superseded(runs: pd.DataFrame) -> pd.Series:
     trials = trials.merge(several, on=METHOD)
     if not len(trials):
         return nothing
-    means = trials.groupby([*METHOD, "trial"], as_index=False).agg(
-        {**dict.fromkeys(values, "first"), "score": "mean"}
-    )
-    best = means.sort_values(["score", "trial"]).drop_duplicates(METHOD)[[*METHOD, *values]]
+    best = pd.concat([_best_run(own) for _, own in trials.groupby(METHOD)])[[*METHOD, *values]]
     # equal keys side by side, missing values too: one was not searched
     at_best = reported.reset_index().merge(best, on=[*METHOD, *values]).set_index("index")
     told = reported.reset_index().merge(at_best[METHOD].drop_duplicates(), on=METHOD)
     return nothing | nothing.index.isin(set(told["index"]) - set(at_best.index))
+
+
+def _best_run(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return a row of the best trial of a method."""
+    scores: dict[float, list[float]] = {}
+    for number, score in zip(trials["trial"], trials["score"], strict=True):
+        scores.setdefault(number, []).append(score)
+    return trials[trials["trial"] == best_trial(scores)].head(1)
