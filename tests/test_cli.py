@@ -1,5 +1,6 @@
 """The command line: exit statuses, one clear line for bad input, and the way from rows to verdicts."""
 
+import errno
 import io
 from argparse import Namespace
 from pathlib import Path
@@ -305,6 +306,44 @@ def test_a_folder_that_looks_like_markup_is_named_as_it_is(
     assert cli.main(["run", *chosen, "--store", "runs [old]"]) == 3
     assert "finished runs are in runs [old]\n" in capsys.readouterr().out
     assert elsewhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "paper"),
+            2,
+            "paper: Permission denied. Change its permissions, or name another place.",
+        ),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "notes/rows"),
+            2,
+            "notes/rows: Not a directory. A part of that path is a file: name another.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "No space left on device. Make room and run the same command again.",
+        ),
+        (OSError(errno.EIO, "Input/output error", "x"), 2, "x: Input/output error."),
+        (OSError("rows takes no files."), 2, "rows takes no files."),
+    ],
+    ids=lambda value: "" if isinstance(value, int | str) else type(value).__name__,
+)
+def test_what_the_system_refuses_is_said_in_words(
+    error: OSError,
+    status: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(options: Namespace, console: object) -> int:
+        raise error
+
+    monkeypatch.setattr("repro.cli.runs.show_list", refuse)
+    assert cli.main(["list"]) == status
+    assert capsys.readouterr() == ("", f"repro: {line}\n")
 
 
 def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPatch) -> None:

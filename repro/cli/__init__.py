@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early wit
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -69,7 +70,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "python -m pip install -e '.[train]' -c constraints.txt",
             USAGE,
         )
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        _reraise_for_debugging()
+        return complain(_in_words(error), FAILED if error.errno in FULL else USAGE)
+    except ValueError as error:
         _reraise_for_debugging()
         return complain(str(error), USAGE)
 
@@ -77,6 +81,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reraise_for_debugging() -> None:
     if os.environ.get("REPRO_DEBUG"):
         raise  # noqa: PLE0704 - called from an except clause
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""What a disk says that takes no more, which is nobody's usage."""
+MENDS = {
+    errno.EACCES: "Change its permissions, or name another place.",
+    errno.EPERM: "Change its permissions, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOTDIR: "A part of that path is a file: name another.",
+    errno.EISDIR: "Name a file.",
+    errno.ENOENT: "Check the name.",
+    **dict.fromkeys(FULL, "Make room and run the same command again."),
+}
+
+
+def _in_words(error: OSError) -> str:
+    """Return what the system refused, with the mend; an error that has words of its own keeps them."""
+    if error.strerror is None:
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror}. {MENDS.get(error.errno or 0, '')}"
 
 
 def _settle_store(options: argparse.Namespace) -> None:
