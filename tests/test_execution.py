@@ -509,6 +509,28 @@ def damaged(store: Store, key: str) -> Path:
     return path
 
 
+def test_a_worker_refuses_a_store_that_takes_no_files_before_any_work(
+    undisturbed: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file, store = tmp_path / "0.json", tmp_path / "new"
+    execution.write_task(file, form_groups(small())[0])
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    monkeypatch.setattr(execution, "work_on", lambda *given, **more: pytest.fail("work was done"))
+    assert cli.main(["worker", str(file), "--store", str(store)]) == 2
+    assert capsys.readouterr().err == (
+        f"repro: {store} takes no files: it is read-only. Give `--store` a folder that you can write to; "
+        "nothing was run.\n"
+    )
+    monkeypatch.undo()
+    # where nothing is missing, nothing has to be kept
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert cli.main(["worker", str(file), "--store", str(undisturbed.directory)]) == 0
+    assert "done before" in capsys.readouterr().out
+
+
 def test_a_worker_names_a_damaged_record_and_goes_on(
     undisturbed: Store, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -57,6 +57,9 @@ def work(options: argparse.Namespace, console: Console) -> int:
 
     execution.check_device(options.device)
     groups = [execution.read_task(path) for path in options.files]
+    store = Store(options.store)
+    if any(spec.key not in store for group in groups for spec in group):
+        execution.refuse_read_only(options.store)
     stop = execution.Stop(options.time_limit)
     with stop.at(signal.SIGINT, signal.SIGTERM, *_OF_SCHEDULERS):
         return _work_off(groups, options, console, stop)

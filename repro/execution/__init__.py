@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro.campaign import Work
-from repro.execution.coordinator import Outcome, check_device, coordinate
+from repro.execution.coordinator import Outcome, check_device, coordinate, refuse_read_only
 from repro.execution.groups import (
     CHECKPOINT_EVERY,
     STACKED_FORMULAS,
@@ -70,6 +70,7 @@ __all__ = [
     "pending_groups",
     "read_store",
     "read_task",
+    "refuse_read_only",
     "run_group",
     "steps_kept",
     "tabulate",

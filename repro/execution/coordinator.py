@@ -100,7 +100,7 @@ def coordinate(
     _sweep_checkpoints(store)
     queue = Queue(tuple(sources), store, published, device, on_groups)
     if queue.groups:
-        _refuse_read_only(store.directory)
+        refuse_read_only(store.directory)
     statuses: list[str] = []
     stopped: list[Group] = []
     halted = False
@@ -203,8 +203,15 @@ def _sweep_checkpoints(store: Store) -> None:
     sweep(store.directory, store.__contains__)
 
 
-def _refuse_read_only(directory: Path) -> None:
-    """Raise before any work is done if what is finished could not be kept."""
+def refuse_read_only(directory: Path) -> None:
+    """Raise before any work is done if what is finished could not be kept.
+
+    Args:
+        directory: Of a store; it need not exist.
+
+    Raises:
+        OSError: If it takes no files.
+    """
     place = next(
         folder
         for folder in (directory.absolute(), *directory.absolute().parents)
