@@ -43,7 +43,7 @@ from repro.execution import (
     workers,
 )
 from repro.protocol import ClosedForm, RunSpec, Sampling, Timing, Training, expand
-from repro.results import ENVIRONMENT, Record, Store, read_record, read_store
+from repro.results import ENVIRONMENT, Record, RejectedFileError, Store, read_record, read_store
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -529,6 +529,23 @@ def test_a_worker_refuses_a_store_that_takes_no_files_before_any_work(
     monkeypatch.setattr("os.access", lambda path, mode: False)
     assert cli.main(["worker", str(file), "--store", str(undisturbed.directory)]) == 0
     assert "done before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ('{"schema": 1, "runs": []}', "Found no runs. Write it again."),
+        ('{"schema": 1, "runs": [3]}', "Found no runs. Write it again."),
+        ('{"schema": 2, "runs": ["{}"]}', "Found schema 2. Write it again."),
+    ],
+)
+def test_a_task_without_runs_or_of_another_schema_says_which(
+    content: str, found: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "task.json"
+    path.write_text(content)
+    with pytest.raises(RejectedFileError, match=re.escape(f"with schema 1. {found}")):
+        execution.read_task(path)
 
 
 def test_a_worker_names_a_damaged_record_and_goes_on(

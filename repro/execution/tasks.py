@@ -57,8 +57,9 @@ def read_task(path: Path) -> Group:
             except (ValueError, TypeError) as error:
                 raise RejectedFileError(f"{expected}. {error}") from error
         case {"schema": found, "runs": _}:
+            told = "no runs" if found == SCHEMA else f"schema {found!r}"
             raise RejectedFileError(
-                f"{expected} with schema {SCHEMA}. Found schema {found!r}, or no runs. Write it again."
+                f"{expected} with schema {SCHEMA}. Found {told}. Write it again."
             )
     raise RejectedFileError(f"{expected}. Found other JSON.")
 
