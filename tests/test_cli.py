@@ -185,6 +185,19 @@ def test_bad_usage_exits_with_2_and_points_to_help(
     assert "--help" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["reproduce", "paper", "verify"])
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_what_draws_needs_a_process(
+    verb: str, workers: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([verb, "--workers", workers])
+    assert stop.value.code == 2
+    told = f"argument --workers: expected a number of processes from 1, found {workers!r}. See"
+    assert told in capsys.readouterr().err
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_an_option_that_is_none_points_to_the_help_that_lists_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early wit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import importlib
 import io
@@ -320,13 +321,13 @@ def _choose_checks(parser: argparse.ArgumentParser) -> None:
                         help="which sample (default: 0)")  # fmt: skip
     parser.add_argument("--update", action="store_true",
                         help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
-    parser.add_argument("--workers", type=int, default=None, metavar="N",
+    parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
                         help="processes that draw (default: one a core)")  # fmt: skip
 
 
 def _choose_build(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="build anew even if nothing changed")
-    parser.add_argument("--workers", type=int, default=None, metavar="N",
+    parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
                         help="processes that draw (default: one a core)")  # fmt: skip
 
 
@@ -380,6 +381,13 @@ def _choose_executor(parser: argparse.ArgumentParser) -> None:
                        help="of a task (default: 1h); a longer run takes several")  # fmt: skip
     group.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
                        help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
+
+
+def _num_workers(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number of processes from 1, found {text!r}")
 
 
 def _path(text: str) -> Path:
