@@ -35,6 +35,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["run", "baydin2022", "--only", "fig9"], "Unknown experiment of baydin2022 'fig9'."),
         (["run", "baydin2022", "--method", "magic"], "Unknown method of baydin2022 'magic'."),
         (["run", "baydin2022", "--arm", "leg"], "Unknown arm of baydin2022 'leg'."),
+        (["status", "baydin2022", "--device", "tpu"], "'tpu'. Choose from: cpu, cuda."),
+        (["tasks", "baydin2022", "--device", "", "--to", "x"], "''. Choose from: cpu, cuda."),
         (["figures", "fig99"], "fig99"),
         (["tables", "tab99"], "tab99"),
     ],

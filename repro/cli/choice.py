@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 import studies
 from repro.cli.shared import words
-from repro.protocol import Comparison, RunSpec, Study, choose, comparisons, expand, spread
+from repro.protocol import (
+    DEVICES,
+    Comparison,
+    RunSpec,
+    Study,
+    choose,
+    comparisons,
+    expand,
+    spread,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,7 @@ def read_choice(options: argparse.Namespace) -> Choice:
     Raises:
         ValueError: If a name is unknown or nothing is left.
     """
+    choose(DEVICES, options.device, "device")
     names = studies.names() if options.study == "all" else (options.study,)
     chosen = tuple(studies.get(name) for name in names)
     filters = {
