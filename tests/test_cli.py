@@ -2,10 +2,12 @@
 
 import errno
 import io
+import re
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import studies
 from repro import cli
@@ -385,6 +387,26 @@ def test_the_paper_is_built_by_the_verb_that_builds_everything(
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert "reproduce (paper)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_narrow_terminal_shows_names_and_costs_whole(
+    width: int, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "Console", lambda **given: Console(width=width))
+    study = studies.get("rike2022")
+    for words in (["list"], ["status", study.name, "--scale", "full"]):
+        assert cli.main(words) == 0
+        printed = capsys.readouterr().out
+        assert "…" not in printed
+        tables = [line for line in printed.splitlines() if not line.startswith("about")]
+        assert max(map(len, tables)) <= width
+        # names come in pieces, one below the other; numbers in one
+        if width >= 100:
+            assert all(experiment.name in printed for experiment in study.experiments)
+        assert re.search(r"\b126\b", printed)  # trials and reports of a search
+    assert re.search(r"\b\d+h\d\dm\b", printed)
+    assert elsewhere.exists()
 
 
 def test_list_names_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table as Grid
 
 import studies
 from repro.campaign import Work, plan, survey
 from repro.cli.choice import read_choice
+from repro.cli.columns import make_grid
 from repro.cli.shared import (
     DONE,
     FAILED,
@@ -171,11 +171,15 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
     runs = read_runs(options, console)
     work = survey(choice.specs, choice.comparisons, runs)
     prices = Prices(runs, options.device_name)
-    grid = Grid(title=f"{options.study} at {options.scale} scale")
-    for header in ("Study", "Experiment", "Method", "Scale"):
-        grid.add_column(header, no_wrap=header == "Experiment")
-    for header in ("Done", "Missing", "Cost of the missing"):
-        grid.add_column(header, justify="right")
+    grid = make_grid(
+        console,
+        ("Study", "Experiment", "Method"),
+        ("Scale",),
+        ("Done", "Missing"),
+        title=f"{options.study} at {options.scale} scale",
+        kept="Experiment",
+    )
+    grid.add_column("Cost of the missing", justify="right", overflow="fold", min_width=8)
     apart = len(work) <= FEW
     for w in work:
         for method, missing in (w.missing if apart else {"": w.left}).items():
@@ -188,9 +192,14 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
         console.print(f"with `--only`, up to {FEW} experiments are shown method by method")
 
     stages = [s for s in plan(work, choice.studies, prices.of) if s.cost != Cost()]
-    queue = Grid(title="The queue: cheapest verdict first")
-    for header in ("For claim", "Experiments", "Missing", "Cost"):
-        queue.add_column(header, justify="right" if header in ("Missing", "Cost") else "left")
+    queue = make_grid(
+        console,
+        ("For claim", "Experiments"),
+        (),
+        ("Missing",),
+        title="The queue: cheapest verdict first",
+    )
+    queue.add_column("Cost", justify="right", overflow="fold", min_width=8)
     for stage in stages:
         names = ", ".join(w.experiment for w in stage.work)
         missing_runs = str(sum(len(w.left) for w in stage.work))
@@ -233,12 +242,11 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
     del options
     for study in all_studies():
         console.print(f"[bold]{study.name}[/] {study.citation}")
-        grid = Grid()
-        for header in ("Experiment", "Arm", "Methods", *(f"Runs, {scale}" for scale in SCALES)):
-            grid.add_column(header, overflow="fold", no_wrap=header == "Experiment")
+        runs = (f"Runs,\n{scale}" for scale in SCALES)
+        grid = make_grid(console, ("Experiment", "Methods"), ("Arm",), runs, kept="Experiment")
         for e in study.experiments:
             counts = [str(len(e.methods) * e.runs_of_a_method(scale)) for scale in SCALES]
-            grid.add_row(e.name, e.arm, ", ".join(m.name for m in e.methods), *counts)
+            grid.add_row(e.name, ", ".join(m.name for m in e.methods), e.arm, *counts)
         console.print(grid)
     return DONE
 
