@@ -241,9 +241,10 @@ def read_snapshot(folder: Path) -> Arrival:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise ValueError(f"{folder}: {expected}. Found {found}. Nothing was published.")
+    files = [path.name for path in folder.iterdir()]  # unlike `glob`, says what may not be read
     kinds = [
-        {p.name.removesuffix(f".{k}.parquet") for p in folder.glob(f"*.{k}.parquet")}
-        for k in ("runs", "curves")
+        {name.removesuffix(end) for name in files if name.endswith(end)}
+        for end in (".runs.parquet", ".curves.parquet")
     ]
     if not kinds[0]:
         a_store = next(folder.glob("[0-9a-f][0-9a-f]/*.json"), None)

@@ -1,6 +1,7 @@
 """Rows travel as few small files and come home the same; what contradicts them, or is none of ours, stays out."""
 
 import dataclasses
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,19 @@ def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path, home: Path, sto
         with pytest.raises(ValueError, match=f"^{folder}: {expected}. {found} Nothing was") as told:
             merge([folder], home)
         assert not isinstance(told.value, RejectedFileError)  # a wrong name is no failed check
+    assert not home.exists()
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_empty(
+    sent: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.listdir", refuse)  # which is all that root is not told
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        merge([sent], home)
     assert not home.exists()
 
 
