@@ -202,6 +202,19 @@ def test_what_draws_needs_a_process(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.torch
+def test_data_sets_are_known_before_any_is_read(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pooch")
+    assert cli.main(["data", "digits", "mnst"]) == 2
+    told = "repro: Unknown data set 'mnst'. Choose from: mnist, cifar10, digits.\n"
+    assert capsys.readouterr() == ("", told)
+    assert cli.main(["data", "digits", "digits"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_an_option_that_is_none_points_to_the_help_that_lists_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -33,7 +33,7 @@ from repro.cli.shared import (
 )
 from repro.execution import Slurm
 from repro.pricing import Cost, Prices
-from repro.protocol import SCALES, declared
+from repro.protocol import SCALES, choose, declared
 from repro.publishing import (
     ContradictionError,
     Count,
@@ -317,7 +317,7 @@ def verify_data(options: argparse.Namespace, console: Console) -> int:
     """Find or download data sets, verify their content and say what they hold."""
     from repro import datasets
 
-    for name in options.names or datasets.NAMES:
+    for name in choose(datasets.NAMES, options.names, "data set"):
         dataset = datasets.load(name)
         shape = " x ".join(str(side) for side in dataset.train_images.shape[1:])
         console.print(
