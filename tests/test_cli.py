@@ -2,7 +2,10 @@
 
 import errno
 import io
+import os
 import re
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -374,6 +377,18 @@ def test_what_the_system_refuses_is_said_in_words(
     monkeypatch.setattr("repro.cli.runs.show_list", refuse)
     assert cli.main(["list"]) == status
     assert capsys.readouterr() == ("", f"repro: {line}\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize(
+    ("closed", "words", "status"), [(">&-", "list", 0), ("2>&-", "status x", 2)]
+)
+def test_without_output_it_does_its_work(closed: str, words: str, status: int) -> None:
+    command = f"'{sys.executable}' -m repro {words} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=README.parent, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
 def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPatch) -> None:

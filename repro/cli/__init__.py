@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    _open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
         sys.stdout.reconfigure(errors="replace")
@@ -82,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _reraise_for_debugging() -> None:
     if os.environ.get("REPRO_DEBUG"):
         raise  # noqa: PLE0704 - called from an except clause
+
+
+def _open_streams() -> None:
+    """Give a process that was started without output somewhere to write: a file would be the first to get its number."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+            setattr(sys, name, stream)
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
