@@ -359,6 +359,11 @@ def test_a_folder_that_looks_like_markup_is_named_as_it_is(
             1,
             "No space left on device. Make room and run the same command again.",
         ),
+        (
+            FileExistsError(errno.EEXIST, "File exists", "paper/build"),
+            2,
+            "paper/build: File exists. A file is where a folder is to be: move it away.",
+        ),
         (OSError(errno.EIO, "Input/output error", "x"), 2, "x: Input/output error."),
         (OSError("rows takes no files."), 2, "rows takes no files."),
     ],

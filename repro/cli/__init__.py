@@ -101,6 +101,7 @@ MENDS = {
     errno.EROFS: "Name a place that can be written to.",
     errno.ENOTDIR: "A part of that path is a file: name another.",
     errno.EISDIR: "Name a file.",
+    errno.EEXIST: "A file is where a folder is to be: move it away.",
     errno.ENOENT: "Check the name.",
     **dict.fromkeys(FULL, "Make room and run the same command again."),
 }
