@@ -133,6 +133,15 @@ def test_a_missing_manifest_is_one_line(
     assert "`repro verify --update` writes it." in capsys.readouterr().err
 
 
+def test_a_manifest_is_not_updated_without_a_rebuild(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (elsewhere / "kept/manifest.json").read_bytes()
+    assert cli.main(["verify", "--only", "live", "--update"]) == 2
+    assert "Found `--only live`, which rebuilds nothing: drop one" in capsys.readouterr().err
+    assert (elsewhere / "kept/manifest.json").read_bytes() == before
+
+
 def test_the_committed_manifest_is_that_of_the_published_rows() -> None:
     from repro.report import manifest
 

@@ -37,6 +37,10 @@ PATIENCE = 4
 
 def verify(options: argparse.Namespace, console: Console) -> int:
     """Run a sample of the published runs again and compare; then rebuild and compare with the manifest."""
+    if options.only == "live" and options.update:
+        raise ValueError(
+            "`--update` writes what a rebuild gives. Found `--only live`, which rebuilds nothing: drop one of them."
+        )
     if options.only != "live":
         require_checkout()
     # the store plays no part: what is verified is what is committed
