@@ -16,6 +16,8 @@ from figures.fluegel2024_networks import (
     WIDTHS,
     final,
     row,
+    steps_label,
+    steps_row,
 )
 from figures.fluegel2024_runs import bars, doubling, entries, heading, narrowed
 from figures.selection import frame, not_run, stack
@@ -24,9 +26,10 @@ from repro.results import Results
 TITLE = (
     "Test accuracy on MNIST of fully connected networks with two hidden layers, over their width, at the authors' rates (left) and with "
     "every rate tuned under one budget (right); at the epoch of the lowest validation loss (top) and at the last one (bottom), since the "
-    "paper's code does not say which is reported. Mean over repetitions with its 95 % t interval; points stand side by side. Published "
-    "values: not found. Crosses at the upper edge: a run diverged. Runs at another scale than full "
-    "have fewer steps, too: no line joins widths of different scales, and among them the full ones are marked."
+    "paper's code does not say which is reported. Mean over repetitions with its 95 % t interval, which may reach beyond a panel; "
+    "points stand side by side. Published values: not found. Crosses at the upper edge: a run diverged. Beneath a width: how many steps its runs "
+    "have (fewest to most: some stop early), and which is full, where others are not. Lines join only widths of one scale whose runs are equally long, "
+    "for with other steps it is not the width that an accuracy falls with."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.6)
 
@@ -46,8 +49,13 @@ def _panel(results: Results, arm: str, moment: str) -> pd.DataFrame:
         for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True)
         for method in APPROACHES
     ]
-    found = frame(rows)
-    return not_run(panel) if (found["kind"] == "not run").all() else found
+    if all(one["kind"] == "not run" for one in rows):
+        return not_run(panel)
+    ran = {one["x"] for one in rows if one["kind"] != "not run"}
+    for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True):
+        if width in ran:
+            rows.append(steps_row(results, of, arm, panel, width))
+    return frame(rows)
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
@@ -62,15 +70,12 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             continue
         doubling(panel, pd.Series(WIDTHS))
         panel.set_ylim(*_limits(table))
-        scales = sorted(set(rows["scale"]) - {""})
-        for scale in scales:
-            bars(panel, rows[rows["scale"] == scale], found)
-        if len(scales) > 1:
-            for width in sorted(set(rows["x"][rows["scale"] == "full"])):
-                panel.text(
-                    width, 0.03, "full scale", ha="center", transform=panel.get_xaxis_transform(),
-                    color=style.GREY, size=6,
-                )  # fmt: skip
+        guides = rows[rows["kind"] == "guide"]
+        mixed = guides["scale"].nunique() > 1
+        labels = (steps_label(guides[guides["x"] == width], mixed=mixed) for width in WIDTHS)
+        panel.set_xticks(WIDTHS, [f"{w}\n{label}" for w, label in zip(WIDTHS, labels, strict=True)])
+        for _, alike in guides.groupby(_budget(guides)):
+            bars(panel, rows[rows["x"].isin(alike["x"]) & (rows["kind"] != "guide")], found)
         for width, of in zip(WIDTHS, FULLY_CONNECTED, strict=True):
             absent = rows[(rows["x"] == width) & (rows["kind"] == "not run")]
             if len(absent) == len(APPROACHES):
@@ -80,6 +85,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
                 )  # fmt: skip
     if found:
         style.key(axes, entries(table, found), 4)
+
+
+def _budget(guides: pd.DataFrame) -> pd.Series:
+    """Return what the runs at each width could spend: at full scale the same, stopped early or not."""
+    return guides["scale"].where(guides["scale"] == "full", guides["high"].astype("str"))
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:

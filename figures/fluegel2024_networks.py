@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Iterable
 
+import pandas as pd
+
 from figures.fluegel2024_runs import STUDY, mean_row
 from figures.selection import BOTH, fact
 from repro import measures
@@ -76,6 +78,36 @@ def difference(
         return measures.paired_difference(results, of.experiment(arm), metric, a, b, study=STUDY)
     except EmptySelectionError:
         return None
+
+
+def steps_row(results: Results, of: Setting, arm: str, panel: str, x: float) -> dict[str, object]:
+    """Return the columns of the row that says how long the reported runs of a network are.
+
+    Args:
+        results: The tables.
+        of: The network on its data.
+        arm: Key of `ARMS`.
+        panel: Where it is said.
+        x: At which abscissa.
+
+    Returns:
+        Columns of a guide: the fewest and the most steps, which early stopping sets apart, and the scale.
+    """
+    runs = measures.report_runs(results, of.experiment(arm), study=STUDY)
+    steps = {"low": runs["num_steps"].min(), "high": runs["num_steps"].max()}
+    told = {"panel": panel, "kind": "guide", "x": x, "scale": runs["scale"].iloc[0]}
+    return {**told, **steps, "note": "steps of a run, fewest and most"}
+
+
+def steps_label(guides: pd.DataFrame, *, mixed: bool) -> str:
+    """Return how long the runs at an abscissa are, and where scales are mixed whether they are full."""
+    if guides.empty:
+        return ""
+    low, high = guides["low"].min(), guides["high"].max()
+    steps = f"{high:,.0f}" if low == high else f"{low:,.0f} to\n{high:,.0f}"
+    return f"{steps} steps" + (
+        "\nfull scale" if mixed and (guides["scale"] == "full").all() else ""
+    )
 
 
 def row(panel: str, series: str, x: float, measured: Measurement | None) -> dict[str, object]:

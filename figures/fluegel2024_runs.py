@@ -116,8 +116,10 @@ def heading(axes: Axes, name: str, rows: pd.DataFrame, unit: str = "") -> None:
         number = f"{most:,}" if few == most else f"{few:,} to {most:,}"
         lost = f"{points['diverged'].sum()} diverged"
         lines.append(f"{number} {unit}" if unit else f"n={number} each, {lost}")
-        smaller = sorted(set(points["scale"]) - {"", "full"})
-        lines += [f"{s} scale" + (", no result" if s == "smoke" else "") for s in smaller]
+        scales = sorted(set(points["scale"]) - {""})
+        said = [f"{s} scale" + (", no result" if s == "smoke" else "") for s in scales]
+        # what is full goes without saying only where all of it is
+        lines += [" and ".join(said)] if scales not in ([], ["full"]) else []
     axes.set_title("\n".join(lines))
 
 

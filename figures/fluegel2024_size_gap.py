@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pandas as pd
+from matplotlib.ticker import EngFormatter
 
 from figures import style
 from figures.approaches import looks
@@ -16,6 +17,8 @@ from figures.fluegel2024_networks import (
     Setting,
     difference,
     row,
+    steps_label,
+    steps_row,
 )
 from figures.fluegel2024_runs import bars, entries, heading, narrowed
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
@@ -23,18 +26,16 @@ from repro import measures
 from repro.results import Results
 
 TITLE = (
-    "Test accuracy of backpropagation less that of each approach at the epoch of the lowest validation loss, over the number of "
-    "parameters: fully connected networks, ResNet18 and ViT on MNIST (top) and CIFAR-10 (bottom), at the authors' rates (left) and with "
-    "every rate tuned under one budget (right). Mean over paired repetitions with its 95 % paired-t interval; points of a network stand "
-    "side by side, and no line joins different networks. Above zero, backpropagation is ahead. Crosses: a run diverged."
+    "Test accuracy of backpropagation less that of each approach at the epoch of the lowest validation loss, by network in the order of "
+    "their parameters: fully connected networks, ResNet18 and ViT on MNIST (top) and CIFAR-10 (bottom), at the authors' rates (left) and with "
+    "every rate tuned under one budget (right). Mean over paired repetitions with its 95 % paired-t interval, which may reach beyond a panel; "
+    "points of a network stand side by side. Beneath it its parameters, how many steps its runs have (fewest to most: some stop early), and which "
+    "is full, where others are not: runs of different lengths compare approaches, not sizes. Above zero, backpropagation is ahead. "
+    "Crosses: a run diverged."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.4)
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 METRIC = "best_test_accuracy"
-
-
-NAMES = 0.16
-"""Share of a panel's height, at its foot, that is kept for the networks' names."""
 
 
 def select(results: Results) -> pd.DataFrame:
@@ -50,15 +51,20 @@ def _panel(results: Results, dataset: str, arm: str) -> pd.DataFrame:
         runs = results.runs[results.runs["experiment"] == of.experiment(arm)]
         if of.dataset == dataset and len(runs):
             rows += [_gap(results, of, arm, panel, method) for method in APPROACHES[1:]]
+            guide = steps_row(results, of, arm, panel, _size(results, of, arm))
+            rows.append({**guide, "series": of.label})
     found = frame(rows)
-    return found if len(rows) and found["kind"].ne("not run").any() else not_run(panel)
+    return found if found["kind"].isin(["mean", "diverged"]).any() else not_run(panel)
+
+
+def _size(results: Results, of: Setting, arm: str) -> float:
+    runs = measures.report_runs(results, of.experiment(arm))
+    return float(runs["num_parameters"].iloc[0])
 
 
 def _gap(results: Results, of: Setting, arm: str, panel: str, method: str) -> dict[str, object]:
     measured = difference(results, of, arm, BACKPROPAGATION, method, METRIC)
-    runs = measures.report_runs(results, of.experiment(arm))
-    size = float(runs["num_parameters"].iloc[0])
-    return {**row(panel, method, size, measured), "note": of.label}
+    return {**row(panel, method, _size(results, of, arm), measured), "note": of.label}
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
@@ -66,26 +72,40 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     # no line joins different networks
     found = {
         name: dataclasses.replace(look, dashes="")
-        for name, look in looks(name for name in table["series"] if name).items()
+        for name, look in looks(
+            name for name in table["series"][table["kind"] != "guide"] if name
+        ).items()
     }
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, dataset = name.split(" ")
         heading(panel, f"{DATASETS[dataset]}, {ARM_TITLES[arm]}", rows)
-        panel.set(xlabel="parameters", ylabel="accuracy behind backpropagation")
+        panel.set(ylabel="accuracy behind backpropagation")
         if style.missing(panel, rows):
             continue
-        sizes = table["x"].dropna()
-        panel.set_xscale("log", base=10)
-        panel.set_xlim(sizes.min() / 2, sizes.max() * 2)
+        guides = rows[rows["kind"] == "guide"].sort_values("x")
+        mixed = guides["scale"].nunique() > 1
+        labels = [_label(guides[guides["x"] == size], mixed) for size in guides["x"]]
+        panel.set_xticks(range(len(labels)), labels, size=6)
+        panel.set_xlim(-0.6, len(labels) - 0.4)
         panel.axhline(0.0, color=style.GREY, lw=0.5, zorder=0.5)
-        bars(panel, rows, found)
-        low, high = panel.get_ylim()
-        panel.set_ylim(low - NAMES * (high - low), high)
-        for place, (size, part) in enumerate(rows.groupby("x")):
-            panel.text(
-                size, 0.01 + 0.06 * (place % 2), part["note"].iloc[0].rpartition(", ")[0], ha="center",
-                transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
-            )  # fmt: skip
+        places = {size: place for place, size in enumerate(guides["x"])}
+        shown = rows[rows["kind"] != "guide"]
+        panel.set_ylim(*_limits(shown["y"]))
+        bars(panel, shown.assign(x=shown["x"].map(places)), found)
     if found:
         style.key(axes, entries(table, found), 4)
+
+
+def _label(guide: pd.DataFrame, mixed: bool) -> str:
+    """Return a network's name, size, length of its runs and, among others, scale."""
+    name = guide["series"].iloc[0].rpartition(", ")[0]
+    size = EngFormatter(places=1, sep="")(guide["x"].iloc[0])
+    return f"{name}\n{size} par.\n{steps_label(guide, mixed=mixed)}"
+
+
+def _limits(gaps: pd.Series) -> tuple[float, float]:
+    """Return an ordinate that shows zero and every mean; an interval may reach beyond."""
+    low, high = min(gaps.min(), 0.0), max(gaps.max(), 0.0)
+    room = 0.25 * max(high - low, 0.01)
+    return low - room, high + room
