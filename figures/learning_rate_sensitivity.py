@@ -11,13 +11,18 @@ from figures.searches import DECLARED, Searched, searched
 from figures.selection import frame, not_run, stack
 from repro.results import Results
 
+CEILING = 10.0
+"""Loss, in nats, above which a trial is shown by an arrow: four times what guessing costs says all there is to say."""
 TITLE = (
     "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. Same number of trials, epochs "
-    "and batch order for every method of a panel, and the same rates but for the last few, beside its own winner. Rings: the winners. Crosses: diverged trials, one row a method, counted at the "
-    "left. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons without trials are not shown."
+    "and batch order for every method of a panel, and the same rates but for the last few, beside its own winner. Rings: the winners. "
+    f"Crosses: diverged trials, one row a method, counted at the left. Arrows: trials that ended above {CEILING:g} nats without "
+    f"diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons "
+    "without trials are not shown."
 )
 TOP, CROWDED_TOP = 0.30, 0.40
 """Share of a panel's height, at its top, that is kept for diverged trials."""
+ARROW = "$\\uparrow$"
 
 layout = searches.layout
 
@@ -70,9 +75,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     looks = approaches.looks(name for name in dict.fromkeys(trials["series"]) if name)
     for panel, heading, rows in searches.panels(table, axes):
         searches.title(panel, heading, rows)
-        panel.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss")
+        panel.set(
+            xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss (nats)"
+        )
         for guide in style.each(rows[rows["kind"] == "guide"]):
-            alpha = 0.12 if guide.series == "declared range" else 0.05
+            alpha = 0.09 if guide.series == "declared range" else 0.04
             panel.axvspan(guide.low, guide.high, color=style.GREY, alpha=alpha, lw=0, zorder=0.5)
         _losses(panel, rows, looks)
         _divergences(panel, rows, looks)
@@ -80,10 +87,13 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
         for name, look in looks.items()
     ]
-    ring = {"color": style.GREY, "marker": "o", "ms": 7, "mfc": "none", "ls": ""}
-    cross = {"color": style.GREY, "marker": "x", "ls": ""}
+    ring: dict[str, object] = {"color": style.GREY, "marker": "o", "ms": 7, "mfc": "none", "ls": ""}
+    cross: dict[str, object] = {"color": style.GREY, "marker": "x", "ls": ""}
+    more: list[tuple[str, dict[str, object]]] = [("winner", ring), ("diverged", cross)]
+    if (trials["y"] > CEILING).any():
+        more.append((f"above {CEILING:g} nats", {"color": style.GREY, "marker": ARROW, "ls": ""}))
     if entries:
-        style.key(axes, [*entries, ("winner", ring), ("diverged", cross)], 5)
+        style.key(axes, [*entries, *more], 6)
 
 
 def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
@@ -93,8 +103,13 @@ def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> Non
         part = ours[ours["series"] == series]
         # a diverged trial has no loss: the line is broken there
         axes.plot(
-            part["x"], part["y"], color=look.color, ls=look.dashes, lw=0.8,
-            marker=look.marker, ms=2.8, mew=0, zorder=2.2,
+            part["x"], part["y"].clip(upper=CEILING), color=look.color, ls=look.dashes, lw=0.8,
+            marker=look.marker, ms=2.8, mew=0, zorder=2.2, markevery=(part["y"] <= CEILING).tolist(),
+        )  # fmt: skip
+        beyond = part[part["y"] > CEILING]
+        axes.plot(
+            beyond["x"], np.full(len(beyond), CEILING), ls="", color=look.color, marker=ARROW,
+            ms=5, mew=0, zorder=2.4,
         )  # fmt: skip
         won = rows[(rows["kind"] == "winner") & (rows["series"] == series)]
         # rings of several sizes, since two may lie on one point
@@ -102,18 +117,17 @@ def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> Non
             won["x"], won["y"], "o", color=look.color,
             ms=5.5 + (1 if crowded else 2) * place, mfc="none", mew=0.9, zorder=2.6,
         )  # fmt: skip
-    losses = ours["y"].dropna()
+    losses = ours["y"].dropna().clip(upper=CEILING)
     low, high = (losses.min(), losses.max()) if len(losses) else (1.0, 1.0)
     low, high = low / 1.25, high * 1.1
-    top = CROWDED_TOP if crowded else TOP
-    axes.set_ylim(low, low * (high / low) ** (1 / (1 - top)))
-    style.log_ticks(axes)
+    searches.reserve(axes, low, high, CROWDED_TOP if crowded else TOP)
 
 
 def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
     counts = rows[rows["n"] > 0].drop_duplicates("series").set_index("series")
     across = axes.get_xaxis_transform()
-    top, size = (CROWDED_TOP, 5.5) if searches.is_crowded(rows) else (TOP, 6.5)
+    crowded = searches.is_crowded(rows)
+    top, size = (CROWDED_TOP, 5.5) if crowded else (TOP, 6.5)
     # all methods are given the same rates: a row each, or their crosses would lie on one another
     for place, series in enumerate(name for name in looks if name in counts.index):
         look, count = looks[series], counts.loc[series]
@@ -127,7 +141,8 @@ def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -
             height,
             f"{count['diverged']} of {count['n']}",
             transform=axes.transAxes,
-            color=look.color,
+            # the lightest colours of many methods cannot be read as digits
+            color=style.GREY if crowded else look.color,
             size=size,
             va="center",
         )

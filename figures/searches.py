@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 
@@ -24,7 +25,7 @@ DECLARED = (1e-6, 1e1)
 OPTIMIZERS = ("SGD", "Nesterov", "Adam")
 """Order of the panels of one problem; others follow."""
 COLUMNS = 3
-PANEL_WIDTH, PANEL_HEIGHT, TALL_HEIGHT = style.DOUBLE / COLUMNS, 2.15, 2.95
+PANEL_WIDTH, PANEL_HEIGHT, TALL_HEIGHT = style.DOUBLE / COLUMNS, 2.15, 2.6
 FEW = 3
 """Methods that share a panel easily; comparisons of more have figures of their own, with taller panels."""
 
@@ -84,6 +85,8 @@ def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
 def _place(rows: pd.DataFrame) -> tuple[str, str, int, str]:
     """Return what sorts the comparisons: a reader looks for one optimizer beside the other."""
     study, experiment, problem = rows[["study", "experiment", "problem"]].iloc[0]
+    # by their numbers: 256 before 1024
+    problem = re.sub(r"\d+", lambda found: f"{int(found[0]):09}", problem)
     ending = _common_ending(sorted(set(rows["method"]))).removeprefix(", ")
     return study, problem, (*OPTIMIZERS, ending).index(ending), experiment
 
@@ -181,6 +184,21 @@ def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, st
             heading = name.partition(": ")[2]
             study = f"{name.partition(' ')[0]}: " if several else ""
             yield panel, study + heading, rows
+
+
+def reserve(axes: Axes, low: float, high: float, share: float) -> None:
+    """Make the logarithmic ordinate reach from `low` to `high`, and keep room above that has no ticks.
+
+    Args:
+        axes: The panel.
+        low: The lowest value.
+        high: The highest value.
+        share: Of the panel's height, that is kept for words and crosses.
+    """
+    axes.set_ylim(low, high)
+    style.log_ticks(axes)
+    axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+    axes.set_ylim(low, low * (high / low) ** (1 / (1 - share)))
 
 
 def title(axes: Axes, heading: str, rows: pd.DataFrame, *more: str) -> None:

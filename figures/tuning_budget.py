@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,14 +20,22 @@ from repro.stats import Settled
 CONFIDENCE = 0.95
 EACH = 1.0 - (1.0 - CONFIDENCE) / 2.0
 """Confidence of a band such that two of them hold together with `CONFIDENCE`."""
+SETTLED = (
+    "In words: from which m on a method was ahead of backpropagation, or behind it, in this search; and at which m that is certain, which "
+    "is where the bands of the two lie apart. Decidable up to: the largest m at which the bands of so many trials could lie apart at all, "
+    "whatever the trials score; a ranking at a larger m is what was observed and no more."
+)
+"""What is written in the panels."""
 TITLE = (
-    "Best validation loss by the number of trials allowed. Lines: the best of the first m trials of the search, as it happened. "
-    "Thin lines and bands: the median over repeated searches, the bands at all budgets at once and 95 % for two together; most are "
-    "unbounded below. In the panels: where a method stands against backpropagation, from which budget "
-    "on as observed, and at which budgets with certainty, that is, with the bands apart; beyond the budget named `reach` this "
-    "many trials cannot tell methods apart whatever they score. Trials added by the edge rule, and beside a winner, take no part."
+    "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it happened. "
+    "Thin lines: the median over repeated searches, estimated from these trials; dotted: the edges of its band, which holds at all m at "
+    "once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded below). "
+    f"{SETTLED} Trials added by the edge rule, and beside a winner, take no part."
 )
 
+EDGE = (0, (1, 1.5))
+"""Dashes of a band's edges."""
+NEVER = "certain at no m"
 TOP = 0.40
 """Share of a panel's height, at its top, that is kept for what is settled."""
 
@@ -77,14 +86,18 @@ def _pairs(series: list[str]) -> list[tuple[str, str]]:
 def _words(found: Searched, other: str, base: str, settled: Settled) -> pd.DataFrame:
     places = {"a": "ahead", "b": "behind"}
     if settled.observed_from is None:
-        observed = "tied" if settled.better == "" else f"{places[settled.better]} at the last only"
+        observed = (
+            "tied" if settled.better == "" else f"{places[settled.better]} at the last m only"
+        )
     else:
-        observed = f"{places[settled.better]} from {settled.observed_from} on"
+        observed = f"{places[settled.better]} from m={settled.observed_from}"
     if settled.certain_from is None:
-        certain = "never certain"
+        certain = NEVER
     else:
         ends = dict.fromkeys((settled.certain_from, settled.certain_to))
-        certain = f"certainly {places[settled.certain_better]} at {' to '.join(map(str, ends))}"
+        agree = settled.certain_better == settled.better
+        sure = "certain" if agree else f"certainly {places[settled.certain_better]}"
+        certain = f"{sure} at {' to '.join(map(str, ends))}"
     against = "" if base == BACKPROPAGATION else f" against {base}"
     row = {"panel": found.panel, "kind": "settled", "series": other, "scale": found.scale}
     bounds = {"x": settled.observed_from, "low": settled.certain_from, "high": settled.certain_to}
@@ -98,42 +111,40 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     looks = approaches.looks(dict.fromkeys(table["series"][table["kind"] == "best"]))
     for panel, heading, rows in searches.panels(table, axes):
         settled = rows[rows["kind"] == "settled"]
-        reach = [f"reach {settled['y'].max():g}"] if len(settled) else []
+        reach = [f"decidable up to m={settled['y'].max():g}"] if len(settled) else []
         searches.title(panel, heading, rows, *reach)
-        panel.set(yscale="log", xlabel="trials", ylabel="best validation loss")
+        panel.set(yscale="log", xlabel="trials allowed, m", ylabel="best validation loss (nats)")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         losses = rows["y"][(rows["kind"] == "best") & rows["y"].notna()]
         if len(losses):
             low, high = losses.min() / 1.3, losses.max() * 1.2
-            panel.set_ylim(low, low * (high / low) ** (1 / (1 - TOP)))
-            style.log_ticks(panel)
+            searches.reserve(panel, low, high, TOP)
         for series, look in looks.items():
             of_series = rows[rows["series"] == series]
             _best(panel, of_series[of_series["kind"] == "best"], look)
-            if not crowded:
-                _band(panel, of_series[of_series["kind"] == "expected"], look)
+            if not crowded and len(losses):
+                _band(panel, of_series[of_series["kind"] == "expected"], look, (low, high))
         _verdicts(panel, settled, looks, crowded)
     entries = [(name, {"color": look.color, "ls": look.dashes}) for name, look in looks.items()]
-    band = ("expected: median over searches, with its band", {"color": style.GREY, "lw": 0.6})
+    thin = ("median over searches", {"color": style.GREY, "lw": 0.6})
+    edge = ("edges of its band", {"color": style.GREY, "lw": 0.7, "ls": EDGE})
     if entries:
-        style.key(axes, entries if crowded else [*entries, band], 4)
+        style.key(axes, entries if crowded else [*entries, thin, edge], 5)
 
 
 def _best(axes: Axes, best: pd.DataFrame, look: style.Look) -> None:
     axes.step(best["x"], best["y"], where="mid", color=look.color, ls=look.dashes, zorder=2.5)
 
 
-def _band(axes: Axes, expected: pd.DataFrame, look: style.Look) -> None:
-    # what is unbounded, or of trials that diverged, goes on beyond the panel
-    limits = axes.get_ylim()
-    median, low, high = (
-        expected[c].clip(limits[0] / 2, limits[1] * 2) for c in ("y", "low", "high")
-    )
-    axes.step(expected["x"], median, where="mid", color=look.color, lw=0.6, zorder=2.2)
-    axes.fill_between(
-        expected["x"], low, high, step="mid", color=look.color, alpha=0.13, lw=0, zorder=1.2
-    )
-    axes.set_ylim(limits)
+def _band(
+    axes: Axes, expected: pd.DataFrame, look: style.Look, within: tuple[float, float]
+) -> None:
+    # edges, not areas: most bands have no lower end, and areas without end hide what is measured
+    lines: dict[str, dict[str, Any]] = {"y": {"lw": 0.6, "zorder": 2.2}}
+    lines |= {edge: {"lw": 0.7, "ls": EDGE, "zorder": 1.6} for edge in ("low", "high")}
+    for column, line in lines.items():
+        shown = expected[column].where(expected[column].between(*within))
+        axes.step(expected["x"], shown, where="mid", color=look.color, **line)
 
 
 def _verdicts(
@@ -146,12 +157,11 @@ def _verdicts(
         axes.text(
             0.98,
             0.98 - place * TOP / len(settled),
-            row.note.removesuffix(", never certain")
-            if crowded
-            else row.note.replace(": ", ":\n", 1),
+            row.note.removesuffix(f", {NEVER}") if crowded else row.note.replace(": ", ":\n", 1),
             transform=axes.transAxes,
-            color=looks[row.series].color,
-            size=4.8 if crowded else 6.3,
+            # the lightest colours of many methods cannot be read as letters
+            color=style.GREY if crowded else looks[row.series].color,
+            size=5.2 if crowded else 6.3,
             ha="right",
             va="top",
             zorder=5,

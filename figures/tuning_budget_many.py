@@ -10,9 +10,8 @@ from repro.results import Results
 
 TITLE = (
     f"Best validation loss by the number of trials allowed, for comparisons of more than {searches.FEW} methods: the best of the first "
-    "m trials of the search, as it happened. In the panels: where a method stands against backpropagation, from which budget on as "
-    "observed, and at which budgets with certainty, if at any: with the bands of both, which are not drawn, apart; beyond the budget "
-    "named `reach` this many trials cannot tell methods apart whatever they score. Trials added by the edge rule take no part."
+    f"m trials of the search, as it happened. {few.SETTLED} A method of which no m is named is certain at none. The bands are not drawn. "
+    "Trials added by the edge rule take no part."
 )
 
 layout, draw = few.layout, few.draw
