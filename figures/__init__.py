@@ -1,9 +1,10 @@
 """Figures and tables of the paper, one module each, drawn from the results table and nothing else.
 
-A **figure** module has `TITLE`, `LAYOUT` (or `layout(table)`, where the rows decide how many panels there are),
-`select(results) -> DataFrame` and `draw(table, axes) -> None`; a **table** module has `table(results) -> repro.tables.Table`. A module with neither is a part that they share. New
-modules are found by themselves. Everything here runs where no PyTorch is installed, changes none of its inputs,
-and writes the same bytes from the same rows.
+A **figure** module has `TITLE` (or `caption(table)`, where the rows decide what it says), `LAYOUT` (or
+`layout(table)`, where they decide how many panels there are), `select(results) -> DataFrame` and
+`draw(table, axes) -> None`; a **table** module has `table(results) -> repro.tables.Table`. A module with neither is
+a part that they share. New modules are found by themselves. Everything here runs where no PyTorch is installed,
+changes none of its inputs, and writes the same bytes from the same rows.
 """
 
 from __future__ import annotations
@@ -119,9 +120,17 @@ def chosen(only: Iterable[str] = ()) -> tuple[str, ...]:
     return _chosen(names(), only, "figure")
 
 
-def captions() -> dict[str, str]:
-    """Return the caption of every figure by name."""
-    return {name: str(module_of(name).TITLE) for name in names()}
+def caption_of(module: ModuleType, rows: pd.DataFrame) -> str:
+    """Return a figure's caption.
+
+    Args:
+        module: The figure's module.
+        rows: What its `select` returned.
+
+    Returns:
+        Its `TITLE`, or what its `caption` makes of the rows.
+    """
+    return str(module.caption(rows) if hasattr(module, "caption") else module.TITLE)
 
 
 def render(module: ModuleType, rows: pd.DataFrame) -> dict[str, bytes]:

@@ -24,8 +24,7 @@ TITLE = (
     f"Estimates of one gradient from k tangents in n = {DIMENSION} dimensions: cosine with the gradient, length and distance "
     f"from it, both over the gradient's length; and the cosine over n at k = {NUM_TANGENTS}. Mean over draws, which all estimates "
     "share, with 1.96 standard errors (mostly within the line). Grey, dotted: exact expectations; those of length and distance are "
-    "root mean squares, below which a mean lies where they scatter (k = 1). A single tangent is k = 1; at k = n (upright line) the "
-    "projection is the gradient, and its error what float32 leaves."
+    "root mean squares, below which a mean lies where they scatter (k = 1). A single tangent is k = 1; the upright line is k = n"
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.0)
 METRICS = {  # metric: heading, label of the ordinate
@@ -67,6 +66,21 @@ def select(results: Results) -> pd.DataFrame:
     results = narrowed(results, FAMILY)
     parts = [_panel(results, metric) for metric in METRICS]
     return stack([*parts, _over_dimensions(results)])
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what is left of the projection's error where there are tangents enough."""
+    ours = table[(table["panel"] == "relative_error") & (table["series"] == "projection")]
+    errors = ours["y"][(ours["kind"] == "mean") & (ours["x"] >= DIMENSION)]
+    if errors.empty:
+        return f"{TITLE}."
+    largest = errors.max()
+    left = (
+        f"at most {largest:.1g}"
+        if largest
+        else "exactly 0, which has no place on a logarithmic axis"
+    )
+    return f"{TITLE}, from which on the projection's error is {left}."
 
 
 def _panel(results: Results, metric: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ TITLE = (
     "Speed of this package; median and quartiles over rounds in which all methods took their turn. Top, network by "
     "network with SGD, Nesterov's method and Adam from left to right: the share of a step that is work it cannot avoid "
     "(matrix products, random numbers, passes over memory), timed alone in the same rounds; the time of a step over the "
-    "plain PyTorch loop's; and over that of backpropagation. Bottom: steps a second by stacked replicas (filled: "
+    "plain PyTorch loop's; and over that of backpropagation. Dotted: the bars that this package sets itself. Bottom: steps a second by stacked replicas (filled: "
     "multi-layer network of width 1,024; open: logistic regression), by tangents, and by hidden layers."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.8)
@@ -31,7 +31,7 @@ OPEN = "logistic"
 """The network whose markers are open."""
 Quantity = Callable[[Speed], Spread | None]
 SHARES: dict[str, tuple[str, str, tuple[str, ...], Quantity]] = {
-    "limit": ("Share of the limit", "share of the step", OURS, lambda s: s.limit),
+    "limit": ("Unavoidable work", "share of the step", OURS, lambda s: s.limit),
     "plain": ("Over the plain loop", "time over the plain loop's", OURS, lambda s: s.over_plain),
     "backpropagation": (
         "Over backpropagation",
@@ -62,6 +62,27 @@ def select(results: Results) -> pd.DataFrame:
     return stack(parts)
 
 
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with every bar and the networks that miss it."""
+    bars = [_held(table, panel, bar) for panel, bar in HELD.items()]
+    return " ".join([TITLE, *(bar for bar in bars if bar)])
+
+
+def _held(table: pd.DataFrame, panel: str, bar: speed.Bar) -> str:
+    """Return a bar in words, and which networks and optimizers miss it; nothing where none was timed."""
+    rows = table[(table["panel"] == panel) & table["series"].isin(bar.estimators)]
+    rows = rows[rows["kind"] == "mean"].sort_values("x", kind="stable")
+    if rows.empty:
+        return ""
+    missed = [
+        f"{NETWORKS[network]} with {optimizer} ({row.y:.2f})"
+        for row in style.each(rows[rows["y"] > bar.bound])
+        for network, optimizer in [row.note.split(", ")]
+    ]
+    said = f"missed by {', '.join(missed)}" if missed else "kept by all"
+    return f"Bar for {bar.text}: at most {bar.bound:g}, {said}."
+
+
 def _series(one: Speed) -> str:
     estimator = re.sub(r" k=\d+$", "", one.estimator)
     return f"{speed.PLAIN}{estimator}" if one.plain else estimator
@@ -79,7 +100,9 @@ def _by_network(panel: str, timed: dict[str, tuple[Speed, ...]]) -> pd.DataFrame
             rows.append(_row(panel, _series(one), x, spread, one, f"{network}, {one.optimizer}"))
     if rows and panel in HELD:
         bar = HELD[panel]
-        rows.append({"panel": panel, "kind": "guide", "y": bar.bound, "note": f"bar: {bar.text}"})
+        rows.append(
+            {"panel": panel, "kind": "guide", "y": bar.bound, "note": f"our bar: {bar.text}"}
+        )
     return frame(rows) if rows else not_run(panel)
 
 
@@ -144,7 +167,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
         for name, look in style.looks(SERIES).items()
     ]
-    style.key(axes, [*entries, ("bar", {"color": style.GREY, "ls": ":", "lw": 0.8})], 5)
+    bar = ("our own bar: at most this", {"color": style.GREY, "ls": ":", "lw": 0.8})
+    style.key(axes, [*entries, bar], 3)
 
 
 def _title(axes: Axes, heading: str, rows: pd.DataFrame) -> None:

@@ -461,7 +461,6 @@ def test_names_are_of_two_kinds() -> None:
         "tuning_budget_many",
     ) == FIGURES
     assert figures.table_names() == TABLES
-    assert set(figures.captions()) == set(FIGURES)
 
 
 def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
@@ -469,6 +468,19 @@ def test_unknown_names_list_the_choices(empty: Results, tmp_path: Path) -> None:
         figures.build(empty, tmp_path, ["fig9"])
     with pytest.raises(ValueError, match=rf"Unknown table 'x'. Choose from: {', '.join(TABLES)}\."):
         figures.build_tables(empty, tmp_path, ["x"])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_caption_in_plain_words(
+    name: str, full: Results, empty: Results
+) -> None:
+    module = figures.module_of(name)
+    for given in (full, empty):
+        caption = figures.caption_of(module, module.select(given))
+        assert caption.endswith(".")
+        # an SVG's alternative text and the page show it as it is: no markup
+        assert "`" not in caption
+        assert "\n" not in caption
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -788,6 +800,27 @@ def test_trials_winners_and_divergences(full: Results) -> None:
     assert text(drawn(learning_rate_sensitivity, table)).count("4 of 9") == 9
 
 
+def test_losses_beyond_the_axis_are_arrows_at_its_edge(full: Results) -> None:
+    ceiling = learning_rate_sensitivity.CEILING
+    tuned = full.runs["role"] == "tune"
+    high = tuned & (full.runs["trial"] == 3) & (full.runs["method"] == f"{BACKPROPAGATION}, SGD")
+    runs = full.runs.assign(score=full.runs["score"].mask(high, 7_000.0))
+    table = learning_rate_sensitivity.select(dataclasses.replace(full, runs=runs))
+    beyond = table[table["y"] > ceiling]
+    assert len(beyond) == 3  # the table has what they ended at
+    figure = drawn(learning_rate_sensitivity, table)
+    arrows = [
+        each
+        for axes in figure.axes
+        for each in axes.lines
+        if each.get_marker() == learning_rate_sensitivity.ARROW and np.size(each.get_xdata())
+    ]
+    assert [np.asarray(each.get_ydata()).tolist() for each in arrows] == [[ceiling]] * 3
+    assert all(max(axes.get_yticks()) <= 1.1 * ceiling for axes in figure.axes)
+    (legend,) = figure.legends
+    assert "above 10 nats" in [entry.get_text() for entry in legend.get_texts()]
+
+
 def test_a_panel_for_every_searched_comparison(full: Results) -> None:
     table = learning_rate_sensitivity.select(full)
     layout = figures.layout_of(learning_rate_sensitivity, table)
@@ -833,8 +866,23 @@ def test_smaller_budgets_are_read_off_the_search(full: Results) -> None:
     np.testing.assert_array_equal(best["y"], np.minimum.accumulate(scores[:8]))
     assert best["n"].tolist() == [8] * 8  # without the trial of the edge rule
     words = rows[rows["kind"] == "settled"].set_index("series")["note"]
-    assert words[CLIPPED].startswith(f"{CLIPPED}: behind from 2 on, ")
-    assert words[CLIPPED] in text(drawn(tuning_budget, table)).replace(":\n", ": ")
+    assert words[CLIPPED].startswith(f"{CLIPPED}: behind from m=2, ")
+    shown = text(drawn(tuning_budget, table))
+    assert words[CLIPPED] in shown.replace(":\n", ": ")
+    assert (
+        f"8 trials each, decidable up to m={rows['y'][rows['kind'] == 'settled'].max():g}" in shown
+    )
+
+
+def test_no_band_is_drawn_over_the_words(full: Results) -> None:
+    table = tuning_budget.select(full)
+    assert np.isinf(table["low"][table["kind"] == "expected"]).any()
+    for axes in drawn(tuning_budget, table).axes:
+        assert not axes.collections
+        words = min(t.get_window_extent().y0 for t in axes.texts)
+        for each in axes.lines:
+            heights = axes.transData.transform(each.get_xydata())[:, 1]
+            assert np.nanmax(heights, initial=0) < words
 
 
 def test_no_loss_while_every_trial_has_diverged(full: Results) -> None:
@@ -888,6 +936,22 @@ def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:
         assert any(np.array_equal(np.sort(e.get_xdata()), np.sort(rows["x"])) for e in axes.lines)
     assert table[table["kind"] == "guide"]["y"].tolist() == [1.0, 1.8]
     assert "n=12 rounds" in limit.get_title()
+
+
+def test_the_caption_of_speed_names_who_misses_a_bar(full: Results) -> None:
+    table = speed.select(full)
+    kept = speed.caption(table)
+    assert "single-tangent step over a backpropagation step: at most 1.8, kept by all." in kept
+    slow = (table["panel"] == "backpropagation") & (table["note"] == "mlp, SGD")
+    missed = speed.caption(table.assign(y=table["y"].where(~slow, 2.03)))
+    assert "at most 1.8, missed by MLP with SGD (2.03)." in missed
+
+
+def test_the_caption_says_what_is_left_of_the_error_of_the_projection(full: Results) -> None:
+    table = fluegel2024_fig3.select(full)
+    assert fluegel2024_fig3.caption(table).endswith("the projection's error is at most 0.09.")
+    none = table.assign(y=0.0)
+    assert "error is exactly 0" in fluegel2024_fig3.caption(none)
 
 
 def test_speed_by_size_is_drawn_as_tabled(full: Results) -> None:
@@ -1163,6 +1227,41 @@ def test_a_width_that_was_not_run_says_so(full: Results) -> None:
     some = dataclasses.replace(full, runs=runs)
     shown = text(drawn(fluegel2024_fig6, fluegel2024_fig6.select(some)))
     assert shown.count("FC 4,096, MNIST: not run") == 4
+
+
+def with_steps(source: Results, experiment: str, num_steps: int, scale: str) -> Results:
+    """Return the results with the runs of an experiment as long as that, at that scale."""
+    runs = source.runs.copy()
+    its = runs["experiment"] == experiment
+    runs.loc[its, "num_steps"], runs.loc[its, "scale"] = num_steps, scale
+    return dataclasses.replace(source, runs=runs)
+
+
+def test_widths_are_joined_only_where_runs_are_equally_long(full: Results) -> None:
+    def joined(source: Results) -> list[int]:
+        axes = drawn(fluegel2024_fig6, fluegel2024_fig6.select(source)).axes[0]
+        return sorted(np.size(e.get_xdata()) for e in axes.lines if e.get_label() == "mean, k=2")
+
+    assert joined(full) == [3]
+    shorter = with_steps(full, "networks-fc4096-mnist", 8, "reduced")
+    assert joined(shorter) == [1, 2]
+    of_other_lengths = with_steps(shorter, "networks-fc1024-mnist", 300, "reduced")
+    assert joined(of_other_lengths) == [1, 1, 1]
+    stopped_early = with_steps(full, "networks-fc1024-mnist", 300, "full")
+    assert joined(stopped_early) == [3]
+
+
+@pytest.mark.parametrize("module", [fluegel2024_fig6, fluegel2024_size_gap])
+def test_lengths_and_scales_of_runs_are_named(module: Any, full: Results) -> None:
+    some = with_steps(full, "networks-fc4096-mnist", 8, "reduced")
+    some = with_steps(some, "networks-fc256-mnist", 156_400, "full")
+    axes = drawn(module, module.select(some)).axes[0]
+    labels = {t.get_text().split("\n")[0]: t.get_text() for t in axes.get_xticklabels()}
+    (smallest,) = (label for name, label in labels.items() if name.endswith("256"))
+    (largest,) = (label for name, label in labels.items() if name.replace(",", "").endswith("4096"))
+    assert smallest.endswith("156,400 steps\nfull scale")
+    assert largest.endswith("8 steps")
+    assert axes.get_title().endswith("full scale and reduced scale")
 
 
 @pytest.mark.parametrize(("name", "num"), [("table1", 32), ("fig6_values", 24)])

@@ -65,7 +65,6 @@ class Drawing:
         self._known = read_json(self._stamp)
         self._code = {name: code_behind(name) for name in figures.names()}
         self._inputs = {name: digests.of(rows, code) for name, code in self._code.items()}
-        self._titles = figures.captions()
         waiting = [name for name in figures.names() if not self._is_current(name)]
         # those whose rows decide how many panels they have take longest: none of them is begun last
         self._waiting = sorted(waiting, key=lambda n: not hasattr(figures.module_of(n), "layout"))
@@ -157,7 +156,7 @@ class Drawing:
         )
 
     def _keep(self, name: str, outcome: _Outcome) -> None:
-        figure = Figure(name, self._titles[name], outcome.missing, outcome.sources)
+        figure = Figure(name, outcome.title, outcome.missing, outcome.sources)
         self.figures[name] = figure
         if outcome.drawn:
             self.drawn.append(name)
@@ -174,6 +173,7 @@ class Drawing:
 class _Outcome:
     values: str
     drawn: bool
+    title: str
     missing: str
     sources: tuple[provenance.Source, ...]
 
@@ -195,7 +195,8 @@ def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
     values = digests.of(csv)
     if values != known_values:
         figures.write(name, directory, {"csv": csv, **figures.render(module, rows)})
-    return _Outcome(values, values != known_values, _missing(rows), sources)
+    title = figures.caption_of(module, rows)
+    return _Outcome(values, values != known_values, title, _missing(rows), sources)
 
 
 def _missing(rows: pd.DataFrame) -> str:
