@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style
+from figures import style, training_curves
 from figures.training_curves import Comparison, draw_comparisons, select_comparison
 from repro.results import Results
 
 TITLE = (
     "Logistic regression on MNIST at one learning rate for both methods: validation loss by iteration and by time "
     "(iterations times the median time of a step). T_b is when backpropagation reaches its lowest loss, T_f when the "
-    "forward gradient reaches the same loss. Mean over repetitions, 95 % t band."
+    "forward gradient reaches the same loss."
 )
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 2.9)
 COMPARISONS = (
     Comparison("logistic", "run-time-logistic", "Logistic regression", "logistic", accuracy=False),
 )
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what lines and bands are."""
+    return training_curves.caption(TITLE, table)
 
 
 def select(results: Results) -> pd.DataFrame:

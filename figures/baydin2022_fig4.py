@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style
+from figures import style, training_curves
 from figures.selection import stack
 from figures.training_curves import Comparison, draw_comparisons, select_comparison
 from repro.results import Results
@@ -13,13 +13,18 @@ TITLE = (
     "Multi-layer network (784-1024-1024-10) on MNIST at the two published learning rates, one rate and one exponential decay "
     "for both methods: "
     "validation loss by iteration and by time, validation accuracy. T_b is when backpropagation reaches its lowest loss, "
-    "T_f when the forward gradient reaches the same loss. Mean over repetitions, 95 % t band."
+    "T_f when the forward gradient reaches the same loss."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.7)
 COMPARISONS = (
     Comparison("mlp-2e-5-exponential", "run-time-mlp", "MLP, rate 2×10⁻⁵", "mlp-2e-5"),  # noqa: RUF001
     Comparison("mlp-2e-4-exponential", "run-time-mlp", "MLP, rate 2×10⁻⁴", "mlp-2e-4"),  # noqa: RUF001
 )
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what lines and bands are."""
+    return training_curves.caption(TITLE, table)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style
+from figures import style, training_curves
 from figures.training_curves import Comparison, draw_comparisons, select_comparison
 from repro.results import Results
 
 TITLE = (
     "Convolutional network on MNIST, one learning rate for both methods: validation loss by iteration and by time, "
-    "validation accuracy. The published values were not found. Mean over repetitions, 95 % t band."
+    "validation accuracy. The published values were not found. T_b is when backpropagation reaches its lowest loss, T_f when the "
+    "forward gradient reaches the same loss."
 )
 LAYOUT = style.Layout(1, 3, style.DOUBLE, 2.7)
 COMPARISONS = (Comparison("cnn", "run-time-cnn", "CNN, rate 2×10⁻⁴", "cnn"),)  # noqa: RUF001
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what lines and bands are."""
+    return training_curves.caption(TITLE, table)
 
 
 def select(results: Results) -> pd.DataFrame:

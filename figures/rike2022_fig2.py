@@ -5,17 +5,28 @@ from __future__ import annotations
 import pandas as pd
 
 from figures import style
-from figures.rike2022_runs import PUBLISHED, draw_training_losses, outer_labels, training_losses
+from figures.rike2022_runs import (
+    PUBLISHED,
+    draw_training_losses,
+    lengths,
+    outer_labels,
+    training_losses,
+)
 from figures.selection import stack
 from repro.results import Results
 
 TITLE = (
-    "Training loss on MNIST as published (50 epochs, each method at its own settings): the loss of single mini-batches of 64, "
-    "unsmoothed, at evenly spaced iterations (at most 500 a run). Every repetition is drawn, the first one thicker. "
+    "Training loss on MNIST, each method at its own published settings, which the paper runs for 50 epochs: the loss of single "
+    "mini-batches of 64, unsmoothed, at evenly spaced iterations (at most 500 a run). Every repetition is drawn, the first one thicker. "
     "Forward gradients with Nesterov's method are judged at the look-ahead point."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.2)
 MNIST = tuple(setting for setting in PUBLISHED if setting.network != "cifar")
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with how long the runs are."""
+    return TITLE + lengths(table)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -55,6 +56,32 @@ PUBLISHED = SETTINGS[:7]
 """Those of Table I, in its order: on CIFAR-10 the paper ran SGD alone."""
 
 
+def published_curve(results: Results, panel: str, setting: Setting, series: str) -> pd.DataFrame:
+    """Return what the authors' notebooks print of a method after every epoch: the loss of the last 16 test images.
+
+    Args:
+        results: The tables.
+        panel: Where it is shown.
+        setting: The network and the optimizer.
+        series: The method.
+
+    Returns:
+        Rows of kind published by epoch, none where no notebook holds them.
+    """
+    facts = results.facts
+    if facts.empty:
+        return frame()
+    wanted = {"study": STUDY, "quantity": "reported curve", "setting": setting.name}
+    for column, value in (wanted | {"method": setting.method(series)}).items():
+        facts = facts[facts[column] == value]
+    if facts.empty:
+        return frame()
+    row = {"panel": panel, "kind": "published", "series": series, "published": True}
+    columns = {"x": facts["x"].to_numpy(), "y": facts["value"].to_numpy()}
+    note = (facts["item"] + ", " + facts["source"] + ", the last 16 test images").to_numpy()
+    return frame({**row, **columns, "note": note})
+
+
 def training_losses(results: Results, setting: Setting) -> pd.DataFrame:
     """Return the mini-batch losses of every repetition of two rows of Table I.
 
@@ -79,12 +106,38 @@ def training_losses(results: Results, setting: Setting) -> pd.DataFrame:
         common |= {"n": len(runs), "diverged": len(ended), "scale": runs["scale"].iloc[0]}
         columns = {"repetition": "repetition", "x": "step", "y": "value"}
         last = points[points["key"].isin(ended)].groupby("key", as_index=False).last()
+        # steps of the longest run, and its epochs, which are counted with them
+        each = (points["epoch"] / points["step"])[points["step"] > 0].median()
+        steps = int(runs["num_steps"].max())
+        length = {
+            "kind": "guide",
+            "x": steps,
+            "y": steps * each,
+            "note": "steps and epochs of a run",
+        }
+        parts.append(frame([{**common, **length}]))
         for kind, shown in (("repetition", points), ("diverged", last)):
             if len(shown):
                 values = {name: shown[column] for name, column in columns.items()}
                 note = "training loss of a mini-batch, before the step"
                 parts.append(frame({**common, **values, "kind": kind, "note": note}))
     return stack(parts)
+
+
+def lengths(table: pd.DataFrame) -> str:
+    """Return a sentence on how long the runs of every panel are; nothing where none was run."""
+    guides = table[table["kind"] == "guide"].drop_duplicates("panel")
+    labels = {setting.name: setting.label.replace(", ", " with ") for setting in PUBLISHED}
+    told = [
+        f"{', '.join(labels[name] for name in part['panel'])}: {length}"
+        for length, part in guides.groupby(guides.apply(_length, axis=1), sort=False)
+    ]
+    return f" Our runs: {'; '.join(told)}." if told else ""
+
+
+def _length(guide: pd.Series) -> str:
+    epochs = f"{guide['y']:.2g} epoch" + ("" if f"{guide['y']:.2g}" == "1" else "s")
+    return f"{guide['x']:,.0f} steps" + ("" if math.isnan(guide["y"]) else f", {epochs}")
 
 
 def draw_training_losses(axes: Axes, rows: pd.DataFrame, name: str) -> None:
@@ -98,9 +151,14 @@ def draw_training_losses(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     style.title(axes, name, rows)
     if style.missing(axes, rows):
         return
+    guides = rows[rows["kind"] == "guide"]
+    axes.set_title("\n".join([axes.get_title(), *dict.fromkeys(guides.apply(_length, axis=1))]))
     style.whole_ticks(axes, 5)
     found = rows[rows["kind"] == "repetition"]
     first = found["repetition"].min()
+    # curves that stay on one another: the lower one wider
+    flat = found["y"].max() < 1.1 * found["y"].min()
+    widths = {FG: 2.4, CLIPPED: 2.4, BP: 0.7} if flat else dict.fromkeys((FG, CLIPPED, BP), 0.7)
     # the thinner ones beneath, and backpropagation, which is lower, above
     for series in (FG, CLIPPED, BP):
         look = style.LOOKS[series]
@@ -110,7 +168,7 @@ def draw_training_losses(axes: Axes, rows: pd.DataFrame, name: str) -> None:
                 part["x"],
                 part["y"],
                 color=look.color,
-                lw=0.7 if main else 0.35,
+                lw=widths[series] if main else 0.35,
                 alpha=0.9 if main else 0.45,
                 zorder=2.2 if main else 1.8,
             )
@@ -130,10 +188,25 @@ def outer_labels(axes: style.AxesGrid, table: pd.DataFrame, columns: int) -> Non
         columns: Entries of the legend a line.
     """
     # not `supxlabel`, which would lie on the legend
-    axes[-1, axes.shape[1] // 2].set_xlabel("Iterations")
-    size = style.STYLE["axes.labelsize"]
-    axes.flat[0].figure.supylabel("Training loss (nats)", size=size)
+    axes[-1, axes.shape[1] // 2].set_xlabel("iterations")
+    for row in axes:
+        row[0].set_ylabel("training loss (nats)")
+    method_key(axes, table, columns)
+
+
+def method_key(
+    axes: style.AxesGrid, table: pd.DataFrame, columns: int, *more: tuple[str, dict[str, object]]
+) -> None:
+    """Put the legend of training losses beneath the panels.
+
+    Args:
+        axes: The panels.
+        table: The figure's rows.
+        columns: Entries of the legend a line.
+        *more: Further entries.
+    """
     shown = [name for name in (BP, FG, CLIPPED) if name in set(table["series"])]
     entries = [(name, {"color": style.LOOKS[name].color}) for name in shown or (BP, CLIPPED)]
     thin = ("further repetitions", {"color": style.GREY, "lw": 0.35})
-    style.key(axes, [*entries, thin, *style.diverged_entry(table)], columns)
+    several = [thin] if (table["repetition"] > 0).any() else []
+    style.key(axes, [*entries, *several, *style.diverged_entry(table), *more], columns)

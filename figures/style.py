@@ -280,17 +280,22 @@ def curve_entries(
     Args:
         table: The figure's table.
         series: Methods in order.
-        interval: What line and band are.
+        interval: What line and band are, where a method has more than one run.
 
     Returns:
         Entries for `key`.
     """
+    means = table[table["kind"] == "mean"]
+    single = set(means["series"][means["n"] == 1]) - set(means["series"][means["n"] > 1])
     entries: list[tuple[str, Mapping[str, Any]]] = [
-        (f"{name} ({interval})", {"color": LOOKS[name].color, "ls": LOOKS[name].dashes})
+        (
+            f"{name} ({'one run' if name in single else interval})",
+            {"color": LOOKS[name].color, "ls": LOOKS[name].dashes},
+        )
         for name in series
     ]
     kinds = set(table["kind"])
-    if "repetition" in kinds:
+    if "repetition" in kinds and not set(series) <= single:
         entries.append(("single repetitions", {"color": GREY, "lw": 0.4}))
     entries += diverged_entry(table)
     for name in dict.fromkeys(table[table["kind"] == "published"]["series"]):

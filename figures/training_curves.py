@@ -27,6 +27,32 @@ from figures.selection import (
 from repro import measures, stats
 from repro.results import EmptySelectionError, Results
 
+LEAST = 0.1
+"""Least that an ordinate spans, in nats or as an accuracy: what differs by far less must not look like a descent."""
+
+
+def caption(title: str, table: pd.DataFrame) -> str:
+    """Return a caption that ends with what lines and bands are, and with the scale where it is not full.
+
+    Args:
+        title: The caption without that.
+        table: Rows of `select_comparison`.
+
+    Returns:
+        The caption.
+    """
+    means = table[table["kind"] == "mean"]
+    if means.empty:
+        return title
+    single = " One run of each method: lines without an interval."
+    scales = sorted(set(means["scale"]) - {"full"})
+    steps = means["x"][means["panel"].str.endswith(" iteration")].max()
+    short = f" At {' and '.join(scales)} scale: {steps:,.0f} iterations." if scales else ""
+    return title + (single if means["n"].max() == 1 else BAND) + short
+
+
+BAND = " Mean over repetitions, 95 % t band."
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -129,9 +155,17 @@ def draw_comparisons(
                 style.markers(panel, rows[rows["kind"] == "published"])
             else:
                 style.lines(panel, rows)
+                _widen(panel)
             if column == "time":
                 _draw_guides(panel, rows)
     style.key(axes, style.curve_entries(table, BOTH), 3)
+
+
+def _widen(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    room = (LEAST - (high - low)) / 2
+    if room > 0:
+        axes.set_ylim(low - room, high + room)
 
 
 def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:

@@ -22,6 +22,7 @@ from figures import (
     baydin2022_fig2,
     baydin2022_fig3,
     baydin2022_fig4,
+    baydin2022_fig5,
     baydin2022_fig6,
     baydin2022_identification,
     baydin2022_run_time,
@@ -50,6 +51,7 @@ from figures import (
     selection,
     speed,
     style,
+    training_curves,
     tuned_differences,
     tuning_budget,
     tuning_budget_many,
@@ -172,6 +174,7 @@ def make(
             (f"{CLIPPED}, SGD", "notebook, last epoch", 0.332),
         )
     ]
+    facts += printed_curve("cifar-sgd", 100)
     final = {"quantity": "final value", "study": "fluegel2024", "x": math.nan}
     facts += [
         {
@@ -204,6 +207,13 @@ def make(
         pd.DataFrame(runs).reindex(columns=list(results.RUN_COLUMNS)), results.RUN_COLUMNS
     )
     return Results(frame, pd.DataFrame(points)[list(results.CURVE_COLUMNS)], table)
+
+
+def printed_curve(setting: str, epochs: int) -> list[dict[str, Any]]:
+    """Facts of what a notebook printed after every epoch: 2 nats over the epoch."""
+    what = {"study": "rike2022", "quantity": "reported curve", "item": "notebook, every epoch"}
+    of = {**what, "setting": setting, "method": f"{BACKPROPAGATION}, SGD", "source": "R0"}
+    return [{**of, "x": x, "value": 2.0 / x} for x in range(1, epochs + 1)]
 
 
 def add_rike(add: Callable[..., None]) -> None:
@@ -714,6 +724,63 @@ def test_the_last_batch_stands_beside_the_whole_test_split(full: Results) -> Non
     np.testing.assert_allclose(dots["y"][dots["repetition"] == 2], mean["y"] / 100)
     (printed,) = style.each(rows[rows["kind"] == "published"])
     assert (printed.x, printed.y) == (50, 1.87e-5)  # what is printed, not the zero of Table I
+
+
+def test_bands_of_losses_are_those_of_the_repetitions(full: Results) -> None:
+    table = rike2022_last_batch.select(full)
+    means = table[table["kind"] == "mean"]
+    np.testing.assert_allclose(means["low"], means["y"])  # all repetitions are alike
+    assert not (table["kind"] == "repetition").any()
+    values = {"repetition": (0.1, 0.3, 0.8), "mean": (0.4,)}
+    spread = selection.frame(
+        {"kind": kind, "series": "a", "x": 1.0, "y": y} for kind, ys in values.items() for y in ys
+    )
+    (mean,) = style.each(rike2022_last_batch._between_extremes(spread.assign(low=-0.5, high=1.3)))
+    assert (mean.y, mean.low, mean.high) == (0.4, 0.1, 0.8)
+
+
+def test_what_the_notebooks_print_is_drawn_after_every_epoch(full: Results) -> None:
+    known = dataclasses.replace(
+        full, facts=pd.concat([full.facts, pd.DataFrame(printed_curve("nn-sgd", 50))])
+    )
+    table = rike2022_fig1.select(known)
+    assert (table["kind"] == "published").sum() == 100
+    figure = drawn(rike2022_fig1, table)
+    (printed,) = figure.axes[1].lines
+    assert np.asarray(printed.get_ydata()).tolist() == [2.0 / x for x in range(1, 101)]
+    silent = full.facts[full.facts["quantity"] != "reported curve"]
+    nothing = rike2022_fig1.select(dataclasses.replace(full, facts=silent))
+    assert "not run" in text(drawn(rike2022_fig1, nothing))
+    rows = rike2022_last_batch.select(known)
+    rows = rows[(rows["kind"] == "published") & (rows["panel"] == "nn-sgd")]
+    assert sorted(rows["x"][rows["series"] == BACKPROPAGATION]) == list(range(1, 51))
+
+
+def test_lengths_of_runs_stand_in_title_and_caption(full: Results) -> None:
+    runs = full.runs.assign(
+        num_steps=full.runs["num_steps"].mask(full.runs["experiment"] == "cnn-sgd", 10)
+    )
+    table = rike2022_fig2.select(dataclasses.replace(full, runs=runs))
+    figure = drawn(rike2022_fig2, table)
+    assert figure.axes[0].get_title().endswith("40 steps, 4 epochs")
+    assert figure.axes[3].get_title().endswith("10 steps, 1 epoch")
+    assert rike2022_fig2.caption(table).endswith("; CNN with SGD: 10 steps, 1 epoch.")
+
+
+def test_one_run_has_no_band_and_says_so(full: Results) -> None:
+    first = full.runs["repetition"] == 0
+    reduced = full.runs.assign(scale="reduced")
+    table = baydin2022_fig5.select(dataclasses.replace(full, runs=reduced[first]))
+    assert baydin2022_fig5.caption(table).endswith(
+        "One run of each method: lines without an interval. At reduced scale: 25,000 iterations."
+    )
+    legend = [entry.get_text() for entry in drawn(baydin2022_fig5, table).legends[0].get_texts()]
+    assert legend == [f"{BACKPROPAGATION} (one run)", f"{FORWARD_GRADIENT} (one run)"]
+    flat = table.assign(y=table["y"].where(table["kind"] != "mean", 2.3))
+    low, high = drawn(baydin2022_fig5, flat).axes[0].get_ylim()
+    assert high - low >= training_curves.LEAST
+    several = baydin2022_fig5.caption(baydin2022_fig5.select(full))
+    assert several.endswith("Mean over repetitions, 95 % t band.")
 
 
 def test_losses_of_zero_stand_at_the_lower_edge(full: Results) -> None:
