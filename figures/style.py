@@ -295,7 +295,7 @@ def curve_entries(
         for name in series
     ]
     kinds = set(table["kind"])
-    if "repetition" in kinds and not set(series) <= single:
+    if "repetition" in kinds and not (len(means) and (means["n"] == 1).all()):
         entries.append(("single repetitions", {"color": GREY, "lw": 0.4}))
     entries += diverged_entry(table)
     for name in dict.fromkeys(table[table["kind"] == "published"]["series"]):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from repro import tables
 from repro.report import paper
 
 pytest.importorskip("typst")
@@ -120,6 +121,31 @@ def test_a_label_that_fits_several_measurements_is_refused(tmp_path: Path) -> No
 def test_a_figure_that_was_not_built_says_so_in_place(tmp_path: Path) -> None:
     content, stale = compiled(tmp_path, '#show-figure("nothing") See @fig-nothing.')
     assert (content is not None, stale) == (True, ())
+
+
+def test_a_long_table_of_the_appendix_breaks_and_loses_no_row(tmp_path: Path) -> None:
+    typst = pytest.importorskip("typst")
+    source = (SOURCES / "paper.typ").read_text(encoding="utf-8")
+    rules = "\n".join(line for line in source.splitlines() if line.startswith("#show figure"))
+    long = tables.Table(
+        "long", "A long one", (tables.Column("number", "Number"),), tuple((i,) for i in range(200))
+    )
+    tables.write(long, tmp_path / "paper" / "build" / "tables")
+    listed = {**FACTS, "tables": [{"name": "long", "title": "A long one"}]}
+    shown = '#show-table("long", placement: none) <all>'
+    # a row that finds no room on a page would lie on the one before it
+    places = (
+        "#show table.cell: it => [#it#context [#metadata(here().position()) <cell>]]\n"
+        '#set page(paper: "a4")\n'
+    )
+    compiled(tmp_path, places + rules + "\n" + shown, listed)
+    path = tmp_path / "paper" / "paper.typ"
+    found = json.loads(typst.query(path, "<cell>", field="value", root=tmp_path))
+    rows = {(cell["page"], cell["y"]) for cell in found}
+    assert len(rows) == len(found) >= 200
+    assert max(cell["page"] for cell in found) > 1
+    # every table that no page can be trusted to hold stands where it may break
+    assert "show-table(one.name, size: 6pt, placement: none)" in source
 
 
 def test_two_compilations_are_the_same_bytes(tmp_path: Path) -> None:
