@@ -14,7 +14,7 @@ from rich.console import Console
 
 import studies
 from repro import cli
-from repro.cli import redraw, shared
+from repro.cli import parsing, redraw, shared
 from repro.cli.runs import num_workers
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
 from repro.execution import Stop
@@ -232,7 +232,7 @@ def test_an_option_that_is_none_points_to_the_help_that_lists_them(
     ("text", "seconds"), [("90", 90.0), ("90s", 90.0), ("9m", 540.0), ("1h30m", 5400.0)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert cli._duration(text) == seconds
+    assert parsing.duration(text) == seconds
 
 
 @pytest.fixture

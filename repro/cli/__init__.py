@@ -6,40 +6,19 @@ Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early wit
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import importlib
 import io
 import os
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from repro import __version__
+from repro.cli.parsing import make_parser, named
 from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
-
-EPILOG = """\
-where things are
-  store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
-  store/index/            rows of finished runs in few files, made again whenever it is not there; never the truth
-  store/checkpoints/      runs under way, gone when they are done
-  store/slurm/            what the coordinator and the tasks of a cluster tell each other
-  bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
-  studies/results/        the published rows, which `repro publish` grows and version control keeps
-  figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
-  paper/build/            paper.pdf, index.html, claims.json, audit.json, and every table as CSV, Markdown, LaTeX, Typst and HTML
-  paper/                  the paper's sources, and what is held to be true: verdicts.json, manifest.json
-
-environment
-  REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
-  REPRO_DEBUG             any value: show the traceback behind an error
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
         sys.stdout.reconfigure(errors="replace")
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     # into a file or a pipe, tables get room; a terminal has its own width
     console = Console(width=None if sys.stdout.isatty() else 140)
     try:
         _settle_store(options)
-        status: int = _named(options.verb)(options, console)
+        status: int = named(options.verb)(options, console)
         return status
     except KeyboardInterrupt:
         return complain("stopped; finished runs are kept", STOPPED)
@@ -119,305 +98,17 @@ def _settle_store(options: argparse.Namespace) -> None:
     """Put the default in for a store that was not named; of one that was, what only reads asks that it is there."""
     if not hasattr(options, "store"):
         return
-    named = options.store is not None
-    if not named:
+    is_default = options.store is None
+    if is_default:
         options.store = options.default_store
     expected = "`--store` expects a folder of finished runs"
     if options.store.exists():
         if not options.store.is_dir():
             raise ValueError(f"{expected}. Found the file {options.store}.")
-    elif named and options.only_reads:
+    elif options.only_reads and not is_default:
         # a name with a slip would be an empty store
         raise ValueError(
             f"{expected}. Found nothing at {options.store}. Correct the name, or let `repro run` make it."
         )
-    if named and getattr(options, "folders", None):
+    if getattr(options, "folders", None) and not is_default:
         raise ValueError("`--from` takes its rows from folders instead of `--store`. Found both.")
-
-
-def _named(name: str) -> Callable[..., Any]:
-    """Return a function of one of the modules here: only that of the verb in use is imported, which takes long."""
-    module, _, function = name.partition(".")
-    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{module}"), function)
-    return found
-
-
-class _Parser(argparse.ArgumentParser):
-    configure = ""
-    """Function that adds the options when they are asked for."""
-
-    def parse_known_args(self, *arguments: Any, **more: Any) -> Any:
-        """Parse, with all options of this verb."""
-        if self.configure:
-            configure, self.configure = self.configure, ""
-            _named(configure)(self)
-        found, unknown = super().parse_known_args(*arguments, **more)
-        if unknown:  # said here, by the parser whose help lists what there is
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return found, unknown
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Exit with one line instead of the whole usage."""
-        self.exit(USAGE, f"repro: {message}. See `{self.prog} --help`.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="repro",
-        description="Forward gradients against backpropagation: re-run the papers, redraw, judge.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"repro {__version__}")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-
-    def verb(
-        name: str,
-        function: str,
-        text: str,
-        *,
-        store: str = "store",
-        only_reads: bool = True,
-        **more: Any,
-    ) -> _Parser:
-        sub = verbs.add_parser(
-            name, help=text, description=text, formatter_class=parser.formatter_class, **more
-        )
-        sub.set_defaults(verb=function)
-        if store:
-            made = "" if only_reads else "; it is made"
-            sub.set_defaults(default_store=Path(store), only_reads=only_reads)
-            sub.add_argument("--store", type=_path, metavar="DIR",
-                             help=f"folder of finished runs{made} (default: {store})")  # fmt: skip
-        return sub
-
-    everything = verb(
-        "reproduce",
-        "redraw.reproduce",
-        "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page. "
-        "A sentence whose claim has another verdict now keeps the paper from being built, and is named.",
-        aliases=["paper"],
-    )
-    _choose_build(everything)
-    for name, function, text in (
-        ("figures", "redraw.draw_figures", "Draw figures from the rows."),
-        ("tables", "redraw.write_tables", "Write tables from the rows."),
-    ):
-        stage = verb(name, function, text)
-        stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    judged = verb(
-        "claims",
-        "redraw.judge_claims",
-        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one or rows "
-        "cannot be read.",
-    )
-    judged.add_argument("--accept", action="store_true",
-                        help="commit the verdicts of the published rows, without those of the store: write them into "
-                        "README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
-    verb(
-        "audit",
-        "audit.audit",
-        "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
-        "anybody's finished search.",
-    ).configure = "audit.configure"
-    _choose_checks(
-        verb(
-            "verify",
-            "verify.verify",
-            "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
-            "that differs; then run a sample of the published runs again and compare their numbers.",
-            store="",
-            epilog="example: repro verify --only live --budget 10m --seed 3",
-        )
-    )
-
-    run = verb(
-        "run",
-        "runs.run",
-        "Run what a study declares and neither the store nor the published rows have, cheapest verdict "
-        "first; running it again resumes. Searches go on from their finished trials; store/optuna.journal shows them in "
-        "optuna-dashboard.",
-        only_reads=False,
-        epilog="example: repro run baydin2022 --scale reduced --only mlp-2e-4 --time-limit 30m",
-    )
-    _choose_runs(run)
-    run.add_argument("--workers", type=int, metavar="N",
-                     help="training processes, one thread each (default: one a core that this process may use; on cuda one, "
-                     "since runs are stacked there); with --executor slurm, most tasks that run at once (default: 100)")  # fmt: skip
-    run.add_argument("--time-limit", type=_time_limit, metavar="TIME",
-                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
-                     "run that would not end in time")  # fmt: skip
-    _choose_checkpoints(run)
-    _choose_executor(run)
-    written = verb(
-        "tasks",
-        "tasks.write_tasks",
-        "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
-        "or any scheduler. A search gives its next batch: once that has run, write again, until nothing is "
-        "missing.",
-        only_reads=False,  # a new store is one in which everything is missing
-        epilog="example: repro tasks baydin2022 --to tasks && parallel repro worker ::: tasks/*.json",
-    )
-    _choose_runs(written)
-    written.add_argument("--to", type=_path, required=True, metavar="DIR",
-                         help="folder for the files; it is made")  # fmt: skip
-    worker = verb(
-        "worker",
-        "tasks.work",
-        "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
-        "SIGUSR1, SIGUSR2 or --time-limit) or killed, it goes on from the last checkpoint when it is called "
-        "again; called twice, it gives the same rows.",
-        only_reads=False,
-        epilog="example: srun repro worker tasks/0007.json --store /shared/store",
-    )
-    worker.add_argument(
-        "files", nargs="+", type=_path, metavar="SPECS.json", help="files of groups"
-    )
-    worker.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    worker.add_argument("--time-limit", type=_time_limit, metavar="TIME",
-                        help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
-    _choose_checkpoints(worker)
-    status = verb(
-        "status",
-        "runs.show_status",
-        "Say what is done, what is missing, what it would cost, and in which order it would run.",
-    )
-    _choose_runs(status)
-    status.add_argument("--workers", type=int, metavar="N",
-                        help="say how long so many training processes would take (default: as `run`)")  # fmt: skip
-    status.add_argument("--device-name", default="", metavar="NAME",
-                        help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
-    timed = verb(
-        "bench",
-        "bench.bench",
-        "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
-        "loop, and hold it to the package's bars. Leave the machine alone meanwhile.",
-        store="bench",
-        only_reads=False,
-        epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
-    )
-    _choose_what_to_time(timed)
-    verb("list", "runs.show_list", "List studies, experiments, methods and scales.", store="")
-    publish = verb(
-        "publish",
-        "runs.publish_rows",
-        "Merge finished runs into the published rows (studies/results), or write them as few small files "
-        "that another checkout merges.",
-        epilog="example: repro publish --to rows there, and repro publish --from rows here",
-    )
-    ways = publish.add_mutually_exclusive_group()
-    ways.add_argument("--to", type=_path, metavar="DIR",
-                      help="write the store's finished rows into this folder instead, two files a study")  # fmt: skip
-    ways.add_argument("--from", type=_path, nargs="+", metavar="DIR", dest="folders",
-                      help="merge folders that --to wrote, instead of the store")  # fmt: skip
-    ways.add_argument("--retire", action="store_true",
-                      help="first take out published rows of plans that a study has changed since or no longer has, and "
-                      "reported runs that a search has gone beyond")  # fmt: skip
-    data = verb(
-        "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""
-    )
-    data.add_argument(
-        "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
-    )
-    return parser
-
-
-def _choose_checks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=("rebuild", "live"), default="",
-                        help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
-    parser.add_argument("--budget", type=_duration, default=45.0, metavar="TIME",
-                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N",
-                        help="which sample (default: 0)")  # fmt: skip
-    parser.add_argument("--update", action="store_true",
-                        help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
-    parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
-                        help="processes that draw (default: one a core)")  # fmt: skip
-
-
-def _choose_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="build anew even if nothing changed")
-    parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
-                        help="processes that draw (default: one a core)")  # fmt: skip
-
-
-def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", default="reduced", metavar="SCALE",
-                        help="smoke (seconds), reduced (minutes), full (the largest network at its size); "
-                        "default: reduced")  # fmt: skip
-    parser.add_argument("--only", default="", metavar="A,B",
-                        help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N",
-                        help="threads of a step, the same for all; processes timed at once keep one each "
-                        "(default: 1)")  # fmt: skip
-    parser.add_argument("--bookkeeping", type=int, metavar="N",
-                        help="instead of steps, time status, publish and what reproduce looks at, over N finished runs "
-                        "made for it; the bars are for 100000")  # fmt: skip
-    parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
-
-
-def _choose_runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", help="a study's name, or `all`; see `repro list`")
-    parser.add_argument("--scale", default="reduced", metavar="SCALE",
-                        help="smoke (seconds), reduced (hours on a laptop), full (as published); "
-                        "default: reduced")  # fmt: skip
-    for name, what in (
-        ("arm", "arms"), ("only", "experiments"), ("method", "methods"),
-    ):  # fmt: skip
-        parser.add_argument(f"--{name}", default="", metavar="A,B",
-                            help=f"only these {what}, separated by commas")  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-
-
-def _choose_checkpoints(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint-every", type=_duration, default=120.0, metavar="TIME",
-                        help="keep runs under way this often, so that they go on from there; 0 for never "
-                        "(default: 2m)")  # fmt: skip
-
-
-def _choose_executor(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "on a cluster",
-        "Array jobs of SLURM, one group of runs a task. The store has to be on a file system that all nodes "
-        "share. The coordinator only submits and watches: stop it or lose it, and the same command finds what it "
-        "submitted. A task that nears its wall time leaves a checkpoint and queues again.",
-    )
-    group.add_argument("--executor", default="local", metavar="WHERE",
-                       help="local (this machine) or slurm (default: local)")  # fmt: skip
-    group.add_argument("--partition", metavar="NAME", help="where tasks run")
-    group.add_argument("--account", metavar="NAME", help="whom they are charged to")
-    group.add_argument("--wall-time", type=_duration, metavar="TIME",
-                       help="of a task (default: 1h); a longer run takes several")  # fmt: skip
-    group.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
-                       help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
-
-
-def _num_workers(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if (number := int(text)) > 0:
-            return number
-    raise argparse.ArgumentTypeError(f"expected a number of processes from 1, found {text!r}")
-
-
-def _path(text: str) -> Path:
-    if not text:  # a variable of the shell that is not set would be the folder one is in
-        raise argparse.ArgumentTypeError("expected a name, found nothing")
-    return Path(text)
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
-    if not text or match is None:
-        raise argparse.ArgumentTypeError(
-            f"expected a time such as 90s, 9m or 1h30m, found {text!r}"
-        )
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(3600 * hours + 60 * minutes + seconds)
-
-
-def _time_limit(text: str) -> float:
-    seconds = _duration(text)
-    if not seconds:  # which the same command would not carry on from
-        raise argparse.ArgumentTypeError(f"expected a time of at least 1s, found {text!r}")
-    return seconds
