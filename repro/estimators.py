@@ -339,12 +339,13 @@ class ForwardGradient:
         self, objective: Objective, params: Params, flat: Tensor
     ) -> tuple[Tensor, Tensor]:
         if self.mode == "forward":
-            each = flat.expand(len(leaves(params)[0]), -1, -1)
-            directions = like(
-                params, [leaf.movedim(1, 0) for leaf in leaves(_unflatten(each, params))]
-            )
+            each = flat.expand(len(leaves(params)[0]), -1, -1).transpose(0, 1)
+            if self.chunk_size is None and isinstance(params, dict):
+                # as a network's parameters lie: of other layouts forward mode makes copies, and for every
+                # leaf clears as much memory as all of them take
+                each = each.contiguous()
             return autodiff.value_and_directional_derivatives(
-                objective, params, directions, chunk_size=self.chunk_size
+                objective, params, _unflatten(each, params), chunk_size=self.chunk_size
             )
         value, gradient = autodiff.value_and_gradient(objective, params)
         stacked = torch.cat([leaf.flatten(1) for leaf in leaves(gradient)], dim=1)

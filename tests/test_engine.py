@@ -367,3 +367,26 @@ def test_a_declared_step_stays_on_its_device(
         if isinstance(step.problem, ClassificationProblem):
             judged = step.problem.evaluate(step.judged(), replicas, "test")
             assert {values.device for values in judged.values()} == {META}
+
+
+class Cleared(TorchDispatchMode):
+    """Counts the tensors of zeros that forward mode makes for tangents that do not lie as their parameters do."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket.__name__ == "_new_zeros_with_same_feature_meta"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["forward gradient, Nesterov", "clipped", "projection, Adam"])
+@pytest.mark.parametrize("shared", [True, False], ids=["one source", "own sources"])
+def test_tangents_of_stacked_replicas_lie_as_their_parameters_do(name: str, shared: bool) -> None:
+    step, replicas = make(DIGITS, name, num_replicas=4)
+    if shared:  # as the trials of a search do
+        step = dataclasses.replace(step, generators=step.generators[:1] * 4)
+    with Cleared() as cleared:
+        step(next(step.problem.batches(replicas)), 0)
+    assert cleared.count == 0
