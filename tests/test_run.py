@@ -251,6 +251,24 @@ def test_a_run_that_takes_longer_than_the_limit_is_not_begun(
     assert "takes about 3m. Give `--time-limit` more than that." in capsys.readouterr().err
 
 
+def test_what_other_devices_take_keeps_no_run_from_being_begun(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("repro.pricing.Prices.__call__", lambda self, spec: 1_000.0)
+    monkeypatch.setattr("repro.environment.device_name", lambda device: "a GPU that nobody timed")
+    chosen = ["run", "baydin2022", "--scale", "smoke", "--only", "beale", "--workers", "1"]
+    assert cli.main([*chosen, "--time-limit", "1h"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert (
+        "a GPU that nobody timed has no rows: the speeds of other devices say in which order, and keep no run from "
+        "being begun"
+    ) in shown
+    assert len(Store(elsewhere / "store").files()) == 4
+    # without a limit nothing is said: any run is begun in any case
+    assert cli.main(chosen) == 0
+    assert "nobody timed" not in capsys.readouterr().out
+
+
 def test_all_studies_are_filtered_by_what_each_of_them_has(
     undisturbed: Path, capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:

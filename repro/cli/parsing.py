@@ -150,7 +150,8 @@ def make_parser() -> argparse.ArgumentParser:
                      "since runs are stacked there); with --executor slurm, most tasks that run at once (default: 100)")  # fmt: skip
     run.add_argument("--time-limit", type=_time_limit, metavar="TIME",
                      help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
-                     "run that would not end in time")  # fmt: skip
+                     "run that would not end in time, by the rows of this device; where it has none, any "
+                     "run is begun")  # fmt: skip
     _choose_checkpoints(run)
     _choose_executor(run)
     written = verb(

@@ -63,6 +63,12 @@ def run(options: argparse.Namespace, console: Console) -> int:
     here = "" if slurm is not None else device_name(torch.device(options.device))
     prices = Prices(runs, here)
     stages = plan(survey(choice.specs, choice.comparisons, runs), choice.studies, prices.of)
+    if prices.borrowed and options.time_limit is not None and not runs.empty:
+        tell(
+            f"{prices.device} has no rows: the speeds of other devices say in which order, and keep no run from "
+            "being begun",
+            console,
+        )
     work, without_data = with_data([w for stage in stages for w in stage.work])
     with Display(console) as display:
         outcome = execution.work_off(
@@ -74,7 +80,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
             time_limit=options.time_limit,
             checkpoint_every=options.checkpoint_every,
             slurm=slurm,
-            expected=prices,
+            # what others take says too little to leave this device idle; training leaves checkpoints
+            expected=(lambda spec: None) if prices.borrowed else prices,
             on_groups=display.add,
             on_event=display.update,
             on_stop=display.note_stop,
