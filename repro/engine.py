@@ -9,10 +9,12 @@ step does what the same step does eagerly. The CPU has nothing to gain and calls
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,6 +28,9 @@ from repro.problems import BuiltProblem
 
 WARM_UP = 3
 """Steps done eagerly, on a stream of their own, before one is recorded: libraries set themselves up."""
+
+_failures: list[str] = []
+"""Why this process records nothing any more: the recording that failed. PyTorch may be left within it."""
 
 Rates = Callable[[Tensor | int], Tensor]
 Advance = Callable[[Tensor, Tensor | int], Tensor]
@@ -175,13 +180,12 @@ class Recorded:
         self._number = torch.zeros((), device=device, dtype=torch.float64)
         self._calls: dict[torch.Size, int] = {}
         self._programs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None]]] = {}
-        self._eager = False
 
     def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
         """Take the step: eagerly, or by replaying it."""
         self._number.fill_(step)
         calls = self._calls[rows.shape] = self._calls.get(rows.shape, 0) + 1
-        if self._eager:
+        if _failures:
             return self._step(rows, self._number)
         if calls <= WARM_UP:
             return aside(lambda: self._step(rows, self._number))
@@ -196,18 +200,14 @@ class Recorded:
         fixed = rows.clone()
         try:
             value, replay = record(lambda: self._step(fixed, self._number), self._step.generators)
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            # recording runs nothing, so nothing has been done twice; what broke it off comes before what ended it
-            reason = str(error.__context__ or error).partition("\n")[0]
+        except RecordingError as error:
+            # recording runs nothing, so nothing has been done twice
             warnings.warn(
-                f"The training step could not be recorded as a CUDA graph ({reason}); it runs kernel by "
-                "kernel, which is slower and gives the same numbers.",
+                f"The training step could not be recorded as a CUDA graph ({error}); this process runs it, and all "
+                "others from now on, kernel by kernel, which is slower and gives the same numbers.",
                 RuntimeWarning,
                 stacklevel=2,
             )
-            self._eager = True
             return False
         self._programs[rows.shape] = fixed, value, replay
         return True
@@ -231,22 +231,52 @@ def aside(function: Callable[[], Tensor]) -> Tensor:
     return value
 
 
+class RecordingError(RuntimeError):
+    """Raised where work cannot be recorded: this, or other work of the same process before."""
+
+
+def memory_pool() -> Any:
+    """Return a pool of memory for recordings that are never replayed at once and whose results are kept."""
+    return torch.cuda.graph_pool_handle()
+
+
 def record(
-    function: Callable[[], Tensor], generators: Sequence[torch.Generator]
+    function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: Any = None
 ) -> tuple[Tensor, Callable[[], None]]:
     """Record the kernels that a function launches, without running them.
 
     Args:
         function: Launches work on the current CUDA device; never waits for it.
         generators: Those that it draws from; every replay draws on.
+        pool: Of `memory_pool`, where its memory comes from; one of its own by default.
 
     Returns:
         The function's result, without a value yet, and a function that runs what was recorded and puts
         the value there.
 
     Raises:
-        RuntimeError: If the function does what cannot be recorded, or memory runs out.
+        RecordingError: If the function does what cannot be recorded, or anything did in this process before.
+        RuntimeError: If memory runs out.
     """
+    if _failures:
+        raise RecordingError(
+            "This process records nothing any more as CUDA graphs, since something could not be "
+            f"({_failures[0]}). The same command tries again."
+        )
+    try:
+        return _capture(function, generators, pool or memory_pool())
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        # what broke it off comes before what ended it
+        reason = str(error.__context__ or error).partition("\n")[0]
+        _failures.append(reason)
+        raise RecordingError(reason) from error
+
+
+def _capture(
+    function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: Any
+) -> tuple[Tensor, Callable[[], None]]:
     graph = torch.cuda.CUDAGraph()
     sources = list(dict.fromkeys(generators))
     states = [source.get_state() for source in sources]
@@ -257,10 +287,11 @@ def record(
         # what is broken off does not leave its stream
         with (
             torch.cuda.stream(torch.cuda.current_stream()),
-            torch.cuda.graph(graph, stream=stream),
+            torch.cuda.graph(graph, pool=pool, stream=stream),
         ):
             value = function()
     except RuntimeError:
+        _leave(pool)
         for source, state in zip(sources, states, strict=True):
             # which believes that it is still being recorded
             fresh = torch.Generator(source.device)
@@ -268,3 +299,17 @@ def record(
             source.graphsafe_set_state(fresh)
         raise
     return value, graph.replay
+
+
+def _leave(pool: Any) -> None:
+    """Tell the allocator that a recording is over: PyTorch does not where CUDA ends it with an error.
+
+    Until then it frees nothing that it keeps: `torch.cuda.empty_cache` raises.
+    """
+    end = getattr(torch._C, "_cuda_endAllocateToPool", None)
+    release = getattr(torch._C, "_cuda_releasePool", None)
+    if end is None or release is None:
+        return
+    with contextlib.suppress(RuntimeError):  # it was told, and the graph lets go of the pool itself
+        end(torch.cuda.current_device(), pool)
+        release(torch.cuda.current_device(), pool)

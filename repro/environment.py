@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import multiprocessing
@@ -116,6 +117,14 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether memory is what an error of PyTorch is about; only its CUDA allocator has a type for that."""
     words = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ")
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
+
+
+def give_memory_back(device: torch.device) -> None:
+    """Free on a device what PyTorch keeps there for later; where it cannot, that stays."""
+    if device.type == "cuda":
+        # it refuses after a recording that did not end: what is wrong then is said where memory is missing
+        with contextlib.suppress(RuntimeError):
+            torch.cuda.empty_cache()
 
 
 def synchronize(device: torch.device) -> None:

@@ -7,7 +7,8 @@ tensors that it was recorded with and into the same result.
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -127,8 +128,8 @@ class Imitation:
             found = found + ([value] if isinstance(value, Tensor) else value)
         return found
 
-    def record(
-        self, function: Callable[[], Tensor], generators: Sequence[torch.Generator]
+    def capture(
+        self, function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: object
     ) -> tuple[Tensor, Callable[[], None]]:
         if self.error is not None:
             raise self.error
@@ -152,7 +153,9 @@ class Imitation:
 def imitate(monkeypatch: pytest.MonkeyPatch) -> Callable[[Step], Imitation]:
     def start(step: Step) -> Imitation:
         imitation = Imitation(step)
-        monkeypatch.setattr(engine, "record", imitation.record)
+        monkeypatch.setattr(engine, "_capture", imitation.capture)
+        monkeypatch.setattr(engine, "_failures", [])
+        monkeypatch.setattr(engine, "memory_pool", object)
         monkeypatch.setattr(engine, "aside", lambda function: function())
         return imitation
 
@@ -198,7 +201,8 @@ def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(
     (warning,) = caught
     assert str(warning.message) == (
         "The training step could not be recorded as a CUDA graph (operation not permitted when stream is "
-        "capturing); it runs kernel by kernel, which is slower and gives the same numbers."
+        "capturing); this process runs it, and all others from now on, kernel by kernel, which is slower and gives "
+        "the same numbers."
     )
     assert torch.equal(losses, expected)
 
@@ -224,6 +228,81 @@ def test_what_broke_a_recording_off_is_said_and_not_what_ended_it(
     imitate(step).error = ended
     with pytest.warns(RuntimeWarning, match=r"as a CUDA graph \(operation not permitted when"):
         train(Recorded(step, CPU), step, replicas)
+
+
+def test_after_a_recording_that_failed_nothing_is_recorded_any_more(
+    imitate: Callable[[Step], Imitation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "backpropagation, Adam"
+    (failing, replicas), (step, _), (again, _) = (make(DIGITS, name) for _ in range(3))
+    imitate(failing).error = RuntimeError("operation not permitted when stream is capturing")
+    with pytest.warns(RuntimeWarning, match="all others from now on"):
+        train(Recorded(failing, CPU), failing, replicas)
+    monkeypatch.setattr(engine, "_capture", None)
+    monkeypatch.setattr(engine, "aside", None)  # its stream may be left within what failed
+    assert torch.equal(train(Recorded(again, CPU), again, replicas), train(step, step, replicas))
+    with pytest.raises(engine.RecordingError) as caught:
+        engine.record(lambda: torch.zeros(()), [])
+    assert str(caught.value) == (
+        "This process records nothing any more as CUDA graphs, since something could not be (operation not "
+        "permitted when stream is capturing). The same command tries again."
+    )
+
+
+def test_after_too_little_memory_the_next_step_is_recorded(
+    imitate: Callable[[Step], Imitation],
+) -> None:
+    (large, replicas), (step, _) = (make(DIGITS, "backpropagation, SGD") for _ in range(2))
+    imitate(large).error = torch.OutOfMemoryError("out of memory")
+    with pytest.raises(torch.OutOfMemoryError):
+        train(Recorded(large, CPU), large, replicas)
+    imitation = imitate(step)
+    train(Recorded(step, CPU), step, replicas)
+    assert len(imitation.recorded) == 1
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["PyTorch did not", "PyTorch did"])
+def test_the_allocator_is_told_of_the_end_of_a_recording_that_failed(
+    told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[object, ...]] = []
+    graph = SimpleNamespace(register_generator_state=None, replay=None)
+
+    @contextlib.contextmanager
+    def capturing(graph: object, *, pool: object, stream: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    def end(device: int, pool: object) -> None:
+        calls.append(("end", device, pool))
+        if told:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+
+    def release(device: int, pool: object) -> None:
+        calls.append(("release", device, pool))
+
+    def function() -> Tensor:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    for name, stand_in in {
+        "CUDAGraph": lambda: graph,
+        "graph": capturing,
+        "graph_pool_handle": lambda: (0, 7),
+        "stream": lambda stream: contextlib.nullcontext(),
+        "current_stream": lambda: None,
+        "current_device": lambda: 3,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", release, raising=False)
+    monkeypatch.setattr(engine, "_side_stream", lambda device: None)
+    monkeypatch.setattr(engine, "_failures", [])
+    with pytest.raises(engine.RecordingError, match=r"^operation not permitted when stream is"):
+        engine.record(function, [])
+    # a pool that the graph lets go of itself must not be let go of twice
+    assert calls == [("end", 3, (0, 7)), *([] if told else [("release", 3, (0, 7))])]
 
 
 class Recording(TorchDispatchMode):

@@ -147,3 +147,17 @@ print(anew, min(pages() for _ in range(10)))
     anew, again = map(int, shown.split())
     # 64 MiB are 16,384 pages of 4 KiB, or fewer larger ones
     assert anew > 10 * max(again, 1)
+
+
+def test_memory_that_cannot_be_given_back_hides_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse() -> None:
+        asked.append(True)
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", refuse)
+    environment.give_memory_back(CPU)
+    assert not asked
+    environment.give_memory_back(torch.device("cuda"))
+    assert asked

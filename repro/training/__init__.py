@@ -20,7 +20,7 @@ from repro import engine, estimators, optimizers, problems
 from repro.autodiff import leaves
 from repro.checkpoints import Checkpoint, Checkpoints
 from repro.engine import Patience
-from repro.environment import describe, is_out_of_memory, now, synchronize
+from repro.environment import describe, give_memory_back, is_out_of_memory, now, synchronize
 from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training
 from repro.results import Record
@@ -95,8 +95,7 @@ def train_within_memory(
         if not is_out_of_memory(error):
             raise
     # what was allocated is free once the exception is
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    give_memory_back(device)
     what = f"{specs[0].experiment}: {specs[0].method.name}"
     if len(specs) > 1:
         half = (len(specs) + 1) // 2
