@@ -180,6 +180,7 @@ class Recorded:
         self._number = torch.zeros((), device=device, dtype=torch.float64)
         self._calls: dict[torch.Size, int] = {}
         self._programs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None]]] = {}
+        self._pool: Any = None
 
     def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
         """Take the step: eagerly, or by replaying it."""
@@ -198,8 +199,12 @@ class Recorded:
 
     def _record(self, rows: Tensor) -> bool:
         fixed = rows.clone()
+        # one replay ends before the next begins, and their results stay: nothing of one is in the other's way
+        self._pool = self._pool or memory_pool()
         try:
-            value, replay = record(lambda: self._step(fixed, self._number), self._step.generators)
+            value, replay = record(
+                lambda: self._step(fixed, self._number), self._step.generators, self._pool
+            )
         except RecordingError as error:
             # recording runs nothing, so nothing has been done twice
             warnings.warn(

@@ -120,6 +120,7 @@ class Imitation:
     def __init__(self, step: Step) -> None:
         self.step = step
         self.recorded: list[torch.Size] = []
+        self.pools: list[object] = []
         self.error: Exception | None = None
 
     def tensors(self) -> list[Tensor]:
@@ -131,6 +132,7 @@ class Imitation:
     def capture(
         self, function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: object
     ) -> tuple[Tensor, Callable[[], None]]:
+        self.pools.append(pool)
         if self.error is not None:
             raise self.error
         before = [tensor.clone() for tensor in self.tensors()]
@@ -187,6 +189,8 @@ def test_both_shapes_of_mini_batch_are_recorded_once(
     imitation = imitate(again)
     assert torch.equal(train(Recorded(again, CPU), again, replicas), train(step, step, replicas))
     assert len(imitation.recorded) == 2
+    assert len(imitation.pools) == 2
+    assert len(set(imitation.pools)) == 1
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(
