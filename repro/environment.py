@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import subprocess
+import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,8 +101,11 @@ def set_up_process() -> None:
     returns blocks above 32 MiB to the system at once, which clears them page by page when the next step asks again.
     Large gradients cost half a step of backpropagation that way, and tangents a third of their drawing.
     """
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
+    with warnings.catch_warnings():
+        # some versions warn of these flags, but all know them, and after the newer ones alone nobody may read them
+        warnings.simplefilter("ignore")
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
     _keep_memory()
 
 

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +162,22 @@ def test_memory_that_cannot_be_given_back_hides_no_error(monkeypatch: pytest.Mon
     assert not asked
     environment.give_memory_back(torch.device("cuda"))
     assert asked
+
+
+def test_float32_is_multiplied_in_float32_and_no_version_warns_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flags, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    flags.allow_tf32 = cudnn.allow_tf32 = True
+    set_flag = type(flags).__setattr__
+
+    def warn_and_set(self: object, name: str, value: object) -> None:  # as PyTorch 2.9.0 does
+        warnings.warn("Please use the new API settings to control TF32 behavior", stacklevel=1)
+        set_flag(self, name, value)
+
+    monkeypatch.setattr(type(flags), "__setattr__", warn_and_set)
+    environment.set_up_process()  # a warning is an error here
+    assert (flags.allow_tf32, cudnn.allow_tf32) == (False, False)
+    # what a product or a convolution asks for, from PyTorch 2.9 on
+    if (precision := getattr(torch._C, "_get_fp32_precision_getter", None)) is not None:
+        assert "tf32" not in [precision("cuda", kind) for kind in ("matmul", "conv", "rnn")]
