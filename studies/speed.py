@@ -101,6 +101,10 @@ def methods(
 # --- Experiments ----------------------------------------------------------------------------------------------------
 
 
+ON_CUDA = 50
+"""Steps of a turn on CUDA, as many as training takes without waiting: a turn of one would time its launch."""
+
+
 def turns(rounds: int, loop_steps: int) -> Timing:
     """Return so many rounds of turns of so many steps: short ones drown in the clock, long ones hide drift.
 
@@ -121,9 +125,14 @@ def timed(
     kind = problem.network.name
     tiny = replace(problem, dataset="digits", network=TINY[kind], validation_size=297)
     short = replace(task, num_steps=3, num_warmup=2, loop_steps=2, replicas=min(task.replicas, 2))
+    many = ON_CUDA if task.loop_steps else 0  # an epoch is long enough
     smoke, less, full = (
-        Plan(replace(of, name=f"speed {name}"), how, 1)
-        for of, how in ((tiny, short), reduced or (problem, task), (problem, task))
+        Plan(replace(of, name=f"speed {name}"), how, 1, loop_steps_on_cuda=least)
+        for of, how, least in (
+            (tiny, short, 0),
+            (*(reduced or (problem, task)), many),
+            (problem, task, many),
+        )
     )
     return Experiment(
         name, arm, compared, (settings(learning_rate=1e-5),), smoke=smoke, reduced=less, full=full

@@ -457,6 +457,10 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
         (lambda: Search(SPACE, 4, edge=0.5), r"`edge` in \[0, 0\.5\)\. Found 3 and 0\.5\."),
         (lambda: Search(SPACE, 4, edge=math.nan), r"Found 3 and nan\."),
         (
+            lambda: Plan(NETWORK, Timing(3, 1, "cpu", 1), 1, loop_steps_on_cuda=-1),
+            r"`loop_steps_on_cuda` must be at least 0\. Found -1\.",
+        ),
+        (
             lambda: Plan(NETWORK, Timing(3, 1, "cpu", 1), 1, Search(SPACE, 4)),
             r"Only training can be searched\. Found the task Timing\(num_steps=3",
         ),
@@ -776,6 +780,23 @@ def test_only_timing_runs_name_the_device() -> None:
         if isinstance(there.task, Timing):
             assert there.task.device == "cuda"
             assert here.key != there.key
+
+
+def test_turns_are_longer_on_cuda_where_a_plan_says_so() -> None:
+    short = Timing(3, 1, "cpu", 1, loop_steps=5)
+    plan = Plan(NETWORK, short, 1, loop_steps_on_cuda=50)
+    assert plan.task_on("cpu") == short
+    assert plan.task_on("cuda") == dataclasses.replace(short, device="cuda", loop_steps=50)
+    longer = dataclasses.replace(plan, task=dataclasses.replace(short, loop_steps=60))
+    assert longer.task_on("cuda") == dataclasses.replace(short, device="cuda", loop_steps=60)
+    assert TIMED.task_on("cuda") == Timing(3, 1, "cuda", 1)
+
+
+def test_the_stacked_replicas_of_our_own_study_do_not_time_a_launch() -> None:
+    runs = expand(studies.get("speed"), "full", only=["replicas-32-mlp"], device="cuda")
+    tasks = [run.task for run in runs]
+    assert tasks
+    assert all(isinstance(task, Timing) and task.loop_steps == 50 for task in tasks)
 
 
 @pytest.mark.parametrize(

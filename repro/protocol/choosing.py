@@ -17,7 +17,6 @@ from repro.protocol.runs import (
     Scale,
     Settings,
     Task,
-    Timing,
     Training,
     Trial,
 )
@@ -207,7 +206,7 @@ def expand(
             method=method,
             hyperparameters=experiment.settings_of(method)[index],
             repetition=repetition,
-            task=_on(experiment.plan(scale).task, device),
+            task=experiment.plan(scale).task_on(device),
         )
         for experiment in kept
         for index in range(len(experiment.hyperparameters))
@@ -297,10 +296,6 @@ def _kept(
         )
     searched = [experiment for experiment in kept if experiment.plan(scale).search is not None]
     return [experiment for experiment in kept if experiment not in searched], searched
-
-
-def _on(task: Task, device: str) -> Task:
-    return dataclasses.replace(task, device=device) if isinstance(task, Timing) else task
 
 
 def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:

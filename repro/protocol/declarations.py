@@ -13,6 +13,7 @@ from repro.protocol.runs import (
     Scale,
     Settings,
     Task,
+    Timing,
     Training,
 )
 
@@ -107,18 +108,33 @@ class Plan:
             stop early.
         repetitions: Reported repetitions.
         search: How the methods find their settings; `None` where they are given.
+        loop_steps_on_cuda: Fewest steps of a turn that is timed on CUDA: a turn of one is the time of its launch.
     """
 
     problem: Problem
     task: Task
     repetitions: int
     search: Search | None = None
+    loop_steps_on_cuda: int = dataclasses.field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         if self.repetitions < 1:
             raise ValueError(f"`repetitions` must be at least 1. Found {self.repetitions}.")
+        if self.loop_steps_on_cuda < 0:
+            raise ValueError(
+                f"`loop_steps_on_cuda` must be at least 0. Found {self.loop_steps_on_cuda}."
+            )
         if self.search is not None and not isinstance(self.task, Training):
             raise ValueError(f"Only training can be searched. Found the task {self.task}.")
+
+    def task_on(self, device: str) -> Task:
+        """Return what a reported run does on a device, `cpu` or `cuda`."""
+        if not isinstance(self.task, Timing):
+            return self.task
+        least = self.loop_steps_on_cuda if device == "cuda" else 0
+        return dataclasses.replace(
+            self.task, device=device, loop_steps=max(self.task.loop_steps, least)
+        )
 
 
 @dataclasses.dataclass(frozen=True)
