@@ -469,7 +469,7 @@ class Cleared(TorchDispatchMode):
 def test_tangents_of_stacked_replicas_lie_as_their_parameters_do(name: str, shared: bool) -> None:
     step, replicas = make(DIGITS, name, num_replicas=4)
     if shared:  # as the trials of a search do
-        step = dataclasses.replace(step, generators=step.generators[:1] * 4)
+        step = dataclasses.replace(step, generators=[step.generators[0]] * 4)
     with Cleared() as cleared:
         step(next(step.problem.batches(replicas)), 0)
     assert cleared.count == 0

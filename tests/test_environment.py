@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -169,9 +170,9 @@ def test_float32_is_multiplied_in_float32_and_no_version_warns_of_it(
 ) -> None:
     flags, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     flags.allow_tf32 = cudnn.allow_tf32 = True
-    set_flag = type(flags).__setattr__
+    set_flag: Any = type(flags).__setattr__
 
-    def warn_and_set(self: object, name: str, value: object) -> None:  # as PyTorch 2.9.0 does
+    def warn_and_set(self: Any, name: str, value: object) -> None:  # as PyTorch 2.9.0 does
         warnings.warn("Please use the new API settings to control TF32 behavior", stacklevel=1)
         set_flag(self, name, value)
 

@@ -10,6 +10,13 @@ or, with `loop_steps`, a turn is that many steps of a training loop. What else c
 step and the plain PyTorch loop's steps. Where several replicas or processes take a turn together, the time of a step is
 the turn's time over all steps taken in it: its inverse is the steps a second in all.
 
+On CUDA a step is executed as training executes it (`repro.engine`): recorded once and replayed. Projections, which look
+at their factor, launch their kernels one by one, and so do the plain loop, evaluations and what is done on functions. No
+column says which: the method does. So a ratio between a projection and a method that is replayed has the launches of one
+side in it, which count most for small networks; a ratio among methods that are replayed has none. After a recording that
+failed, of which a warning tells, steps of a loop are launched one by one, too, and the others are not timed. On the CPU all
+are executed alike.
+
 Peak memory is the allocator's, over one step, counting the parameters but not the mini-batch: on CUDA
 `torch.cuda.max_memory_allocated`, on the CPU the highest running sum of the allocations and frees that
 `torch.profiler` records.
