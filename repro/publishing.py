@@ -102,10 +102,10 @@ class Planned:
         self.retired: Count = {}
 
     def published(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of the snapshot that stay."""
+        """Return the rows of the snapshot that stay, as far as they tell by themselves."""
         if not self._retire:
             return runs
-        gone = _undeclared(runs, self._declared) | _outdone(runs, self._declared)
+        gone = _undeclared(runs, self._declared)
         self.retired = _count(runs[gone])
         return runs[~gone]
 
@@ -119,17 +119,20 @@ class Planned:
         return runs[~old]
 
     def together(self, runs: pd.DataFrame, before: Set[str]) -> pd.DataFrame:
-        """Return all rows without the new ones that a search has gone beyond, which only all of them tell.
+        """Return all rows without those that a search has gone beyond, which only all of them tell.
 
         Args:
             runs: What stays, and what comes in.
-            before: Keys of what stays.
+            before: Keys of what stays; unless they are to be taken out, these are kept.
 
         Returns:
             The rows.
         """
-        outdone = _outdone(runs, self._declared) & ~runs["key"].isin(before)
-        self.outdone = _count(runs[outdone])
+        outdone, there = _outdone(runs, self._declared), runs["key"].isin(before)
+        self.outdone = _count(runs[outdone & ~there])
+        if not self._retire:
+            return runs[~outdone | there]
+        self.retired = _count(runs[outdone & there], self.retired)
         return runs[~outdone]
 
 
@@ -331,7 +334,7 @@ def _merge(
                 f"A row names the study {study!r}, of which no file can be made: expected letters, digits, - and _. "
                 "Find out where it comes from and take it away."
             )
-    fewer = there["study"][~there["key"].isin(stays)]
+    fewer = there["study"][~there["key"].isin(runs["key"])]
     for study in sorted({*map(str, added.index), *fewer}):
         _write(published, study, runs, sources, say)
     return {str(study): int(count) for study, count in added.items()}

@@ -267,11 +267,29 @@ def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, hom
     cell = ("someone2022", record().spec.experiment)
     assert retirable(home, EVERYTHING) == ({}, {cell: 1})
     # the store still has it: it does not come in again, then or later
-    for retired in ({cell: 1}, {}):
+    for retired, left_out in (({cell: 1}, {}), ({}, {cell: 1})):
         planned = Planned(EVERYTHING, retire=bool(retired))
         assert publish(store.directory, home, planned=planned) == ({}, ())
-        assert (planned.retired, planned.outdone) == (retired, {cell: 1})
+        assert (planned.retired, planned.outdone) == (retired, left_out)
         assert contents(home) == kept
+
+
+def test_reports_that_go_beyond_published_ones_take_their_place_at_once(
+    tmp_path: Path, home: Path
+) -> None:
+    store, more = Store(tmp_path / "searched"), Store(tmp_path / "refined")
+    trials = [at(tuning(number=n), rate, 1.0 - n) for n, rate in enumerate((0.3, 0.2))]
+    first, better, outdone, report = map(at_full, (*trials, at(record(), 0.3), at(record(), 0.2)))
+    for each in (first, outdone):
+        store.write(each)
+    publish(store.directory, home)
+    for each in (better, report):
+        more.write(each)
+    cell = ("someone2022", record().spec.experiment)
+    planned = Planned(EVERYTHING, retire=True)
+    assert publish(more.directory, home, planned=planned) == ({"someone2022": 2}, ())
+    assert planned.retired == {cell: 1}
+    assert retirable(home, EVERYTHING) == ({}, {})
 
 
 def test_what_is_refused_takes_nothing_out(
