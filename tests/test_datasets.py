@@ -82,7 +82,9 @@ class Fake:
     def archives(self) -> dict[str, bytes]:
         """The publisher's downloads."""
         if self.name == "mnist":
-            return {f"{file}.gz": gzip.compress(data) for file, data in self.contents().items()}
+            # without the second at which they are packed: what is served later is what was hashed
+            packed = {file: gzip.compress(data, mtime=0) for file, data in self.contents().items()}
+            return {f"{file}.gz": data for file, data in packed.items()}
         members = {f"cifar-10-batches-bin/{file}": d for file, d in self.contents().items()}
         return {"cifar-10-binary.tar.gz": tar(members)}
 
@@ -94,14 +96,14 @@ def idx(values: Bytes) -> bytes:
 
 def tar(members: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+    with tarfile.open(fileobj=stream, mode="w") as archive:
         for info in extra:
             archive.addfile(info, io.BytesIO(bytes(info.size)))
         for name, data in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
+    return gzip.compress(stream.getvalue(), mtime=0)
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:

@@ -644,7 +644,9 @@ def test_filters_keep_the_comparisons_that_they_name() -> None:
         names(only=["third"])
     with pytest.raises(ValueError, match=r"^Unknown arm of someone2022 'best'\."):
         names(arms=["best"])
-    with pytest.raises(ValueError, match=r"^No run of someone2022 has an arm in .* Drop one"):
+    with pytest.raises(
+        ValueError, match=r"^No run of someone2022 has an arm among published .* Drop one"
+    ):
         names(arms=["published"], only=["search"])
 
 

@@ -282,6 +282,10 @@ def test_all_studies_are_filtered_by_what_each_of_them_has(
     assert "tuned-nn-sgd" in searched
     assert cli.main(["status", "all", "--only", "beale,nothing"]) == 2
     assert "Unknown experiment of any study 'nothing'." in capsys.readouterr().err
-    assert cli.main(["status", "all", "--only", "beale", "--arm", "tuned"]) == 2
+    assert cli.main(["status", "all", "--only", "beale", "--arm", "matched"]) == 2
     assert "Drop one of them." in capsys.readouterr().err
+    assert cli.main(["status", "all", "--only", "beale", "--arm", "tuned,cost"]) == 2
+    assert capsys.readouterr().err == (
+        "repro: No run of baydin2022 has an arm among tuned and an experiment among beale. Drop one of the filters.\n"
+    )
     assert not list(elsewhere.iterdir())

@@ -216,7 +216,7 @@ def make_parser() -> argparse.ArgumentParser:
     ways.add_argument("--from", type=_path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
     ways.add_argument("--retire", action="store_true",
-                      help="first take out published rows of plans that a study has changed since or no longer has, and "
+                      help="take out published rows of plans that a study has changed since or no longer has, too, and "
                       "reported runs that a search has gone beyond")  # fmt: skip
     data = verb(
         "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""

@@ -217,7 +217,7 @@ def expand(
     if not runs and (methods or not searched):
         names = [experiment.name for experiment in (*kept, *searched)]
         raise ValueError(
-            f"No run of {study.name} has an experiment in {names} and a method in {kept_methods}. "
+            f"No run of {study.name} has an experiment among {', '.join(names)} and a method among {'; '.join(kept_methods)}. "
             "Drop one of the filters; a search takes all methods of its comparison."
         )
     return runs
@@ -291,7 +291,7 @@ def _kept(
     kept = [e for e in study.experiments if e.arm in kept_arms and e.name in names]
     if not kept:
         raise ValueError(
-            f"No run of {study.name} has an arm in {kept_arms} and an experiment in {names}. "
+            f"No run of {study.name} has an arm among {', '.join(kept_arms)} and an experiment among {', '.join(names)}. "
             "Drop one of the filters."
         )
     searched = [experiment for experiment in kept if experiment.plan(scale).search is not None]
