@@ -362,7 +362,7 @@ def cost(of: Setting, measure: str, label: str, a: str, b: str) -> Check:
 
 
 PROJECTION_NO_WORSE = tuple(no_worse(of, k) for of in FULLY_CONNECTED for k in TANGENTS)
-"""What claim 11 says of networks, where they are trained for long enough that forward gradients learn."""
+"""What claim 11 says of networks; it decides nothing where the mean has not left chance."""
 CLAIMS = (
     Claim(
         15, "Fully connected networks get better with more tangents", "Fig. 6",
