@@ -18,7 +18,7 @@ from repro.cli import parsing, redraw, shared
 from repro.cli.runs import num_workers
 from repro.cli.shared import PAPER, README, VERDICTS, all_studies, judge
 from repro.execution import Stop
-from repro.report import verdicts
+from repro.report import answers, verdicts
 from repro.results import load, tabulate_facts
 from repro.tables import to_markdown
 
@@ -456,6 +456,8 @@ def test_what_is_committed_shows_the_verdicts_of_the_published_rows() -> None:
     text = README.read_text(encoding="utf-8")
     headlines = verdicts.read_headlines(PAPER / "headlines.toml")
     assert verdicts.embed(text, judgements, headlines) == text, mend
+    told = answers.spell(answers.read(PAPER / "answers.toml"), judgements)
+    assert answers.embed(text, told) == text, mend
     listing = to_markdown(verdicts.claims_table(judgements, all_studies()))
     assert (PAPER / "claims.md").read_text(encoding="utf-8") == listing, mend
     assert verdicts.compare(judgements, verdicts.read_committed(VERDICTS)) == (), mend

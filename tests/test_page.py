@@ -43,6 +43,14 @@ def claim(number: int, verdict: str) -> dict[str, Any]:
 
 FACTS: dict[str, Any] = {
     "counts": {"reproduced": 1, "partly": 0, "not reproduced": 1, "not tested": 0},
+    "answers": [
+        {
+            "question": "Is it <so>?",
+            "text": "Yes & no.",
+            "claims": [["author2000", 1], ["author2000", 2]],
+            "stale": [],
+        }
+    ],
     "claims": {"author2000/1": claim(1, "reproduced"), "author2000/2": claim(2, "not reproduced")},
     "studies": {"author2000": {"claims": 2}},
     "runs": {
@@ -113,6 +121,7 @@ def test_text_is_shown_as_it_is(built: Path) -> None:
     assert "claim &lt;1&gt;" in text
     assert "<machine>" not in text
     assert "A &amp; B" in text
+    assert "Is it &lt;so&gt;?</strong> Yes &amp; no." in text
 
 
 def test_a_figure_says_how_it_was_made_and_what_was_not_run(built: Path) -> None:

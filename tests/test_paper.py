@@ -82,6 +82,24 @@ def test_a_sentence_whose_verdict_changed_is_named_with_both_and_the_mend(tmp_pa
     )
 
 
+def test_an_answer_is_printed_with_its_claims_and_named_where_a_ground_turned(
+    tmp_path: Path,
+) -> None:
+    one = {
+        "question": "Is it so?",
+        "text": "It is.",
+        "claims": [["author2000", 1], ["author2000", 2]],
+        "stale": [],
+    }
+    shown = "#for one in facts.answers { answer(one) }"
+    assert texts(tmp_path, shown, {**FACTS, "answers": [one]}).startswith(
+        "Is it so? It is. [A1, A2]"
+    )
+    ground = {"study": "author2000", "number": 1, "label": "NN Adam", "found": "", "written": "x"}
+    _, (line,) = compiled(tmp_path, shown, {**FACTS, "answers": [{**one, "stale": [ground]}]})
+    assert line.startswith("“It is.”: author2000 claim 1 is holds (NN Adam) now, and it was")
+
+
 def test_every_stale_sentence_is_named_at_once(tmp_path: Path) -> None:
     text = '#holds(("author2000", 1, "partly"))[One.] #holds(("author2000", 1, "NN Adam", "fails"))[Two.]'
     _, stale = compiled(tmp_path, text)
@@ -155,7 +173,9 @@ def test_two_compilations_are_the_same_bytes(tmp_path: Path) -> None:
     assert compiled(tmp_path / "a", text) == compiled(tmp_path / "b", text)
 
 
-@pytest.mark.parametrize("path", sorted(SOURCES.glob("*.typ")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*sorted(SOURCES.glob("*.typ")), SOURCES / "answers.toml"], ids=lambda path: path.name
+)
 def test_no_measured_number_is_typed(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     source = re.sub(r"^//.*$", "", source, flags=re.MULTILINE)

@@ -23,7 +23,7 @@ from repro.cli.drawing import Drawing, code_behind, digests_of, read_json
 from repro.cli.grid import show_verdicts
 from repro.cli.shared import all_studies, judge, num_cores
 from repro.protocol import experiments_of
-from repro.report import completeness, digests, page, paper, provenance, verdicts
+from repro.report import answers, completeness, digests, page, paper, provenance, verdicts
 from repro.report.paper import Figure, Listed
 from repro.results import Results, write_whole
 
@@ -112,7 +112,8 @@ def build(
     _write(root / BUILD / "claims.json", claims.to_json(judgements))
     _write(root / BUILD / "verdicts.txt", _verdicts_text(judgements))
     figures = dict(sorted(drawing.figures.items()))
-    facts = paper.facts(results, all_studies(), judgements, shown, figures, listed, headlines)
+    told = answers.spell(answers.read(SOURCES / "answers.toml"), judgements)
+    facts = paper.facts(results, all_studies(), judgements, shown, figures, listed, headlines, told)
     _write(root / BUILD / "paper.json", facts)
     say("writing the page")
     target = root / BUILD / "index.html"

@@ -156,14 +156,15 @@ def judge(results: Results) -> tuple[Judgement, ...]:
 
 
 def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
-    """Write what carries verdicts in version control: the README, with its audit, all claims, and a word a claim."""
+    """Write what carries verdicts in version control: the README, with its answers and audit, all claims, and a word a claim."""
     from repro.audit import report, standing
     from repro.cli import audit
-    from repro.report import verdicts
+    from repro.report import answers, verdicts
     from repro.tables import to_markdown
 
     headlines = verdicts.read_headlines(PAPER / "headlines.toml")
     text = verdicts.embed(README.read_text(encoding="utf-8"), judgements, headlines)
+    text = answers.embed(text, answers.spell(answers.read(PAPER / "answers.toml"), judgements))
     audited = audit.everything(results)
     reasons, _ = standing.explained(audited, standing.read_standing(STANDING))
     text = report.embed(text, audited, reasons)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repro.report.answers import says
 from repro.report.verdicts import VERDICTS
 from repro.results import write_whole
 
@@ -31,6 +32,7 @@ def write(target: Path, facts: Mapping[str, Any], figures: Path, tables: Path) -
         tables: Folder of the tables' HTML files.
     """
     sections = (
+        ("answers", "In short", _answers(facts["answers"])),
         ("verdicts", "Verdicts", _verdicts(facts)),
         ("figures", "Figures", _figures(facts["figures"], figures)),
         ("tables", "Tables", _tables(facts["tables"], tables)),
@@ -67,6 +69,20 @@ def _chips(counts: Mapping[str, int]) -> str:
 
 def _class(verdict: str) -> str:
     return verdict.replace(" ", "-")
+
+
+# In short
+
+
+def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for one in answers:
+        links = ", ".join(
+            f'<a href="#claim-{_e(study)}-{number}">{_e(study)} {number}</a>'
+            for study, number in one["claims"]
+        )
+        yield (
+            f'<p><strong>{_e(one["question"])}</strong> {_e(says(one))} <span class="where">[{links}]</span></p>\n'
+        )
 
 
 # Verdicts
@@ -230,7 +246,7 @@ _PAGE = """<!DOCTYPE html>
 {style}</style>
 </head>
 <body>
-<a class="skip" href="#verdicts">Skip to the verdicts</a>
+<a class="skip" href="#answers">Skip to the answers</a>
 <header><h1>Are forward gradients as good, and as fast, as published?</h1>
 <p>Papers re-run as published and under one fair protocol. Everything here was drawn from the published rows.</p>
 <p class="chips">{counts}</p>

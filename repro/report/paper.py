@@ -65,6 +65,7 @@ def facts(
     figures: Mapping[str, Figure],
     tables: Mapping[str, Listed],
     headlines: Headlines,
+    answers: Sequence[Mapping[str, Any]],
 ) -> str:
     """Return everything that the paper and the page state, as JSON.
 
@@ -76,12 +77,14 @@ def facts(
         figures: Figures by name.
         tables: Tables by name.
         headlines: The claims of the first page.
+        answers: What `repro.report.answers.spell` made.
 
     Returns:
         JSON that ends in a newline; the same for the same rows.
     """
     content = {
         "counts": count(judgements),
+        "answers": list(answers),
         "claims": {
             f"{j.study}/{j.claim.number}": {
                 **_claim(j),

@@ -1,0 +1,205 @@
+"""The answers in short: questions and the sentences that the abstract, the README and the page begin with.
+
+They are written down once, in `paper/answers.toml`, with the verdicts that each was written for. Their numbers are
+read from the claims' measurements; one whose verdict turned is said nowhere until it is rewritten.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from repro.claims import Finding, Judgement
+from repro.report.paper import pretty
+
+MARKERS = ("<!-- answers: written by `repro publish` -->", "<!-- end of answers -->")
+"""What encloses the answers in the README."""
+Ground: TypeAlias = tuple[str, int, str, str]
+"""Study, number, what is looked at (the label of a measurement; empty for the claim's verdict), and what it must be."""
+_SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
+_NUMBER = re.compile(r"\{(published )?(\w+) (\d+): ([^{}]+)\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A question and its answer.
+
+    Attributes:
+        question: The question.
+        text: The answer; `{study 1: label}` stands for what was measured under that label for claim 1 of the study,
+            `{published study 1: label}` for what was published.
+        rests: What it was written for.
+    """
+
+    question: str
+    text: str
+    rests: tuple[Ground, ...]
+
+
+def read(path: Path) -> tuple[Answer, ...]:
+    """Return the answers.
+
+    Args:
+        path: TOML: tables `answer` with the texts `question` and `text`, and in `rests` lists of a study, a claim's number
+            and its verdict, or with a measurement's label before its outcome.
+
+    Returns:
+        The answers, in their order.
+
+    Raises:
+        ValueError: If the file is something else.
+    """
+    expected = (
+        f"{path}: expected tables `answer` with the texts question and text, and in rests lists such as "
+        '["author2022", 1, "reproduced"] or ["author2022", 1, "a label", "holds"].'
+    )
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8")).get("answer", [])
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{expected} Found no TOML ({error}).") from error
+    found = []
+    for entry in entries:
+        if set(entry) != {"question", "text", "rests"} or not entry["rests"]:
+            raise ValueError(f"{expected} Found {entry}.")
+        grounds = []
+        for ground in entry["rests"]:
+            match ground:
+                case [str(study), int(number), str(verdict)]:
+                    grounds.append((study, number, "", verdict))
+                case [str(study), int(number), str(label), str(outcome)]:
+                    grounds.append((study, number, label, outcome))
+                case _:
+                    raise ValueError(f"{expected} Found {ground!r}.")
+        found.append(Answer(entry["question"], entry["text"], tuple(grounds)))
+    return tuple(found)
+
+
+def spell(answers: Sequence[Answer], judgements: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Return the answers with their numbers, as data.
+
+    Args:
+        answers: The answers.
+        judgements: Verdicts.
+
+    Returns:
+        A value an answer: `question`, `text`, the `claims` that it rests on, and in `stale` those of its grounds that are
+        something else now, with what they are.
+
+    Raises:
+        ValueError: If an answer names a measurement that its claim does not have.
+    """
+    by_claim = {(j.study, j.claim.number): j for j in judgements}
+    spelled = []
+    for answer in answers:
+        now = [(ground, _state(by_claim, ground)) for ground in answer.rests]
+        spelled.append(
+            {
+                "question": answer.question,
+                "text": " ".join(
+                    _sentence(by_claim, text) for text in _SENTENCES.split(answer.text)
+                ),
+                "claims": [list(claim) for claim in dict.fromkeys(g[:2] for g in answer.rests)],
+                "stale": [
+                    {
+                        "study": study,
+                        "number": claim,
+                        "label": label,
+                        "found": found,
+                        "written": written,
+                    }
+                    for (study, claim, label, written), found in now
+                    if found != written
+                ],
+            }
+        )
+    return spelled
+
+
+def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
+    """Return a sentence with its numbers to two digits, and the scale that they rest on where that is below full."""
+    below: dict[str, None] = {}
+
+    def number(match: re.Match[str]) -> str:
+        published, study, claim, label = match.groups()
+        finding = _finding(by_claim, study, int(claim), label)
+        if published:
+            value = None if finding is None else finding.check.published
+            return "n/a" if value is None else _brief(value)
+        if finding is None or finding.measurement is None:
+            return "not run"
+        if finding.measurement.scale != "full":
+            below[finding.measurement.scale] = None
+        return _brief(finding.measurement.interval.estimate)
+
+    told = _NUMBER.sub(number, text)
+    return told.removesuffix(".") + f" ({', '.join(below)} scale)." if below else told
+
+
+def _brief(value: float) -> str:
+    return pretty(float(f"{value:.2g}"))
+
+
+def _finding(
+    by_claim: Mapping[tuple[str, int], Judgement], study: str, claim: int, label: str
+) -> Finding | None:
+    """Return the measurement of a claim whose label is this; `None` where the claim is not there yet."""
+    judgement = by_claim.get((study, claim))
+    if judgement is None:
+        return None
+    found = [finding for finding in judgement.findings if finding.check.label == label]
+    if len(found) != 1:
+        have = "; ".join(finding.check.label for finding in judgement.findings)
+        raise ValueError(
+            f"paper/answers.toml: expected a measurement of {study} claim {claim}, found {label!r}. It has: {have}."
+        )
+    return found[0]
+
+
+def _state(by_claim: Mapping[tuple[str, int], Judgement], ground: Ground) -> str:
+    study, claim, label, _ = ground
+    if not label:
+        judgement = by_claim.get((study, claim))
+        return "not tested" if judgement is None else judgement.verdict
+    finding = _finding(by_claim, study, claim, label)
+    return "not run" if finding is None else finding.outcome
+
+
+def embed(text: str, spelled: Sequence[Mapping[str, Any]]) -> str:
+    """Return a README with the answers between its markers brought up to date.
+
+    Args:
+        text: The README.
+        spelled: The answers.
+
+    Returns:
+        The text; in place of an answer that no longer stands, why.
+
+    Raises:
+        ValueError: If a marker is missing.
+    """
+    begin, end = MARKERS
+    if begin not in text or end not in text:
+        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
+    lines = "\n".join(
+        f"- **{one['question']}** {says(one)} ({', '.join(f'{s} {n}' for s, n in one['claims'])})"
+        for one in spelled
+    )
+    head, rest = text.split(begin, 1)
+    tail = rest.split(end, 1)[1]
+    return f"{head}{begin}\n\n{lines}\n\n{end}{tail}"
+
+
+def says(one: Mapping[str, Any]) -> str:
+    """Return what an answer says: its text, or why it is being rewritten."""
+    if not one["stale"]:
+        return str(one["text"])
+    turned = "; ".join(
+        f"{of['study']} claim {of['number']} is {of['found']} now"
+        + (f" ({of['label']})" if of["label"] else "")
+        for of in one["stale"]
+    )
+    return f"To be rewritten: {turned}."
