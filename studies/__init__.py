@@ -1,7 +1,7 @@
 """The papers we re-run, one module of declarations each, named `author<year>`; and `speed`, which times ourselves.
 
 A new paper is a new module here with a value `STUDY`; nothing else has to know of it. What the papers state stands in
-`studies.facts`, long families of experiments in `studies.parts`.
+`studies.facts`, what they claim and long families of experiments in `studies.parts`.
 """
 
 from __future__ import annotations

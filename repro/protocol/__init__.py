@@ -23,6 +23,18 @@ from repro.protocol.choosing import (
     experiments_of,
     spread,
 )
+from repro.protocol.conventions import (
+    ABOVE_ONE,
+    ABOVE_ZERO,
+    BELOW_ONE,
+    BELOW_ZERO,
+    FAIR_REPETITIONS,
+    FAIR_SEARCHES,
+    LEARNED,
+    LEARNING_RATES,
+    near,
+    on_digits,
+)
 from repro.protocol.declarations import (
     Check,
     Claim,
@@ -63,8 +75,16 @@ from repro.protocol.runs import (
 from repro.protocol.winning import best_trial, mean_score
 
 __all__ = [
+    "ABOVE_ONE",
+    "ABOVE_ZERO",
+    "BELOW_ONE",
+    "BELOW_ZERO",
     "DEVICES",
     "EXPERIMENT_SETTINGS",
+    "FAIR_REPETITIONS",
+    "FAIR_SEARCHES",
+    "LEARNED",
+    "LEARNING_RATES",
     "PROTOCOL_VERSION",
     "SAMPLER",
     "SCALES",
@@ -105,6 +125,8 @@ __all__ = [
     "expand",
     "experiments_of",
     "mean_score",
+    "near",
+    "on_digits",
     "parse_run",
     "settings",
     "spread",

@@ -97,6 +97,12 @@ class Row:
     earlier: int = 0
     more: dict[str, float | str] = dataclasses.field(default_factory=dict)
 
+    @property
+    def used(self) -> dict[str, float]:
+        """The numbers that the reported run was given, searched or not."""
+        given = {k: v for k, v in self.ran_with.items() if not isinstance(v, str)}
+        return {**given, **{parameter: values[-1] for parameter, values in self.searched.items()}}
+
 
 ALL, LAST = 10_000, 16
 OFF: dict[str, float | str] = {"clip": "none"}

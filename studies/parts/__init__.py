@@ -1,1 +1,1 @@
-"""Parts of studies that are too long for the one module that declares a paper; they hold no study of their own."""
+"""Parts of studies that stand beside the one module that declares a paper: its claims, a long family of experiments."""
