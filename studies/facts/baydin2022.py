@@ -11,6 +11,7 @@ import math
 
 from repro.protocol import Fact
 
+BP, FG = "backpropagation", "forward gradient"
 READ, NOT_FOUND = "read off the plot", "not found in the paper"
 DEPTHS = (1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 SILENT = {
@@ -48,10 +49,7 @@ STATED = (
     *(Fact("Fig. 3", "validation loss", y, READ, setting="logistic", x=x) for x, y in FIG3.items()),
     *(
         Fact("Fig. 4", "validation loss", y, READ, method, "mlp-2e-4", x)
-        for method, curve in (
-            ("backpropagation", FIG4_BACKPROPAGATION),
-            ("forward gradient", FIG4_FORWARD),
-        )
+        for method, curve in ((BP, FIG4_BACKPROPAGATION), (FG, FIG4_FORWARD))
         for x, y in curve.items()
     ),
     *(
@@ -68,15 +66,15 @@ STATED = (
         for quantity, curve in (("R_f", FIG6_R_F), ("R_b", FIG6_R_B), ("R_f/R_b", FIG6_RATIO))
         for x, y in zip(DEPTHS, curve, strict=True)
     ),
-    Fact("Fig. 6", "peak bytes", 1.25e9, READ, "backpropagation", "depth", 100),
-    Fact("Fig. 6", "peak bytes", 1.25e9, READ, "forward gradient", "depth", 100),
+    Fact("Fig. 6", "peak bytes", 1.25e9, READ, BP, "depth", 100),
+    Fact("Fig. 6", "peak bytes", 1.25e9, READ, FG, "depth", 100),
     Fact("Fig. 2", "final value", 5e-5, READ, setting="beale"),
     Fact("Fig. 2", "final value", 5e-6, READ, setting="rosenbrock"),
     Fact("Fig. 2", "time ratio", 0.87, READ, setting="beale"),
     Fact("Fig. 2", "time ratio", 0.75, READ, setting="rosenbrock"),
 )
 
-BOTH = ("backpropagation", "forward gradient")
+BOTH = (BP, FG)
 CAPTIONS = {  # setting: learning rate, independent runs, where
     "beale": (0.01, 10, "Fig. 2"),
     "rosenbrock": (5e-4, 10, "Fig. 2"),
@@ -156,8 +154,8 @@ AUDITED = (
         Fact("Section 5", quantity, None, source, method, setting, text=text)
         for setting in (*RUN_TIME, "beale", "rosenbrock", "cnn")
         for method, engine, mode in (
-            ("backpropagation", "PyTorch's reverse mode", "reverse"),
-            ("forward gradient", "the authors' own operator overloading", "forward"),
+            (BP, "PyTorch's reverse mode", "reverse"),
+            (FG, "the authors' own operator overloading", "forward"),
         )
         for quantity, text, source in (
             ("derivative mode", mode, "Section 5"),
