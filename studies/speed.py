@@ -20,6 +20,7 @@ from repro.protocol import (
     Plan,
     Study,
     Timing,
+    on_digits,
     settings,
     use,
 )
@@ -122,8 +123,7 @@ def timed(
     reduced: tuple[Classification, Timing] | None = None,
 ) -> Experiment:
     """Return a timing experiment, the same at reduced scale as at full scale unless given."""
-    kind = problem.network.name
-    tiny = replace(problem, dataset="digits", network=TINY[kind], validation_size=297)
+    tiny = on_digits(problem, TINY[problem.network.name])
     short = replace(task, num_steps=3, num_warmup=2, loop_steps=2, replicas=min(task.replicas, 2))
     many = ON_CUDA if task.loop_steps else 0  # an epoch is long enough
     smoke, less, full = (

@@ -26,7 +26,17 @@ def projection(num_tangents: int) -> str:
     return f"projection, k={num_tangents}"
 
 
-METHODS = (BP, FG, *map(mean, TANGENTS), *map(projection, TANGENTS))
+def at(name: str, angle: float) -> str:
+    """Return the name of a method whose tangents stand at an angle to the first."""
+    return f"{name} at {angle:g} degrees"
+
+
+APPROACHES = {  # number of tangents and aggregation
+    FG: (1, "mean"),
+    **{mean(k): (k, "mean") for k in TANGENTS},
+    **{projection(k): (k, "orthogonal_projection") for k in TANGENTS},
+}
+METHODS = (BP, *APPROACHES)
 """In the order of the tables below."""
 
 HISTORY = "history: column `loss` before 7beb8cb"

@@ -12,32 +12,28 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from repro.protocol import (
-    Check,
-    Claim,
+    FAIR_REPETITIONS,
+    FAIR_SEARCHES,
+    LEARNING_RATES,
     Classification,
     Component,
-    Expectation,
     Experiment,
-    LogUniform,
     Method,
     Plan,
     Search,
-    SearchSpace,
     Timing,
     Training,
+    on_digits,
     settings,
     use,
 )
-from studies.facts.fluegel2024 import BP, FG, METHODS, NETWORKS, TANGENTS, mean, projection
+from studies.facts.fluegel2024 import APPROACHES, BP, METHODS, NETWORKS, TANGENTS, projection
 
 # --- Methods: plain gradient descent at a constant rate -------------------------------------------------------------
 
 
 def estimator(
-    num_tangents: int,
-    aggregation: str,
-    mode: str = "simulated",
-    perturb: str = "activations",
+    num_tangents: int, aggregation: str, mode: str = "simulated", perturb: str = "activations"
 ) -> Component:
     """Return a forward gradient; as published its tangents live on activations and it is simulated."""
     return use(
@@ -47,24 +43,16 @@ def estimator(
 
 
 SGD = use("sgd")
-_ESTIMATORS = {
-    BP: use("backpropagation"),
-    FG: estimator(1, "mean"),
-    **{mean(k): estimator(k, "mean") for k in TANGENTS},
-    **{projection(k): estimator(k, "orthogonal_projection") for k in TANGENTS},
-}
-EIGHT = tuple(Method(name, _ESTIMATORS[name], SGD) for name in METHODS)
+BACKPROPAGATION = Method(BP, use("backpropagation"), SGD)
+EIGHT = (
+    BACKPROPAGATION,
+    *(Method(name, estimator(*approach), SGD) for name, approach in APPROACHES.items()),
+)
 PROJECTIONS = tuple(m for m in EIGHT if m.name in map(projection, TANGENTS))
 
 # --- Networks and data: standardised pixels, 10,000 images for validation, no augmentation --------------------------
 
 MNIST_EPOCH, CIFAR_EPOCH = 782, 313  # steps, of 50,000 images by 64 and 40,000 by 128
-SMALL = {  # what a laptop can search: as deep, an eighth or a sixteenth as wide, the ViT with larger patches
-    "resnet18-mnist": use("resnet18", channels=8),
-    "resnet18-cifar10": use("resnet18", channels=8),
-    "vit-mnist": use("vit", layers=6, width=16, heads=2, patch=7),
-    "vit-cifar10": use("vit", layers=6, width=16, heads=2, patch=8),
-}
 TINY = {  # exercises the wiring, no more
     "mlp": use("mlp", width=16, depth=2),
     "resnet18": use("resnet18", channels=2),
@@ -112,10 +100,7 @@ class Setting:
     @property
     def smoke(self) -> Classification:
         """A tiny network on the smallest data."""
-        tiny = TINY[self.network.name]
-        return replace(
-            self.problem, dataset="digits", network=tiny, batch_size=32, validation_size=297
-        )
+        return replace(on_digits(self.problem, TINY[self.network.name]), batch_size=32)
 
     @property
     def training(self) -> Training:
@@ -130,50 +115,31 @@ def training(num_evaluations: int, every: int) -> Training:
     )
 
 
-def dense(
-    width: int, published_steps: int, tuned_steps: int, rounds: int, repetitions: int = 3
-) -> Setting:
+def dense(width: int, steps: tuple[int, int], rounds: int, repetitions: int = 3) -> Setting:
     """Return a fully connected network of two hidden layers on MNIST, the same at reduced scale."""
     network = use("mlp", width=width, depth=2)
-    return Setting(
-        f"fc{width}-mnist",
-        "mnist",
-        network,
-        network,
-        published_steps,
-        tuned_steps,
-        rounds,
-        repetitions,
-    )
+    return Setting(f"fc{width}-mnist", "mnist", network, network, *steps, rounds, repetitions)
 
 
-FULLY_CONNECTED = (
-    dense(256, 782, 200, 30),
-    dense(1024, 300, 60, 12),
-    dense(4096, 8, 4, 3, repetitions=2),  # a step takes a sixth of a second on one core
+FULLY_CONNECTED = (  # steps at the authors' rates and at tuned ones, then rounds of the timing
+    dense(256, (782, 200), 30),
+    dense(1024, (300, 60), 12),
+    dense(4096, (8, 4), 3, repetitions=2),  # a step takes a sixth of a second on one core
 )
-REDUCED_STEPS = {  # where two cores can: enough for backpropagation to leave the loss of guessing
-    "resnet18-mnist": 12,
-    "resnet18-cifar10": 40,
-    "vit-mnist": 60,
-    "vit-cifar10": 40,
-}
+# what a laptop can search: as deep, an eighth or a sixteenth as wide, the ViT with larger patches
+SMALL_RESNET = use("resnet18", channels=8)
+SMALL_VIT = {"layers": 6, "width": 16, "heads": 2}
 LARGE = tuple(
-    Setting(
-        f"{name}-{dataset}",
-        dataset,
-        use(name),
-        SMALL[f"{name}-{dataset}"],
-        # as many in both arms: their rates are compared
-        published_steps=REDUCED_STEPS[f"{name}-{dataset}"],
-        tuned_steps=REDUCED_STEPS[f"{name}-{dataset}"],
-        rounds=6,
+    # as many steps in both arms: their rates are compared
+    Setting(f"{small.name}-{dataset}", dataset, use(small.name), small, steps, steps, rounds=6)
+    for dataset, small, steps in (  # where two cores can: enough for backpropagation to leave the loss of guessing
+        ("mnist", SMALL_RESNET, 12),
+        ("cifar10", SMALL_RESNET, 40),
+        ("mnist", use("vit", **SMALL_VIT, patch=7), 60),
+        ("cifar10", use("vit", **SMALL_VIT, patch=8), 40),
     )
-    for name in ("resnet18", "vit")
-    for dataset in ("mnist", "cifar10")
 )
 SETTINGS = (*FULLY_CONNECTED, *LARGE)
-SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
 SHORT = training(2, 2)
 
 # --- Fig. 6 and Table 1 -------------------------------------------------------------------------------------------------
@@ -198,20 +164,16 @@ def published(of: Setting) -> Experiment:
 
 def tuned(of: Setting) -> Experiment:
     """Return one search for all eight approaches, and the repetitions of the winners."""
-    few = Search(SPACE, 2, extension_trials=1, max_extensions=1)
+    few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1)
+    less = training(2, of.tuned_steps // 2)
     return Experiment(
         f"networks-tuned-{of.name}",
         "tuned",
         EIGHT,
         (settings(),),
         smoke=Plan(of.smoke, SHORT, 2, few),
-        reduced=Plan(
-            of.reduced,
-            training(2, of.tuned_steps // 2),
-            6,
-            Search(SPACE, 16, refinement_trials=4),
-        ),
-        full=Plan(of.problem, of.training, 6, Search(SPACE, 32, refinement_trials=4)),
+        reduced=Plan(of.reduced, less, FAIR_REPETITIONS, FAIR_SEARCHES["reduced"]),
+        full=Plan(of.problem, of.training, FAIR_REPETITIONS, FAIR_SEARCHES["full"]),
     )
 
 
@@ -267,7 +229,7 @@ def timed(mode: str, perturb: str, num_tangents: int) -> Method:
 
 COUNTS = (1, *TANGENTS)
 TIMED = (
-    EIGHT[0],
+    BACKPROPAGATION,
     *(
         timed(mode, perturb, k)
         for mode in MODES
@@ -298,132 +260,3 @@ EXPERIMENTS = (
     FORWARD,
     *map(run_time, TIMED_SETTINGS),
 )
-
-# --- Claims: judged at the epoch of the lowest validation loss, on the test split ---------------------------------------------
-
-# a difference of exactly zero, as of two runs whose best epoch is their common start, is none
-ABOVE, BELOW = Expectation(low=1e-6), Expectation(high=-1e-6)
-ACCURACY = "best_test_accuracy"
-ARMS = ("networks-", "networks-tuned-")
-
-
-def learned(of: Setting, arm: str, method: str = BP) -> Check:
-    """Return what a comparison needs to decide anything: in its budget a method has learned something."""
-    measure = use(
-        "final_metric", experiment=f"{arm}{of.name}", method=method, metric="best_test_loss"
-    )
-    chance = Expectation(high=2.2)  # which is 2.303 nats
-    return Check(f"{of.name}: test loss of {method}", measure, chance)
-
-
-def more_tangents(of: Setting, arm: str, a: str, b: str) -> Check:
-    """Return a check of the test accuracy of `a` less that of `b`."""
-    measure = use("paired_difference", experiment=f"{arm}{of.name}", metric=ACCURACY, a=a, b=b)
-    words = "tuned rates" if arm == ARMS[1] else "authors' rates"
-    label = f"{of.name}, {words}: test accuracy, {a} less {b}"
-    return Check(label, measure, ABOVE, provided=learned(of, arm))
-
-
-def gap(of: Setting, method: str) -> Check:
-    """Return a check of backpropagation's test accuracy less a method's."""
-    experiment = f"{ARMS[1]}{of.name}"
-    measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
-    label = f"{of.name}: test accuracy, {BP} less {method}"
-    # a gap that remains is one after training
-    return Check(label, measure, ABOVE, provided=learned(of, ARMS[1], method))
-
-
-def no_worse(of: Setting, num_tangents: int) -> Check:
-    """Return a check that the projection's test loss is not above the mean's, each at its tuned rate."""
-    experiment, ours, theirs = f"{ARMS[1]}{of.name}", projection(num_tangents), mean(num_tangents)
-    measure = use(
-        "paired_difference", experiment=experiment, metric="best_test_loss", a=ours, b=theirs
-    )
-    label = f"{of.name}: test loss, {ours} less {theirs}"
-    return Check(label, measure, Expectation(high=0.01), provided=learned(of, ARMS[1], theirs))
-
-
-def baseline(of: Setting) -> Check:
-    """Return a check of what backpropagation loses at the authors' rate: within a hundredth it counts as tuned."""
-    measure = use(
-        "difference_between", first=f"{ARMS[0]}{of.name}", last=f"{ARMS[1]}{of.name}", method=BP,
-        metric=ACCURACY,
-    )  # fmt: skip
-    label = f"{of.name}: test accuracy of {BP} at the authors' rate less that at its tuned rate"
-    return Check(label, measure, Expectation(low=-0.01), provided=learned(of, ARMS[1]))
-
-
-def cost(of: Setting, measure: str, label: str, a: str, b: str) -> Check:
-    """Return a check that a step of `a` costs no more than one of `b`."""
-    names = ("numerator", "denominator") if measure == "step_time_ratio" else ("a", "b")
-    experiment = f"networks-run-time-{of.name}"
-    part = use(measure, experiment=experiment, **dict(zip(names, (a, b), strict=True)))
-    return Check(f"{of.name}: {label}, {a} over {b}", part, Expectation(high=1.0))
-
-
-PROJECTION_NO_WORSE = tuple(no_worse(of, k) for of in FULLY_CONNECTED for k in TANGENTS)
-"""What claim 11 says of networks; it decides nothing where the mean has not left chance."""
-CLAIMS = (
-    Claim(
-        15, "Fully connected networks get better with more tangents", "Fig. 6",
-        tuple(
-            more_tangents(of, arm, name(16), name(2))
-            for of in FULLY_CONNECTED for arm in ARMS for name in (mean, projection)
-        ),
-    ),
-    Claim(
-        16, "ResNet18 and ViT get better with more tangents", "Table 1",
-        tuple(
-            more_tangents(of, arm, name(16), name(2))
-            for of in LARGE for arm in ARMS for name in (mean, projection)
-        ),
-    ),
-    Claim(
-        17, "A gap to backpropagation remains for large models", "TL;DR, Table 1",
-        tuple(gap(of, name(16)) for of in LARGE for name in (mean, projection)),
-    ),
-    Claim(
-        18, "The baseline of backpropagation is properly tuned", "implied by Table 1",
-        tuple(map(baseline, LARGE)),
-    ),
-    Claim(
-        19, "Multi-tangent forward gradients train without backpropagation, with improved parallelism", "TL;DR",
-        (
-            Check(
-                "fc256-mnist, forward mode: test accuracy, k = 16 less k = 1",
-                use("paired_difference", experiment=FORWARD.name, metric=ACCURACY,
-                    a=by_mode(16, "forward").name, b=by_mode(1, "forward").name),
-                ABOVE,
-            ),
-            Check(
-                "fc256-mnist, k = 16: test loss in forward mode less that of the simulation",
-                use("paired_difference", experiment=FORWARD.name, metric="best_test_loss",
-                    a=by_mode(16, "forward").name, b=by_mode(16, "simulated").name),
-                Expectation(-0.01, 0.01),
-            ),
-            *(
-                cost(of, measure, label, f"forward, activations, k={k}", BP)
-                for of in TIMED_SETTINGS
-                for measure, label in (("step_time_ratio", "time"), ("peak_memory_ratio", "peak memory"))
-                for k in (1, 16)
-            ),
-            # on weights no activation is kept
-            *(
-                cost(of, "peak_memory_ratio", "peak memory", "forward, weights, k=1", BP)
-                for of in TIMED_SETTINGS
-            ),
-        ),
-    ),
-    Claim(
-        22, "With rates above 1 allowed the projection's network results change", "Table 1",
-        tuple(
-            Check(
-                f"{of.name}, {projection(k)}: test loss at the best rate above 1 less that at the best up to 1",
-                use("change_beyond", experiment=f"networks-rates-{of.name}", method=projection(k),
-                    metric="best_test_loss", by="best_validation_loss", limit=LIMIT),
-                BELOW,
-            )
-            for of in BEYOND for k in TANGENTS
-        ),
-    ),
-)  # fmt: skip
