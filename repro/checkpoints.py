@@ -39,7 +39,7 @@ ARITHMETIC = (
     "checkpoints.py",
     "datasets/*.py",
     "engine.py",
-    "estimators.py",
+    "estimators/*.py",
     "models/*.py",
     "optimizers.py",
     "problems/*.py",

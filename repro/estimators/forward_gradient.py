@@ -1,26 +1,12 @@
-"""Estimators: ways to get a gradient, or an unbiased or projected guess of it, and what that costs.
-
-An estimator is a frozen value; called with an objective, parameters and a generator it returns an `Estimate`
-whose gradient has the structure of the parameters. `ForwardGradient` is tangents times aggregation: draw
-`k` directions, take `k` directional derivatives, aggregate (Baydin et al. 2022, Section 3; Flügel et al.
-2024, Section 3). `Backpropagation` is an estimator like any other.
-
-One call serves a single set of parameters (objective to a scalar, one generator) or `R` replicas at once
-(leaves `(R, ...)`, objective to `(R,)`, a sequence of `R` generators); a replica's estimate depends on its
-own parameters and its own generator alone.
-
-Tangents live on the weights, or on the activations of a `Layered` objective's blocks: then each example of the
-mini-batch has its own directional derivatives and its own estimate, and the weights' gradients follow by a
-backward pass inside each block.
-"""
+"""The forward gradient: tangents times aggregation, in all the ways that the papers take it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,85 +15,7 @@ from repro import aggregation as aggregations
 from repro import autodiff
 from repro import tangents as distributions
 from repro.autodiff import BlockwisePass, Layered, Objective, Params, leaves, like
-
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What an estimate costs, in units that do not depend on the machine.
-
-    Attributes:
-        forward_passes: Work in forward passes of the objective, by its matrix products: one for the value,
-            two more for each tangent carried along (the product rule has two terms), two more for a
-            backward pass. The first layer's input has no derivative, so networks pay slightly less. See
-            `ForwardGradient.cost_on` for activations.
-        tangents: Random directions drawn.
-    """
-
-    forward_passes: float
-    tangents: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A gradient estimate.
-
-    Attributes:
-        value: Objective at the parameters, `()` or `(R,)`.
-        gradient: The estimate, in the structure of the parameters.
-        directional_derivatives: Shape `(k,)` or `(k, R)`, before clipping; of perturbed activations those of each
-            example, `(k, n)` or `(k, R, n)`; `None` where none were taken.
-        cost: What one replica's estimate costs.
-    """
-
-    value: Tensor
-    gradient: Params
-    directional_derivatives: Tensor | None
-    cost: Cost
-
-
-Generators = torch.Generator | Sequence[torch.Generator]
-
-
-class Estimator(Protocol):
-    """What training asks of an estimator."""
-
-    @property
-    def cost(self) -> Cost:
-        """Cost of one estimate."""
-
-    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
-        """Estimate the gradient of the objective at the parameters."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Backpropagation:
-    """The gradient itself, by reverse mode."""
-
-    @property
-    def cost(self) -> Cost:
-        """Cost of one estimate."""
-        return Cost(forward_passes=3.0, tangents=0)
-
-    def __call__(
-        self, objective: Objective, params: Params, generator: Generators | None = None
-    ) -> Estimate:
-        """Return the value and the gradient.
-
-        Args:
-            objective: Maps parameters to a scalar, or stacked parameters to `(R,)`.
-            params: Where to evaluate.
-            generator: Draws nothing; every estimator takes one. One alone says that the parameters are not stacked.
-
-        Returns:
-            The estimate, without directional derivatives.
-
-        Raises:
-            ValueError: If one generator is given and the objective returns more than one value.
-        """
-        value, gradient = autodiff.value_and_gradient(objective, params)
-        if isinstance(generator, torch.Generator):
-            _refuse_many(value)
-        return Estimate(value, gradient, None, self.cost)
+from repro.estimators.estimates import Cost, Estimate, Generators, as_stack_of_one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,17 +131,7 @@ class ForwardGradient:
                 "torch.Generator().manual_seed(0)."
             )
         if isinstance(generator, torch.Generator):
-            stacked = like(params, [leaf[None] for leaf in leaves(params)])
-            # a layered objective is stacked as it is: its mini-batch has a replica dimension
-            one = objective if isinstance(objective, Layered) else _stack(objective, params)
-            estimate = self._estimate(one, stacked, [generator])
-            assert estimate.directional_derivatives is not None
-            return Estimate(
-                value=estimate.value[0],
-                gradient=like(params, [leaf[0] for leaf in leaves(estimate.gradient)]),
-                directional_derivatives=estimate.directional_derivatives[:, 0],
-                cost=estimate.cost,
-            )
+            return as_stack_of_one(self._estimate, objective, params, generator)
         return self._estimate(objective, params, list(generator))
 
     def _estimate(
@@ -354,23 +252,6 @@ class ForwardGradient:
         return value, (exact @ stacked.to(exact.dtype)[..., None]).squeeze(-1).mT
 
 
-def _stack(objective: Objective, params: Params) -> Objective:
-    def stacked(replicas: Params) -> Tensor:
-        value = objective(like(params, [leaf[0] for leaf in leaves(replicas)]))
-        _refuse_many(value)
-        return value[None]
-
-    return stacked
-
-
-def _refuse_many(value: Tensor) -> None:
-    if value.shape != ():
-        raise ValueError(
-            "With one generator the objective must return a scalar. "
-            f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
-        )
-
-
 def _unflatten(flat: Tensor, params: Params) -> Params:
     # views (R, ..., *leaf) of a flat (R, ..., d), without copying
     points = leaves(params)
@@ -381,54 +262,3 @@ def _unflatten(flat: Tensor, params: Params) -> Params:
         for piece, point in zip(pieces, points, strict=True)
     ]
     return like(params, shaped)
-
-
-ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "backpropagation": Backpropagation,
-    "forward_gradient": ForwardGradient,
-}
-
-
-def cost_on(estimator: Estimator, objective: Objective) -> Cost:
-    """Return what one estimate of an objective's gradient costs.
-
-    Args:
-        estimator: The estimator.
-        objective: The objective.
-
-    Returns:
-        The cost.
-    """
-    if isinstance(estimator, ForwardGradient):
-        return estimator.cost_on(objective)
-    return estimator.cost
-
-
-def recordable(estimator: Estimator) -> bool:
-    """Tell whether an estimate is the same work every time, which a CUDA graph can hold.
-
-    Args:
-        estimator: The estimator.
-
-    Returns:
-        `False` for projections, which look at their factor before they trust it; `True` for all others.
-    """
-    return getattr(estimator, "aggregation", None) != "orthogonal_projection"
-
-
-def build(name: str, **options: Any) -> Estimator:
-    """Return the estimator of that name.
-
-    Args:
-        name: A key of `ESTIMATORS`.
-        **options: Its fields.
-
-    Returns:
-        The estimator.
-
-    Raises:
-        ValueError: If the name is unknown.
-    """
-    if name not in ESTIMATORS:
-        raise ValueError(f"Unknown estimator {name!r}. Choose from: {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[name](**options)

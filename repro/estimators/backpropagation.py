@@ -1,0 +1,42 @@
+"""Backpropagation, as an estimator like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from repro import autodiff
+from repro.autodiff import Objective, Params
+from repro.estimators.estimates import Cost, Estimate, Generators, refuse_many
+
+
+@dataclasses.dataclass(frozen=True)
+class Backpropagation:
+    """The gradient itself, by reverse mode."""
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one estimate."""
+        return Cost(forward_passes=3.0, tangents=0)
+
+    def __call__(
+        self, objective: Objective, params: Params, generator: Generators | None = None
+    ) -> Estimate:
+        """Return the value and the gradient.
+
+        Args:
+            objective: Maps parameters to a scalar, or stacked parameters to `(R,)`.
+            params: Where to evaluate.
+            generator: Draws nothing; every estimator takes one. One alone says that the parameters are not stacked.
+
+        Returns:
+            The estimate, without directional derivatives.
+
+        Raises:
+            ValueError: If one generator is given and the objective returns more than one value.
+        """
+        value, gradient = autodiff.value_and_gradient(objective, params)
+        if isinstance(generator, torch.Generator):
+            refuse_many(value)
+        return Estimate(value, gradient, None, self.cost)

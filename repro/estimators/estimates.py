@@ -1,0 +1,117 @@
+"""What an estimator takes and gives, and how one that works on stacks serves a single set of parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from repro.autodiff import Layered, Objective, Params, leaves, like
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What an estimate costs, in units that do not depend on the machine.
+
+    Attributes:
+        forward_passes: Work in forward passes of the objective, by its matrix products: one for the value,
+            two more for each tangent carried along (the product rule has two terms), two more for a
+            backward pass. The first layer's input has no derivative, so networks pay slightly less. See
+            `ForwardGradient.cost_on` for activations.
+        tangents: Random directions drawn.
+    """
+
+    forward_passes: float
+    tangents: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A gradient estimate.
+
+    Attributes:
+        value: Objective at the parameters, `()` or `(R,)`.
+        gradient: The estimate, in the structure of the parameters.
+        directional_derivatives: Shape `(k,)` or `(k, R)`, before clipping; of perturbed activations those of each
+            example, `(k, n)` or `(k, R, n)`; `None` where none were taken.
+        cost: What one replica's estimate costs.
+    """
+
+    value: Tensor
+    gradient: Params
+    directional_derivatives: Tensor | None
+    cost: Cost
+
+
+Generators = torch.Generator | Sequence[torch.Generator]
+
+
+class Estimator(Protocol):
+    """What training asks of an estimator."""
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of one estimate."""
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        """Estimate the gradient of the objective at the parameters."""
+
+
+def as_stack_of_one(
+    estimate: Callable[[Objective, Params, list[torch.Generator]], Estimate],
+    objective: Objective,
+    params: Params,
+    generator: torch.Generator,
+) -> Estimate:
+    """Return the estimate of a single set of parameters, made as a stack of one replica.
+
+    Args:
+        estimate: Makes the estimate of stacked parameters `(R, ...)` with a generator a replica.
+        objective: Maps parameters to a scalar; a `Layered` one has a replica dimension in its mini-batch already.
+        params: Where to evaluate, not stacked.
+        generator: Source of the tangents.
+
+    Returns:
+        The estimate without the replica dimension.
+
+    Raises:
+        ValueError: If the objective returns more than one value.
+    """
+    stacked = like(params, [leaf[None] for leaf in leaves(params)])
+    whole = objective if isinstance(objective, Layered) else _stack(objective, params)
+    found = estimate(whole, stacked, [generator])
+    slopes = found.directional_derivatives
+    return Estimate(
+        value=found.value[0],
+        gradient=like(params, [leaf[0] for leaf in leaves(found.gradient)]),
+        directional_derivatives=None if slopes is None else slopes[:, 0],
+        cost=found.cost,
+    )
+
+
+def _stack(objective: Objective, params: Params) -> Objective:
+    def stacked(replicas: Params) -> Tensor:
+        value = objective(like(params, [leaf[0] for leaf in leaves(replicas)]))
+        refuse_many(value)
+        return value[None]
+
+    return stacked
+
+
+def refuse_many(value: Tensor) -> None:
+    """Refuse what an objective returned beside a single generator, unless it is a scalar.
+
+    Args:
+        value: What the objective returned.
+
+    Raises:
+        ValueError: If it is no scalar.
+    """
+    if value.shape != ():
+        raise ValueError(
+            "With one generator the objective must return a scalar. "
+            f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
+        )
