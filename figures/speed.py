@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from figures import style
 from figures.selection import frame, not_run, stack
-from repro.measures import speed
+from repro.measures import bars, speed
 from repro.measures.speed import Speed, Spread
 from repro.results import Results
 
@@ -41,7 +41,7 @@ SHARES: dict[str, tuple[str, str, tuple[str, ...], Quantity]] = {
     ),
 }
 """Panels by network: heading, label, series, and what is shown."""
-HELD = {"plain": speed.OVER_PLAIN, "backpropagation": speed.SINGLE_TANGENT}
+HELD = {"plain": bars.OVER_PLAIN, "backpropagation": bars.SINGLE_TANGENT}
 """Panels whose quantity is held to a bar."""
 SCALING = {
     "replicas": ("Stacked replicas", "replicas $R$", OURS),
@@ -64,11 +64,11 @@ def select(results: Results) -> pd.DataFrame:
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption, with every bar and the networks that miss it."""
-    bars = [_held(table, panel, bar) for panel, bar in HELD.items()]
-    return " ".join([TITLE, *(bar for bar in bars if bar)])
+    sentences = [_held(table, panel, bar) for panel, bar in HELD.items()]
+    return " ".join([TITLE, *(sentence for sentence in sentences if sentence)])
 
 
-def _held(table: pd.DataFrame, panel: str, bar: speed.Bar) -> str:
+def _held(table: pd.DataFrame, panel: str, bar: bars.Bar) -> str:
     """Return a bar in words, and which networks and optimizers miss it; nothing where none was timed."""
     rows = table[(table["panel"] == panel) & table["series"].isin(bar.estimators)]
     rows = rows[rows["kind"] == "mean"].sort_values("x", kind="stable")

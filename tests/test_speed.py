@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import studies
-from repro.measures import speed
+from repro.measures import bars, speed
 from repro.protocol import SCALES, Classification, Method, RunSpec, Timing, settings, use
 from repro.results import Curve, EmptySelectionError, Record, Results, tabulate, tabulate_facts
 
@@ -131,7 +131,7 @@ def test_every_step_of_the_study_is_timed_beside_what_it_cannot_avoid(scale: str
 
 
 def test_the_bars_are_those_of_the_package() -> None:
-    assert [(bar.bound, bar.at_least) for bar in speed.BARS] == [
+    assert [(bar.bound, bar.at_least) for bar in bars.BARS] == [
         (1.15, False), (1.0, False), (1.8, False), (200.0, True), (105.0, True), (0.05, False), (0.25, False),
     ]  # fmt: skip
 
@@ -146,7 +146,7 @@ def test_bars_are_met_by_the_worst_method() -> None:
         *rows("steps-mlp", steady({**TIMES, **UNAVOIDABLE, **adam})),
         *rows("two-processes-mlp", steady(together)),
     )
-    found = speed.findings(everything)
+    found = bars.findings(everything)
     assert [finding.network for finding in found] == [*["mlp"] * 5, "", ""]
     overhead, plain, single, back, forward, *formulas = found
     assert [finding.verdict for finding in formulas] == ["not run", "not run"]
@@ -172,16 +172,16 @@ def test_bars_are_met_by_the_worst_method() -> None:
 
 def test_a_bar_is_met_at_its_bound() -> None:
     times = {f"{BP}, SGD": 2.0, f"plain {BP}, SGD": 2.0}
-    found = speed.findings(results(*rows("steps-cnn", steady(times))))
-    (plain,) = [finding for finding in found if finding.bar is speed.BARS[1]]
+    found = bars.findings(results(*rows("steps-cnn", steady(times))))
+    (plain,) = [finding for finding in found if finding.bar is bars.BARS[1]]
     assert plain.verdict == "pass"
     # without products there is nothing to hold the first bar against
     assert [finding.worst for finding in found].count(None) == len(found) - 1
 
 
 def test_nothing_timed_meets_no_bar() -> None:
-    found = speed.findings(results())
-    assert len(found) == len(speed.BARS)
+    found = bars.findings(results())
+    assert len(found) == len(bars.BARS)
     assert {finding.verdict for finding in found} == {"not run"}
 
 
@@ -193,10 +193,10 @@ def test_a_hair_on_the_wrong_side_decides_nothing() -> None:
         ([0.97, 0.98, 0.99, 1.0, 1.02, 1.03, 1.04], "pass"),
     ):
         timed = rows("steps-mlp", {f"{BP}, SGD": ours, f"plain {BP}, SGD": plain})
-        (finding,) = [f for f in speed.findings(results(*timed)) if f.bar is speed.OVER_PLAIN]
+        (finding,) = [f for f in bars.findings(results(*timed)) if f.bar is bars.OVER_PLAIN]
         assert finding.verdict == verdict
     few = rows("steps-mlp", {f"{BP}, SGD": [2.0] * 5, f"plain {BP}, SGD": [1.0] * 5})
-    assert speed.findings(results(*few))[1].verdict == "undecided"  # five rounds show nothing
+    assert bars.findings(results(*few))[1].verdict == "undecided"  # five rounds show nothing
 
 
 def test_methods_come_by_size() -> None:
@@ -226,7 +226,7 @@ def test_epochs_stand_beside_the_authors_seconds() -> None:
     stated = dataclasses.replace(found, facts=tabulate_facts([study]))
     back, projection = speed.epochs(stated)
     assert (back.seconds.median, back.theirs, back.times_faster) == (5.0, 18.0, 3.6)
-    assert projection.times_faster == 2.5 < speed.TIMES_FASTER
+    assert projection.times_faster == 2.5 < bars.TIMES_FASTER
     assert math.isnan(speed.epochs(found)[0].theirs)
     assert speed.speeds(stated, "epoch-mlp") == ()
     assert speed.epochs(results()) == ()
@@ -237,7 +237,7 @@ def test_a_bar_is_missed_by_any_method_and_not_by_the_slowest_alone() -> None:
     scattered = [0.6, 0.7, 0.8, 1.5, 1.6, 1.7, 1.8, 1.9]
     steady_miss = [1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08]
     timed = rows("steps-mlp", {f"{BP}, SGD": scattered, f"{BP}, Adam": steady_miss, **plain})
-    (finding,) = [f for f in speed.findings(results(*timed)) if f.bar is speed.OVER_PLAIN]
+    (finding,) = [f for f in bars.findings(results(*timed)) if f.bar is bars.OVER_PLAIN]
     assert (finding.num, finding.met, finding.missed, finding.verdict) == (2, 0, 1, "fail")
     assert finding.worst is not None
     assert finding.worst.method == f"{BP}, Adam"  # what the verdict rests on
@@ -251,5 +251,5 @@ def test_of_many_equally_fast_methods_one_that_comes_out_behind_misses_no_bar() 
     for num, verdict in ((1, "fail"), (3, "fail"), (4, "undecided")):
         ours = {f"{BP}, {name}": ahead for name in names[:num]} | {f"{BP}, SGD": behind}
         timed = rows("steps-mlp", {**ours, **plain})
-        (finding,) = [f for f in speed.findings(results(*timed)) if f.bar is speed.OVER_PLAIN]
+        (finding,) = [f for f in bars.findings(results(*timed)) if f.bar is bars.OVER_PLAIN]
         assert (finding.num, finding.met, finding.verdict) == (num, num - 1, verdict)

@@ -16,8 +16,9 @@ from rich.table import Table as Grid
 import studies
 from repro.cli import bookkeeping
 from repro.cli.shared import DONE, FAILED, STOPPED, complain, tell, words
-from repro.measures import speed
-from repro.measures.speed import Epoch, Finding, Spread
+from repro.measures import bars, speed
+from repro.measures.bars import Finding
+from repro.measures.speed import Epoch, Spread
 from repro.protocol import Classification, RunSpec, Timing, expand
 from repro.results import (
     Results,
@@ -66,7 +67,7 @@ def bench(options: argparse.Namespace, console: Console) -> int:
     for record in records:
         store.write(record)
     results = Results(*tabulate(records), tabulate_facts([studies.get(speed.STUDY)]))
-    findings = speed.findings(results)
+    findings = bars.findings(results)
     _show_speeds(results, console)
     epochs = speed.epochs(results)
     _show_epochs(epochs, console)
@@ -84,7 +85,7 @@ def bench(options: argparse.Namespace, console: Console) -> int:
         console.print(f"stopped early: {outcome.left} of {len(specs)} were not timed")
         return STOPPED
     failed = any(finding.verdict == "fail" for finding in findings) or any(
-        epoch.times_faster < speed.TIMES_FASTER for epoch in epochs
+        epoch.times_faster < bars.TIMES_FASTER for epoch in epochs
     )
     return FAILED if failed and options.strict else DONE
 
@@ -153,8 +154,8 @@ def _show_epochs(epochs: Sequence[Epoch], console: Console) -> None:
     for header in ("Ours", "Rounds", "Authors' code,\ntwo quiet cores", "Times\nas fast", "Bar"):
         grid.add_column(header, justify="right")
     for one in epochs:
-        met = one.times_faster >= speed.TIMES_FASTER
-        verdict = f"≥ {speed.TIMES_FASTER:g}: " + ("[green]pass[/]" if met else "[red]fail[/]")
+        met = one.times_faster >= bars.TIMES_FASTER
+        verdict = f"≥ {bars.TIMES_FASTER:g}: " + ("[green]pass[/]" if met else "[red]fail[/]")
         grid.add_row(
             one.method.removeprefix("epoch of "),
             _text(one.seconds),
