@@ -12,6 +12,7 @@ from figures.fluegel2024_runs import (
     LOWEST,
     STUDY,
     bars,
+    column_a_function,
     doubling,
     entries,
     floor_of,
@@ -44,10 +45,7 @@ HEIGHT = 2.3
 
 def layout(table: pd.DataFrame) -> style.Layout:
     """Return a column of panels a function, a row an arm."""
-    cols = max(1, table["panel"].nunique() // len(ARMS))
-    rows = len(ARMS) if table["panel"].nunique() > 1 else 1
-    width = max(style.SINGLE, style.DOUBLE * cols / max(cols, 3))
-    return style.Layout(rows, cols, width, rows * HEIGHT + 0.9)
+    return column_a_function(table, len(ARMS), HEIGHT, 0.9)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from figures.fluegel2024_networks import (
     interval,
     rate,
     state,
+    state_columns,
     stated,
 )
 from repro.results import Results
@@ -27,12 +28,10 @@ COLUMNS = (
     Column("used_rate", "Rate, re-run", format=".3g"),
     Column("rerun_last", "Last epoch, re-run", format=".3f", interval=True),
     Column("rerun_best", "Best epoch, re-run", format=".3f", interval=True),
-    Column("rerun_scale", "Scale", "left"),
-    Column("rerun_diverged", "Diverged", "left"),
+    *state_columns("rerun"),
     Column("tuned_rate", "Rate, tuned", format=".3g"),
     Column("tuned_best", "Best epoch, tuned", format=".3f", interval=True),
-    Column("tuned_scale", "Scale", "left"),
-    Column("tuned_diverged", "Diverged", "left"),
+    *state_columns("tuned"),
 )
 NOTES = (
     "History: seed 0, the last epoch, after early stopping; ResNet18 and ViT were searched for 50 epochs. The rates of backpropagation on "

@@ -123,6 +123,14 @@ def interval(measured: Measurement | None) -> Cell:
     return None if measured is None else measured.interval
 
 
+def state_columns(arm: str) -> tuple[Column, Column]:
+    """Return the columns that hold the `state` of an arm's runs; their names begin with it."""
+    return (
+        Column(f"{arm}_scale", "Scale", "left"),
+        Column(f"{arm}_diverged", "Diverged", "left"),
+    )
+
+
 def state(found: Iterable[Measurement | None]) -> tuple[Cell, Cell]:
     """Return the scale of some numbers of the same runs, and how many of those diverged, as cells."""
     known = [measured for measured in found if measured is not None]
@@ -161,8 +169,7 @@ ACCURACY_COLUMNS = (
         for column in (
             Column(f"{arm}_best", f"Best epoch, {title}", format=".3f", interval=True),
             Column(f"{arm}_last", f"Last epoch, {title}", format=".3f", interval=True),
-            Column(f"{arm}_scale", "Scale", "left"),
-            Column(f"{arm}_diverged", "Diverged", "left"),
+            *state_columns(arm),
         )
     ),
 )

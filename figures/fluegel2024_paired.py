@@ -10,6 +10,7 @@ from figures.fluegel2024_networks import (
     difference,
     interval,
     state,
+    state_columns,
     stated,
 )
 from repro.results import Results
@@ -29,8 +30,7 @@ COLUMNS = (
         for column in (
             Column(f"{arm}_loss", f"Loss, {title}", format="+.3f", interval=True),
             Column(f"{arm}_accuracy", f"Test accuracy, {title}", format="+.3f", interval=True),
-            Column(f"{arm}_scale", "Scale", "left"),
-            Column(f"{arm}_diverged", "Diverged", "left"),
+            *state_columns(arm),
         )
     ),
 )

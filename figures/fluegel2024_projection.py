@@ -16,6 +16,7 @@ from figures.fluegel2024_runs import (
     LOWEST,
     STUDY,
     bars,
+    column_a_function,
     doubling,
     entries,
     function_title,
@@ -69,10 +70,7 @@ class Differences:
 
 def layout(table: pd.DataFrame) -> style.Layout:
     """Return a column of panels a function, a row for each part of the comparison."""
-    cols = max(1, table["panel"].nunique() // len(ROWS))
-    rows = len(ROWS) if table["panel"].nunique() > 1 else 1
-    width = max(style.SINGLE, style.DOUBLE * cols / max(cols, 3))
-    return style.Layout(rows, cols, width, rows * HEIGHT + 0.6)
+    return column_a_function(table, len(ROWS), HEIGHT, 0.6)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -28,6 +28,27 @@ FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
 """Order of the paper; others follow."""
 
 
+def column_a_function(
+    table: pd.DataFrame, num_rows: int, height: float, margin: float
+) -> style.Layout:
+    """Return a grid with a column of panels a function.
+
+    Args:
+        table: What is drawn; a single panel says that nothing was run.
+        num_rows: Panels of a function.
+        height: Of a row, in inches.
+        margin: Inches more for the whole, where the legend stands.
+
+    Returns:
+        The grid; as wide as the page from three functions on.
+    """
+    num_panels = table["panel"].nunique()
+    cols = max(1, num_panels // num_rows)
+    rows = num_rows if num_panels > 1 else 1
+    width = max(style.SINGLE, style.DOUBLE * cols / max(cols, 3))
+    return style.Layout(rows, cols, width, rows * height + margin)
+
+
 def narrowed(results: Results, family: str) -> Results:
     """Return the results without the runs that are not of a family: what is left is searched many times.
 
