@@ -35,18 +35,8 @@ from repro.protocol.conventions import (
     near,
     on_digits,
 )
-from repro.protocol.declarations import (
-    Check,
-    Claim,
-    Expectation,
-    Experiment,
-    Fact,
-    LogUniform,
-    Plan,
-    Search,
-    SearchSpace,
-    Study,
-)
+from repro.protocol.declarations import Check, Claim, Expectation, Fact, Study
+from repro.protocol.experiments import Experiment, LogUniform, Plan, Search, SearchSpace
 from repro.protocol.parsing import parse_run
 from repro.protocol.runs import (
     PROTOCOL_VERSION,

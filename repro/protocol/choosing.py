@@ -9,7 +9,8 @@ import math
 from collections.abc import Callable, Iterable
 
 from repro.protocol.canonical import canonical_json
-from repro.protocol.declarations import Claim, Experiment, Plan, Search, Study
+from repro.protocol.declarations import Claim, Study
+from repro.protocol.experiments import Experiment, Plan, Search
 from repro.protocol.runs import (
     SCALES,
     Method,

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from repro.protocol.declarations import Expectation, LogUniform, Search, SearchSpace
+from repro.protocol.declarations import Expectation
+from repro.protocol.experiments import LogUniform, Search, SearchSpace
 from repro.protocol.runs import Classification, Component, Scale
 
 LEARNING_RATES = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
