@@ -34,7 +34,7 @@ FOLDER = "checkpoints"
 """Where they lie in a store; no finished run has such a name."""
 
 ARITHMETIC = (
-    "aggregation.py",
+    "aggregation/*.py",
     "autodiff/*.py",
     "checkpoints.py",
     "datasets/*.py",

@@ -1,17 +1,4 @@
-"""Aggregation: how `k` forward gradients become one estimate of the gradient.
-
-With tangents as the rows of `V` `(k, d)` and directional derivatives `D = V nabla f` `(k,)`, every
-aggregation is a linear map of `D` into the span of the tangents (Flügel et al. 2024, Section 3):
-
-* `sum`: `V^T D`.
-* `mean`: `V^T D / k`, unbiased when `E[v v^T] = I`.
-* `orthogonal_projection`: `V^T (V V^T)^+ D`, the point of the span closest to the gradient. It depends on
-  the span alone, not on the lengths or angles of the tangents, and is the gradient itself once they span
-  the whole space.
-
-All take replicas: tangents `(R, k, d)`, or `(1, k, d)` where the replicas share them, and directional
-derivatives `(R, k)`.
-"""
+"""Estimates from the first `k` tangents of one draw, for several `k`: what they share is computed once."""
 
 from __future__ import annotations
 
@@ -21,139 +8,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from repro.aggregation.factors import (
+    CONDITION_LIMIT,
+    DOUBLE_LIMIT,
+    REFINEMENTS,
+    factorise,
+    ill_conditioned,
+    project_exactly,
+    reciprocal,
+)
+from repro.aggregation.single import AGGREGATIONS, Aggregation, nearly_dependent, sum_
 from repro.autodiff import product
-
-CONDITION_LIMIT = 1e4
-"""Estimated condition of a Gram matrix above which its Cholesky factor is not trusted.
-
-The relative error of the solution is about condition times machine epsilon: 1e4 * 6e-8 keeps six in
-ten thousand, and only close to it.
-"""
-DOUBLE_LIMIT = 1e8
-"""The same for tangents in float32 whose Gram matrix is taken in float64: 1e8 * 1e-16."""
 
 CONVERGED = 1e-6
 """Relative size of the last correction of a solution above which its factor led nowhere."""
 
-REFINEMENTS = 2
-"""Times that a solution in float64 is corrected by its residual: the pivots underestimate the condition of large
-matrices, and each correction takes as many digits off the error as the factor has left."""
-
 CACHED = 2**20
 """Numbers of tangents projected on at once, for several `k`: with their Gram matrices, what a core's cache holds."""
-
-Aggregation = Callable[[Tensor, Tensor], Tensor]
-
-
-def sum_(tangents: Tensor, directional_derivatives: Tensor) -> Tensor:
-    """Return the sum of the forward gradients, `(R, d)`."""
-    directional_derivatives = directional_derivatives.to(tangents.dtype)
-    if len(tangents) == 1:
-        return directional_derivatives @ tangents[0]
-    return torch.matmul(directional_derivatives[..., None, :], tangents).squeeze(-2)
-
-
-def mean(tangents: Tensor, directional_derivatives: Tensor) -> Tensor:
-    """Return the mean of the forward gradients, `(R, d)`."""
-    return sum_(tangents, directional_derivatives / tangents.shape[-2])
-
-
-def orthogonal_projection(tangents: Tensor, directional_derivatives: Tensor) -> Tensor:
-    """Return the orthogonal projection of the gradient on the span of the tangents.
-
-    The Gram matrix of the tangents, scaled to length one, is factorised by Cholesky: in the tangents' own
-    type, or in float64 where `k` exceeds a quarter of `d`, since random tangents are then nearly dependent.
-    For `k > d` the normal equations take its place. Where the factor shows an ill-conditioned matrix the
-    replica is solved again from the singular vectors of its tangents. Linearly dependent tangents, `k > d`
-    and tangents of length zero are all defined: the projection is on whatever they span.
-
-    Args:
-        tangents: Shape `(R, k, d)`, or `(1, k, d)` where the replicas share them.
-        directional_derivatives: Shape `(R, k)`; must be those of one gradient a replica. In float64 their
-            rounding is not magnified where the tangents are nearly dependent.
-
-    Returns:
-        Shape `(R, d)`.
-    """
-    if len(tangents) == 1:
-        return _project(tangents, directional_derivatives.mT[None])[0]
-    return _project(tangents, directional_derivatives[..., None])[:, 0]
-
-
-def nearly_dependent(tangents: Tensor) -> bool:
-    """Tell whether a projection on random tangents `(R, k, d)` magnifies rounding: `k` above a quarter of `d`."""
-    return 4 * tangents.shape[-2] > tangents.shape[-1]
-
-
-def _project(tangents: Tensor, slopes: Tensor) -> Tensor:
-    """Return projections `(B, c, d)` from tangents `(B, k, d)` and `c` sets of derivatives `(B, k, c)`."""
-    num_tangents, dimension = tangents.shape[-2:]
-    if not nearly_dependent(tangents):
-        gram = tangents @ tangents.mT
-        scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
-        factor, failed = _factorise(gram * scale * scale.mT, CONDITION_LIMIT)
-        weights = torch.cholesky_solve(slopes.to(scale.dtype) * scale, factor) * scale
-        estimate = weights.mT @ tangents
-    else:
-        wide = tangents.double()
-        scale = _reciprocal(wide.norm(dim=-1, keepdim=True))
-        wide, right = wide * scale, slopes * scale
-        limit = DOUBLE_LIMIT if tangents.dtype == torch.float32 else CONDITION_LIMIT
-        if num_tangents <= dimension:
-            factor, failed = _factorise(wide @ wide.mT, limit)
-            weights = torch.cholesky_solve(right, factor)
-            for _ in range(REFINEMENTS):
-                weights += torch.cholesky_solve(right - wide @ (wide.mT @ weights), factor)
-            solution = weights.mT @ wide
-        else:
-            factor, failed = _factorise(wide.mT @ wide, limit)
-            point = torch.cholesky_solve(wide.mT @ right, factor)
-            for _ in range(REFINEMENTS):
-                point += torch.cholesky_solve(wide.mT @ (right - wide @ point), factor)
-            solution = point.mT
-        estimate = solution.to(tangents.dtype)
-    if failed.any():
-        estimate[failed] = _project_exactly(tangents[failed], slopes[failed])
-    return estimate
-
-
-def _reciprocal(lengths: Tensor) -> Tensor:
-    return torch.where(lengths > 0.0, 1.0 / lengths, 0.0)
-
-
-def _factorise(matrix: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-    """Return Cholesky factors `(B, m, m)`, and which of them are not to be trusted, `(B,)`."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    return factor, (info != 0) | _ill_conditioned(factor, limit)
-
-
-def _ill_conditioned(factor: Tensor, limit: float) -> Tensor:
-    """Return which Cholesky factors `(B, m, m)` show a matrix of a condition above the limit, `(B,)`."""
-    pivots = factor.diagonal(dim1=-2, dim2=-1)
-    smallest, largest = torch.aminmax(pivots, dim=-1)
-    return ~((largest / smallest).square() < limit)
-
-
-def _project_exactly(tangents: Tensor, slopes: Tensor) -> Tensor:
-    # least-norm solution of V g = D from the singular vectors of V, in float64
-    wide = tangents.double()
-    left, singular, right = torch.linalg.svd(wide, full_matrices=False)
-    # what rounding leaves of a dependent tangent is nothing to divide by: the rounding of the derivatives, which
-    # tell apart what they resolve, or that of the factorisation
-    rounding = 8 * torch.finfo(slopes.dtype).eps
-    precision = max(rounding, max(wide.shape[-2:]) * torch.finfo(wide.dtype).eps)
-    kept = singular > precision * singular[..., :1]
-    inverse = torch.where(kept, 1.0 / torch.where(kept, singular, 1.0), 0.0)
-    weights = inverse[..., None] * (left.mT @ slopes.double())
-    estimate: Tensor = (weights.mT @ right).to(tangents.dtype)
-    return estimate
-
-
-AGGREGATIONS: dict[str, Aggregation] = {
-    "sum": sum_,
-    "mean": mean,
-    "orthogonal_projection": orthogonal_projection,
-}
 
 
 def of_the_first(
@@ -232,7 +103,7 @@ def _projections_at_once(tangents: Tensor, slopes: Tensor, counts: Sequence[int]
     for index, k in enumerate(counts):
         lost = failed[index]
         if lost.any():
-            estimates[index, lost] = _project_exactly(
+            estimates[index, lost] = project_exactly(
                 tangents[lost, :k], slopes[lost, :k, None]
             ).squeeze(1)
     return estimates
@@ -256,7 +127,7 @@ def _of_leading_blocks(
     head = tangents[:, : counts[-1]]
     right = slopes[:, : counts[-1], None]
     gram = _lower_gram(head)
-    scale = _reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
+    scale = reciprocal(gram.diagonal(dim1=-2, dim2=-1).sqrt())[..., None]
     factor, info = torch.linalg.cholesky_ex(gram.mul_(scale).mul_(scale.mT))
     half = torch.linalg.solve_triangular(factor, right.to(head.dtype) * scale, upper=False)
     estimates, failed = [], []
@@ -264,7 +135,7 @@ def _of_leading_blocks(
         leading, first, lengths = factor[:, :k, :k], head[:, :k], scale[:, :k]
         weights = torch.linalg.solve_triangular(leading.mT, half[:, :k], upper=True) * lengths
         # a factorisation that broke off is not looked into for how far it came
-        lost = (info != 0) | _ill_conditioned(leading, limit)
+        lost = (info != 0) | ill_conditioned(leading, limit)
         if nearly_dependent(first):
             first = wide[:, :k]
             weights = weights.to(wide.dtype)
@@ -294,7 +165,7 @@ def _of_growing_sums(
         As of `_of_leading_blocks`.
     """
     tangents = tangents[:, : counts[-1]]
-    scale = _reciprocal(tangents.norm(dim=-1, keepdim=True))
+    scale = reciprocal(tangents.norm(dim=-1, keepdim=True))
     tangents, right = tangents * scale, slopes[:, : counts[-1], None] * scale
     normal = tangents.new_zeros(len(tangents), *tangents.shape[-1:] * 2)
     side = tangents.new_zeros(len(tangents), tangents.shape[-1], 1)
@@ -303,7 +174,7 @@ def _of_growing_sums(
         added, first = tangents[:, begin:end], tangents[:, :end]
         normal += _lower_gram(added.mT)
         side += added.mT @ right[:, begin:end]
-        factor, lost = _factorise(normal, limit)
+        factor, lost = factorise(normal, limit)
         point = torch.cholesky_solve(side, factor)
         for _ in range(REFINEMENTS):
             missing = first.mT @ (right[:, :end] - first @ point)
