@@ -174,9 +174,8 @@ def draw_training_losses(axes: Axes, rows: pd.DataFrame, name: str) -> None:
             )
         ended = rows[(rows["kind"] == "diverged") & (rows["series"] == series)]
         axes.plot(ended["x"], ended["y"], "x", color=look.color, ms=5, mew=1.2, zorder=3)
-    axes.set_ylim(
-        0, 1.05 * axes.get_ylim()[1]
-    )  # where nothing is learned, the curve is a line at the top
+    # where nothing is learned, the curve is a line at the top
+    axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
 
 
 def outer_labels(axes: style.AxesGrid, table: pd.DataFrame, columns: int) -> None:

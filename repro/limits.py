@@ -77,9 +77,8 @@ def _of_linear(weight: Tensor, inputs: Tensor, num_tangents: int, first: bool) -
     else:
         many = x.repeat_interleave(num_tangents, 0)
         along = weight.repeat_interleave(num_tangents, 0)
-        together = many.view(
-            len(x), -1, x.shape[2]
-        )  # one product for the inputs' tangents of a replica
+        # one product for the inputs' tangents of a replica
+        together = many.view(len(x), -1, x.shape[2])
         pairs = [(x, weight), (many, along), (together, weight)]
     return [functools.partial(product, *pair) for pair in (pairs[:-1] if first else pairs)]
 

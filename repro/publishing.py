@@ -196,9 +196,8 @@ def _alone(published: Path) -> Iterator[None]:
         with hold(published, ".publishing", what, option="--to", traceless=True):
             yield
     finally:
-        with contextlib.suppress(
-            OSError
-        ):  # it has rows, but for a folder that was made for nothing
+        # it has rows, but for a folder that was made for nothing
+        with contextlib.suppress(OSError):
             published.rmdir()
 
 

@@ -640,9 +640,8 @@ def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
     ]
     assert sorted(map(describe, asked)) == sorted(map(describe, outcome.lost))
     assert not store.files()
-    assert any(
-        steps_done(store.directory, group) for group in outcome.lost
-    )  # both, but for a slow start
+    # both, but for a slow start
+    assert any(steps_done(store.directory, group) for group in outcome.lost)
 
 
 def test_what_goes_on_from_a_checkpoint_is_priced_by_what_is_left_of_it(

@@ -170,10 +170,8 @@ def test_p_values_of_pairs() -> None:
     assert measures.paired_p(six, np.ones(6)) == (1.0, 1)
     assert measures.paired_p(np.full(6, np.nan), np.ones(6)) == (2 / 64, 1)
     assert measures.paired_p(ones * np.nan, ones * np.nan) == (1.0, 0)
-    assert measures.paired_p(np.array([2.0]), np.array([1.0])) == (
-        1.0,
-        1,
-    )  # one pair decides nothing
+    # one pair decides nothing
+    assert measures.paired_p(np.array([2.0]), np.array([1.0])) == (1.0, 1)
     p_value, sign = measures.paired_p(np.array([1.0, 2.0, 3.0]), np.array([0.5, 1.0, 1.5]))
     assert (round(p_value, 3), sign) == (0.074, 1)
     with pytest.raises(ValueError, match="at least 2 pairs, found 1"):

@@ -666,9 +666,8 @@ def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
     )
     assert reverse.missed == 3
     assert math.isinf(reverse.interval.estimate)
-    assert reverse.interval.low == pytest.approx(
-        1.0
-    )  # the whole budget over the baseline's iterations
+    # the whole budget over the baseline's iterations
+    assert reverse.interval.low == pytest.approx(1.0)
     rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
     assert style.number(rows, "T") == "T > 1.00\nnot reached by half or more"
 

@@ -413,9 +413,8 @@ def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
         *searched("a", 0.1, 0.4, 0.1, 0.02, 0.01), *searched("b", 0.01, 0.1, 0.01, 0.02, 0.005)
     )
     chosen = measures.chosen_rate(rows, "e", "a")
-    assert chosen.interval == stats.Interval(
-        0.1, 0.02, 0.4, 4, 1.0
-    )  # not 3 observations of one rate
+    # not 3 observations of one rate
+    assert chosen.interval == stats.Interval(0.1, 0.02, 0.4, 4, 1.0)
     ratio = measures.chosen_rate_ratio(rows, "e", "a", "b").interval
     assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx(
         (10.0, 0.02 / 0.02, 0.4 / 0.005)
@@ -532,9 +531,8 @@ def test_a_method_is_compared_with_itself_in_another_experiment() -> None:
     last = [record("t", BP, r, test_accuracy=v) for r, v in enumerate((0.6, 0.7))]
     rows = results(*first, *last)
     measured = measures.difference_between(rows, "p", "t", BP, "test_accuracy")
-    assert measured.interval == stats.mean_interval(
-        [0.5 - 0.6, 0.7 - 0.7]
-    )  # the repetitions of both
+    # the repetitions of both
+    assert measured.interval == stats.mean_interval([0.5 - 0.6, 0.7 - 0.7])
     assert len(measured.keys) == 4
     small = [record("t", BP, r, scale="reduced", test_accuracy=0.5) for r in range(2)]
     with pytest.raises(

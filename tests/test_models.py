@@ -31,9 +31,8 @@ def test_number_of_parameters(name: str, options: dict[str, int], expected: int)
 
 
 def test_number_of_parameters_on_cifar10() -> None:
-    assert (
-        build("vgg", (3, 32, 32), 10).num_parameters == 17_967_690
-    )  # as Rike & Førland count them
+    # as Rike & Førland count them
+    assert build("vgg", (3, 32, 32), 10).num_parameters == 17_967_690
 
 
 # name, options, image, and the same network in torch.nn

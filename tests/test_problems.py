@@ -207,9 +207,8 @@ def test_repetitions_and_roles_share_neither_order_nor_split_nor_start() -> None
     for one, other in itertools.combinations(range(3), 2):
         assert not torch.equal(images[one], images[other])
         assert not torch.equal(start["0.weight"][one], start["0.weight"][other])
-        assert (
-            metrics["loss"][one] != metrics["loss"][other]
-        )  # the same parameters on other examples
+        # the same parameters on other examples
+        assert metrics["loss"][one] != metrics["loss"][other]
 
 
 def test_a_replica_sees_the_same_alone_and_in_any_company() -> None:

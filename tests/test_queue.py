@@ -95,9 +95,8 @@ def test_while_a_search_waits_for_its_batch_later_experiments_go_on(
     assert take(line) == "beale backpropagation"
     assert take(line) == "rosenbrock backpropagation"
     finish(line, store, 0)
-    assert (
-        take(line) == "beale forward gradient"
-    )  # its next batch goes before what is later in line
+    # its next batch goes before what is later in line
+    assert take(line) == "beale forward gradient"
     assert take(line) == "rosenbrock forward gradient"
     assert told == line.groups  # also those that became known on the way
 

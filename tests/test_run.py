@@ -203,9 +203,8 @@ def test_what_fails_is_one_line_at_the_end_and_the_rest_is_done(
     monkeypatch.setattr(training, "train", train)
     assert cli.main([*COMMAND, "--workers", "1"]) == 1
     errors = capsys.readouterr().err.splitlines()
-    assert (
-        len(errors) == 2 + 3 * 4
-    )  # two stacks of logistic regression, four trials of three methods
+    # two stacks of logistic regression, four trials of three methods
+    assert len(errors) == 2 + 3 * 4
     assert all(line.endswith(": RuntimeError: the kernel is broken") for line in errors)
     stem = "repro: baydin2022 logistic: "
     assert sum(line.startswith(stem) for line in errors) == 2

@@ -30,9 +30,8 @@ from repro.training import Schedule
 
 NAMES = studies.names()
 every_study = pytest.mark.parametrize("study", [studies.get(name) for name in NAMES], ids=NAMES)
-PAPERS = tuple(
-    name for name in NAMES if name != "speed"
-)  # which times this package and claims nothing
+PAPERS = tuple(name for name in NAMES if name != "speed")
+"""All but the one that times this package and claims nothing."""
 every_paper = pytest.mark.parametrize("study", [studies.get(name) for name in PAPERS], ids=PAPERS)
 
 
@@ -108,9 +107,8 @@ def test_experiments_are_named_once(study: Study) -> None:
 def test_scales_grow(study: Study) -> None:
     for experiment in study.experiments:
         smoke, reduced, full = (experiment.plan(scale) for scale in SCALES)
-        assert (
-            reduced.repetitions <= full.repetitions
-        )  # smoke needs two, to wire stacks and intervals
+        # smoke needs two, to wire stacks and intervals
+        assert reduced.repetitions <= full.repetitions
         assert type(smoke.task) is type(reduced.task) is type(full.task)
 
 
