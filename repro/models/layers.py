@@ -54,6 +54,15 @@ class Block(Protocol):
         """Map inputs `(R, n, ...)` to outputs `(R, n, ...)`, and note what normalised them if asked."""
 
 
+class Stateless:
+    """What blocks have in common that keep nothing from step to step but their parameters."""
+
+    @property
+    def statistics(self) -> dict[str, Shape]:
+        """None."""
+        return {}
+
+
 def uniform(shapes: Mapping[str, Shape], fan_in: int, generator: torch.Generator) -> Start:
     """Draw parameters as PyTorch's layers do: weights and biases alike within `1 / sqrt(fan_in)`."""
     bound = 1.0 / math.sqrt(fan_in)
@@ -64,7 +73,7 @@ def uniform(shapes: Mapping[str, Shape], fan_in: int, generator: torch.Generator
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class Linear(Stateless):
     """A fully-connected layer, of flattened inputs, with an optional ReLU."""
 
     num_inputs: int
@@ -81,11 +90,6 @@ class Linear:
     def fan_in(self) -> int:
         """Inputs of one output unit."""
         return self.num_inputs
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:
@@ -106,7 +110,7 @@ class Linear:
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
+class Convolution(Stateless):
     """A square convolution with stride one, ReLU, and optional 2 x 2 max-pooling."""
 
     num_inputs: int
@@ -127,11 +131,6 @@ class Convolution:
     def fan_in(self) -> int:
         """Inputs of one output unit."""
         return self.num_inputs * self.kernel**2
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:

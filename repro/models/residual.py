@@ -16,7 +16,7 @@ from torch import Tensor
 
 from repro.autodiff import Noted, batch_norm, convolution
 from repro.models.chains import call, grouped, joined
-from repro.models.layers import Block, Linear, Network, Shape, Start, uniform
+from repro.models.layers import Block, Linear, Network, Shape, Start, Stateless, uniform
 
 EPSILON = 1e-5
 """Added to the variance of a channel."""
@@ -149,7 +149,7 @@ class Residual:
 
 
 @dataclasses.dataclass(frozen=True)
-class PooledLinear:
+class PooledLinear(Stateless):
     """The mean of every map, and a linear layer."""
 
     num_inputs: int
@@ -164,11 +164,6 @@ class PooledLinear:
     def shapes(self) -> dict[str, Shape]:
         """Shapes of the parameters of one replica."""
         return self.linear.shapes
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from repro.autodiff import Noted, affine
 from repro.models.chains import grouped
-from repro.models.layers import Block, Network, Shape, Start
+from repro.models.layers import Block, Network, Shape, Start, Stateless
 
 EPSILON = 1e-6
 """Added to the variance of a token."""
@@ -44,7 +44,7 @@ def _glorot(num_inputs: int, num_outputs: int, generator: torch.Generator) -> Te
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedding:
+class Embedding(Stateless):
     """Patches as tokens after a token for the class, plus a vector for each position."""
 
     num_pixels: int
@@ -61,11 +61,6 @@ class Embedding:
             "token": (1, self.width),
             "position": (self.num_patches + 1, self.width),
         }
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:
@@ -95,7 +90,7 @@ class Embedding:
 
 
 @dataclasses.dataclass(frozen=True)
-class Attention:
+class Attention(Stateless):
     """Every token plus what it takes from all tokens of its image, by several heads."""
 
     width: int
@@ -112,11 +107,6 @@ class Attention:
             "out_weight": (self.width, self.width),
             "out_bias": (1, self.width),
         }
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:
@@ -150,7 +140,7 @@ class Attention:
 
 
 @dataclasses.dataclass(frozen=True)
-class Perceptron:
+class Perceptron(Stateless):
     """Every token plus what two layers with a GELU between make of it."""
 
     width: int
@@ -167,11 +157,6 @@ class Perceptron:
             "out_weight": (self.hidden, self.width),
             "out_bias": (1, self.width),
         }
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:
@@ -202,7 +187,7 @@ class Perceptron:
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenHead:
+class TokenHead(Stateless):
     """A linear layer on the normalised token of the class."""
 
     width: int
@@ -217,11 +202,6 @@ class TokenHead:
             "out_weight": (self.width, self.num_outputs),
             "out_bias": (1, self.num_outputs),
         }
-
-    @property
-    def statistics(self) -> dict[str, Shape]:
-        """None."""
-        return {}
 
     @property
     def deep(self) -> bool:
