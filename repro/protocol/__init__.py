@@ -32,6 +32,7 @@ from repro.protocol.conventions import (
     FAIR_SEARCHES,
     LEARNED,
     LEARNING_RATES,
+    final,
     near,
     on_digits,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "derive_seed",
     "expand",
     "experiments_of",
+    "final",
     "mean_score",
     "near",
     "on_digits",

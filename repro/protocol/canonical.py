@@ -28,9 +28,8 @@ def canonical_json(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    if value is None or isinstance(
-        value, (str, int, float)
-    ):  # most of what there is, a bool is an int
+    # most of what there is; a bool is an int
+    if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]

@@ -49,11 +49,9 @@ def choose(
     Raises:
         ValueError: If a wanted name does not exist.
     """
+    known = tuple(dict.fromkeys(names))
     # a string is one name, not a collection of letters
-    known, asked = (
-        tuple(dict.fromkeys(names)),
-        (wanted,) if isinstance(wanted, str) else tuple(wanted),
-    )
+    asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in asked:
         if name not in known:
             few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
@@ -72,7 +70,8 @@ def spread(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
     Returns:
         The names; what neither is a name nor begins one stays, for `choose` to refuse.
     """
-    known, asked = tuple(names), (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    known = tuple(names)
+    asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     families = {
         word: tuple(name for name in known if name.startswith(f"{word}-")) for word in asked
     }

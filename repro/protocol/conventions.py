@@ -1,4 +1,4 @@
-"""What the studies share: the searches of the fair protocol, the data of the smoke scale, the bounds of their claims.
+"""What the studies share: the searches of the fair protocol, the data of the smoke scale, common checks of claims.
 
 A study that departs from one of these declares its own value and says why.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from repro.protocol.declarations import Expectation
+from repro.protocol.declarations import Check, Expectation
 from repro.protocol.experiments import LogUniform, Search, SearchSpace
-from repro.protocol.runs import Classification, Component, Scale
+from repro.protocol.runs import Classification, Component, Scale, use
 
 LEARNING_RATES = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
 """The space that every method searches its learning rate in."""
@@ -45,6 +45,25 @@ def near(published: float, margin: float = 0.25) -> Expectation:
         The range, its bounds included.
     """
     return Expectation(published * (1 - margin), published * (1 + margin))
+
+
+def final(
+    experiment: str, method: str, metric: str, expect: Expectation, published: float | None = None
+) -> Check:
+    """Return a check of a method's final metric, its mean over repetitions.
+
+    Args:
+        experiment: Name of an experiment of the study.
+        method: Name of the method.
+        metric: A numeric column of the runs table, such as `test_loss`.
+        expect: What the claim says of it.
+        published: The published value, if the paper has one.
+
+    Returns:
+        The check, labelled with experiment, metric and method.
+    """
+    measure = use("final_metric", experiment=experiment, method=method, metric=metric)
+    return Check(f"{experiment} {metric.replace('_', ' ')}, {method}", measure, expect, published)
 
 
 def on_digits(problem: Classification, network: Component) -> Classification:

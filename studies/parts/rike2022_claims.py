@@ -14,6 +14,7 @@ from repro.protocol import (
     Check,
     Claim,
     Expectation,
+    final,
     use,
 )
 from studies.facts.rike2022 import BP, CLIPPED, FG, TABLE_I, name
@@ -35,14 +36,6 @@ def searched(label: str, optimizer: str) -> str:
 def both(optimizer: str, a: str = BP, b: str = CLIPPED) -> dict[str, str]:
     """Return the names of the two methods that a measure compares."""
     return {"a": name(a, optimizer), "b": name(b, optimizer)}
-
-
-def final(
-    experiment: str, method: str, metric: str, expect: Expectation, published: float | None = None
-) -> Check:
-    """Return a check of a method's final metric."""
-    measure = use("final_metric", experiment=experiment, method=method, metric=metric)
-    return Check(f"{experiment} {metric.replace('_', ' ')}, {method}", measure, expect, published)
 
 
 def difference(
