@@ -21,15 +21,14 @@ from repro.autodiff import leaves
 from repro.checkpoints import Checkpoint, Checkpoints
 from repro.engine import Patience
 from repro.environment import describe, give_memory_back, is_out_of_memory, now, synchronize
-from repro.problems.classification import ClassificationProblem
 from repro.protocol import Replica, RunSpec, Training
 from repro.results import Record
 from repro.stopping import EarlyStopping
 from repro.training.log import Log, add_best, final_rows
+from repro.training.looks import CHECK_EVERY, Looking, early_stopping, is_look, steps_until_look
 from repro.training.schedule import Schedule, tangent_generator, tangent_seed
 
 __all__ = [
-    "CHECK_EVERY",
     "Interrupted",
     "Progress",
     "Schedule",
@@ -40,8 +39,6 @@ __all__ = [
     "train_within_memory",
 ]
 
-CHECK_EVERY = 100
-"""Steps between two looks at the losses; a look waits for the device."""
 ASK_EVERY = 1.0
 """Seconds after which slow steps are interrupted to be asked whether they shall stop or leave a checkpoint."""
 
@@ -161,9 +158,9 @@ def train(
     start = _start(specs, device, chunk_size)
     problem, params = start.problem, start.params
     log = Log(len(specs), task)
-    early = _early_stopping(task, problem, len(specs))
+    early = early_stopping(task, problem, len(specs))
 
-    look = _Looking(start, replicas, log, early)
+    look = Looking(start, replicas, log, early)
     checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
     batches = problem.batches(replicas)
     step, seconds = _take_up(checkpoint, start, log, early, batches)
@@ -173,12 +170,12 @@ def train(
         look(0, at_end=False)
     advance = engine.prepare(start, device)
     losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
-    ended = step == task.num_steps or (_is_look(task, step) and log.all_ended())
+    ended = step == task.num_steps or (is_look(task, step) and log.all_ended())
     while not ended:
         steps = 0
         synchronize(device)
         started, asking = time.perf_counter(), _Asking(should_stop, checkpoint)
-        for offset in range(_steps_until_look(task, step)):
+        for offset in range(steps_until_look(task, step)):
             losses[offset] = advance(next(batches), step + offset)
             steps += 1
             if asking():
@@ -189,7 +186,7 @@ def train(
         log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
         on_steps(steps)
         # who ends, and where, is decided at looks alone: a run that was broken off has the looks of any other
-        if _is_look(task, step):
+        if is_look(task, step):
             log.stop(start.patience)
             ended = step == task.num_steps or log.all_ended()
             look(step, at_end=ended)
@@ -269,47 +266,6 @@ def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Ge
     return [made[seed] for seed in seeds]
 
 
-class _Looking:
-    """Evaluates what is trained, where that is due, and lets early stopping end replicas."""
-
-    def __init__(
-        self,
-        start: engine.Step,
-        replicas: Sequence[Replica],
-        log: Log,
-        early: EarlyStopping | None,
-    ) -> None:
-        self.start, self.replicas, self.log, self.early = start, replicas, log, early
-
-    def __call__(self, step: int, *, at_end: bool) -> None:
-        """Look after a step; at the end in any case."""
-        task, problem, log = self.log.task, self.start.problem, self.log
-        judged = self.start.judged()
-        if step % task.evaluate_every == 0 or at_end:
-            metrics = problem.evaluate(judged, self.replicas, "validation")
-            log.note(step, {**metrics, "parameter_norm": _norm(self.start)})
-            if self.early is not None:
-                running = log.running()
-                ended, lost = self.early.note(step, metrics["loss"], running, leaves(judged))
-                log.end(step, ended, lost)
-                if ended and self.replicas[0].role == "report":
-                    log.note_test(ended, problem.evaluate(judged, self.replicas, "test"))
-        if task.test_every and (step % task.test_every == 0 or at_end):
-            assert isinstance(problem, ClassificationProblem)
-            seen = problem.look_at_test(judged, self.replicas, step)
-            log.note(step, {f"test_{name}": values for name, values in seen.items()})
-
-
-def _early_stopping(
-    task: Training, problem: problems.BuiltProblem, num_replicas: int
-) -> EarlyStopping | None:
-    if not (task.early_stopping or task.validation_limit):
-        return None
-    if not isinstance(problem, ClassificationProblem):
-        raise ValueError("Early stopping needs a validation split, which a function has not.")
-    return EarlyStopping(task.early_stopping, task.validation_limit, num_replicas)
-
-
 def _leave(
     checkpoint: Checkpoint | None,
     stop: bool,
@@ -361,30 +317,3 @@ class _Asking:
             return False
         self._last = now
         return self._should_stop() or (self._checkpoint is not None and self._checkpoint.is_due())
-
-
-def _steps_until_look(task: Training, step: int) -> int:
-    """Return how many steps may be done before the losses or the metrics are wanted."""
-    until = [every - step % every for every in _periods(task)]
-    return min(
-        CHECK_EVERY - _since_metrics(task, step) % CHECK_EVERY, *until, task.num_steps - step
-    )
-
-
-def _is_look(task: Training, step: int) -> bool:
-    """Tell whether the losses or the metrics are wanted after a step."""
-    return step == task.num_steps or _since_metrics(task, step) % CHECK_EVERY == 0
-
-
-def _since_metrics(task: Training, step: int) -> int:
-    return min(step % every for every in _periods(task))
-
-
-def _periods(task: Training) -> list[int]:
-    return [every for every in (task.evaluate_every, task.test_every) if every]
-
-
-def _norm(start: engine.Step) -> Tensor:
-    params = start.optimizer.evaluated(start.params, start.state)
-    squares = [leaf.flatten(1).square().sum(1, dtype=torch.float64) for leaf in leaves(params)]
-    return torch.stack(squares).sum(0).sqrt()
