@@ -15,7 +15,7 @@ __all__ = ["Backpropagation", "Estimate", "ForwardGradient", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Backpropagation", "Estimate", "ForwardGradient"):
+    if name in __all__:
         from repro import estimators
 
         return getattr(estimators, name)
