@@ -102,7 +102,7 @@ def choose(name: str, angle: float | None = None) -> Fill:
     Raises:
         ValueError: If the name is unknown, or the angle missing, out of (0, 180) or given to another.
     """
-    if name in DISTRIBUTIONS and angle is None:
+    if angle is None and name in tuple(DISTRIBUTIONS):  # of which a list, say, is none either
         return DISTRIBUTIONS[name]
     return _of_normals(shape_of(name, angle))
 
@@ -129,6 +129,6 @@ def shape_of(name: str, angle: float | None = None) -> Shape:
         return OF_NORMALS[name]
     if name != "angle":
         raise ValueError(f"Expected tangents made of normals. Found {name!r}.")
-    if angle is None or not 0.0 < angle < 180.0:
-        raise ValueError(f"`angle` must be in (0, 180) degrees. Found {angle}.")
-    return functools.partial(at_angle_, degrees=angle)
+    if not isinstance(angle, int | float) or not 0.0 < angle < 180.0:
+        raise ValueError(f"`angle` must be in (0, 180) degrees. Found {angle!r}.")
+    return functools.partial(at_angle_, degrees=float(angle))

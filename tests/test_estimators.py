@@ -455,10 +455,24 @@ def test_public_names() -> None:
             {"chunk_size": 0},
             r"`chunk_size` must be a whole number of at least 1, or None. Found 0.",
         ),
-        ({"clip": 0.0}, r"`clip` must be positive and finite, or None. Found 0.0."),
-        ({"clip": -1.0}, r"`clip` must be positive and finite, or None. Found -1.0."),
-        ({"clip": float("inf")}, r"`clip` must be positive and finite, or None. Found inf."),
-        ({"clip": float("nan")}, r"`clip` must be positive and finite, or None. Found nan."),
+        ({"clip": 0.0}, r"`clip` must be a number, positive and finite, or None. Found 0.0."),
+        ({"clip": -1.0}, r"`clip` must be a number, positive and finite, or None. Found -1.0."),
+        (
+            {"clip": float("inf")},
+            r"`clip` must be a number, positive and finite, or None. Found inf.",
+        ),
+        (
+            {"clip": float("nan")},
+            r"`clip` must be a number, positive and finite, or None. Found nan.",
+        ),
+        ({"clip": "1"}, r"`clip` must be a number, positive and finite, or None. Found '1'."),
+        ({"clip": True}, r"`clip` must be a number, positive and finite, or None. Found True."),
+        ({"aggregation": ["mean"]}, r"`aggregation` must be one of: .*Found \['mean'\]."),
+        ({"tangents": ["normal"]}, r"`tangents` must be one of: .*Found \['normal'\]."),
+        (
+            {"tangents": "angle", "angle": "15"},
+            r"`angle` must be in \(0, 180\) degrees. Found '15'.",
+        ),
         (
             {"aggregation": "median"},
             r"`aggregation` must be one of: sum, mean, orth.*Found 'median'.",
@@ -519,7 +533,156 @@ def test_one_generator_goes_with_one_value(estimator: Estimator) -> None:
         estimator(lambda p: leaves(p)[0] ** 2, torch.ones(3), generators(1)[0])
 
 
-@pytest.mark.parametrize("generator", [None, 0])
+@pytest.mark.parametrize("generator", [None, 0, "ab", (1, 2)])
 def test_a_seed_is_no_generator(generator: object) -> None:
     with pytest.raises(TypeError, match=r"`generator` is a torch.Generator, or one a replica"):
         ForwardGradient()(lambda p: leaves(p)[0].sum(), torch.ones(3), generator)  # type: ignore[arg-type]
+
+
+def test_generators_draw_on_the_device_of_the_parameters() -> None:
+    class Elsewhere(torch.Generator):
+        device = torch.device("cuda")
+
+    with pytest.raises(
+        ValueError,
+        match=r"^A generator draws on the device of the parameters, cpu\. Found one on cuda: ",
+    ):
+        ForwardGradient()(lambda p: leaves(p)[0].sum(), torch.ones(3), Elsewhere())
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({}, r"^Expected one parameter or more\. Found none"),
+        (torch.ones(0), r"^Expected one parameter or more\. Found none"),
+        (
+            torch.ones(3, dtype=torch.int64),
+            r"of floating-point numbers\. Found torch\.int64: convert",
+        ),
+        (torch.ones(3, dtype=torch.complex64), r"Found torch\.complex64: convert"),
+        (torch.ones(3).to_sparse(), r"^Parameters are dense .* Found torch\.sparse_coo: convert"),
+        ({"a": {"b": torch.ones(3)}}, r"a dict with a value of type dict: nested"),
+        ({"a": 1.0}, r"a dict with a value of type float: nested ones go into one dict"),
+    ],
+)
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient(2)], ids=name)
+def test_what_has_no_gradient_is_no_parameter(
+    estimator: Estimator, params: Params, message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        estimator(lambda p: leaves(p)[0].sum(), params, generators(1)[0])
+
+
+def test_tangents_are_of_one_type() -> None:
+    params = {"a": torch.ones(2), "b": torch.ones(2, dtype=torch.float64)}
+    with pytest.raises(
+        ValueError, match=r"Found torch\.float32 on cpu, torch\.float64 on cpu: convert"
+    ):
+        ForwardGradient()(objective, params, generators(1)[0])
+    assert Backpropagation()(objective_of_two, params, generators(1)[0]).value == 4.0
+
+
+def objective_of_two(params: Params) -> Tensor:
+    return sum((leaf.double().sum() for leaf in leaves(params)), torch.zeros(()))
+
+
+SIMULATED = ForwardGradient(2, mode="simulated")
+every_way = pytest.mark.parametrize(
+    "estimator", [Backpropagation(), ForwardGradient(1), ForwardGradient(2), SIMULATED], ids=name
+)
+
+
+@every_way
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda p: p.sum().item(), r"^The objective must return a tensor.* Found float: drop"),
+        (lambda p: (p.sum(), p), r"^The objective must return a tensor.* Found tuple: drop"),
+        (lambda p: p.detach().sum(), r"^The objective must depend on its parameters"),
+        (lambda p: (p > 0).sum(), r"^The objective must depend on its parameters"),
+        (lambda p: p.mul_(2.0).sum(), r"overwrites them in place: use operations that return"),
+    ],
+)
+def test_an_objective_that_cannot_be_differentiated_is_one_line(
+    estimator: Estimator, function: Callable[[Params], Tensor], message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message) as raised:
+        estimator(function, torch.ones(3), generators(1)[0])
+    assert "\n" not in str(raised.value)
+
+
+def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=r"nor call it under `torch\.inference_mode`"),
+    ):
+        ForwardGradient()(lambda p: leaves(p)[0].square().sum(), torch.ones(3), generators(1)[0])
+
+
+def test_a_compiled_objective_is_not_taken_for_a_constant() -> None:
+    # what compiled code does with tangents is PyTorch's: here it forgets them
+    def forgetful(params: Params) -> Tensor:
+        return leaves(params)[0].detach().square().sum()
+
+    with pytest.raises(ValueError, match=r"of a compiled objective, give the original"):
+        ForwardGradient()(forgetful, torch.ones(3), generators(1)[0])
+
+
+@every_way
+def test_a_single_number_is_a_parameter(estimator: Estimator) -> None:
+    params = {"scale": torch.tensor(2.0), "more": torch.ones(2)}
+    estimate = estimator(
+        lambda p: p["scale"] * p["more"].sum(),  # type: ignore[index]
+        params,
+        generators(1)[0],
+    )
+    assert [leaf.shape for leaf in leaves(estimate.gradient)] == [(), (2,)]
+
+
+def test_dropout_is_the_same_for_all_tangents_of_an_estimate() -> None:
+    def dropped(params: Params) -> Tensor:
+        return torch.nn.functional.dropout(leaves(params)[0].square(), 0.5).sum()
+
+    point = draw(32)
+    estimate = ForwardGradient(48, "orthogonal_projection")(dropped, point, generators(1)[0])
+    # kept by all of them or by none
+    kept = leaves(estimate.gradient)[0] / (4.0 * point)
+    assert_close(kept, kept.round(), rtol=1e-9)
+    assert set(kept.round().tolist()) == {0.0, 1.0}
+    with pytest.raises(ValueError, match=r"Use `chunk_size=None`\.$"):
+        ForwardGradient(4, chunk_size=2)(dropped, point, generators(1)[0])
+
+
+def test_batch_norm_gets_copies_of_its_statistics() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).double()
+    inputs, params = draw(8, 3), {n: p.detach() for n, p in model.named_parameters()}
+
+    def capturing(params: Params) -> Tensor:
+        return torch.func.functional_call(model, params, (inputs,)).pow(3).sum()  # type: ignore[arg-type, no-any-return]
+
+    def copying(params: Params) -> Tensor:
+        buffers = {n: b.clone() for n, b in model.named_buffers()}
+        return torch.func.functional_call(model, (params, buffers), (inputs,)).pow(3).sum()  # type: ignore[arg-type, no-any-return]
+
+    with pytest.raises(ValueError, match=r"Hand it copies: `functional_call\(model, \(params, "):
+        ForwardGradient(3)(capturing, params, generators(1)[0])
+    forward, simulated = (
+        estimator(copying, params, generators(1)[0])
+        for estimator in (ForwardGradient(3), ForwardGradient(3, mode="simulated"))
+    )
+    for one, other in zip(leaves(forward.gradient), leaves(simulated.gradient), strict=True):
+        assert_close(one, other, rtol=1e-9)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch without oneDNN")  # type: ignore[no-untyped-call]
+def test_an_operation_without_forward_mode_is_named() -> None:
+    model = torch.nn.LSTM(2, 2)
+
+    def recurrent(params: Params) -> Tensor:
+        return torch.func.functional_call(model, params, (torch.ones(3, 2),))[0].sum()  # type: ignore[arg-type, no-any-return]
+
+    params = {n: p.detach() for n, p in model.named_parameters()}
+    with pytest.raises(
+        ValueError, match=r"no forward mode .* objective \(mkldnn_rnn_layer\)\. Use"
+    ):
+        ForwardGradient()(recurrent, params, generators(1)[0])

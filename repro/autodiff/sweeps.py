@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from repro.autodiff.objectives import Layered, Noted, Objective, Params, leaves, like
 from repro.autodiff.products import first_derivatives
+from repro.autodiff.refusals import UNSEEN, in_words, require_value, unchanged
 
 CACHED = 2**17
 """Numbers a recorded sweep carries from operation to operation at once: what a core's cache holds."""
@@ -122,6 +123,10 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
 
     Returns:
         Values `(R,)` and the gradients in the structure of `params`.
+
+    Raises:
+        TypeError: If the objective returns no tensor.
+        ValueError: If it does what derivatives do not survive, such as to overwrite or to detach its parameters.
     """
     if isinstance(objective, Recorded) and _on_cpu(params):
 
@@ -130,8 +135,9 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
 
         return objective.replay("reverse", backward, *leaves(params))
     inputs = [leaf.detach().requires_grad_() for leaf in leaves(params)]
-    with torch.enable_grad(), first_derivatives():
+    with torch.enable_grad(), first_derivatives(), in_words():
         value = objective(like(params, inputs))
+        require_value(value)
         gradients = torch.autograd.grad(value.sum(), inputs, materialize_grads=True)
     return value.detach(), like(params, gradients)
 
@@ -150,6 +156,11 @@ def value_and_directional_derivatives(
 
     Returns:
         Values `(R,)` and directional derivatives `(k, R)`.
+
+    Raises:
+        TypeError: If the objective returns no tensor.
+        ValueError: If it does what derivatives do not survive, such as to overwrite or to detach its parameters, or
+            what forward mode has no rule for.
     """
     if isinstance(objective, Recorded) and _on_cpu(params):
 
@@ -168,7 +179,7 @@ def value_and_directional_derivatives(
         ]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
     points, directions = leaves(params), leaves(tangents)
-    with torch.no_grad():
+    with torch.no_grad(), in_words(), unchanged(points):
         if directions[0].shape[0] == 1:
             # one dual sweep: about 100 microseconds less overhead than vmap around jvp
             with forward_ad.dual_level():
@@ -177,22 +188,33 @@ def value_and_directional_derivatives(
                     for point, direction in zip(points, directions, strict=True)
                 ]
                 dual = objective(like(params, duals))
+                require_value(dual)
                 value, slope = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
-                return value, (torch.zeros_like(value) if slope is None else slope)[None]
+                if slope is None:
+                    raise ValueError(UNSEEN)
+                return value, slope[None]
 
         def along(*tangent: Tensor) -> tuple[Tensor, Tensor, Noted]:
             def function(*arguments: Tensor) -> tuple[Tensor, Noted]:
-                return objective(like(params, arguments)), _noted(objective)
+                value = objective(like(params, arguments))
+                require_value(value)
+                return value, _noted(objective)
 
             return cast(
                 "tuple[Tensor, Tensor, Noted]",
-                jvp(function, tuple(points), tangent, has_aux=True),
+                jvp(function, tuple(points), tangent, has_aux=True, strict=True),
             )
 
         # in one sweep what has no tangent has no tangent dimension either, in chunks it is repeated
         whole = chunk_size is None
         once = None if whole else 0
-        sweep = vmap(along, out_dims=cast("Any", (once, 0, once)), chunk_size=chunk_size)
+        sweep = vmap(
+            along,
+            out_dims=cast("Any", (once, 0, once)),
+            # an objective that draws, as with dropout, is one function for all tangents of a sweep
+            randomness="same" if whole else "error",
+            chunk_size=chunk_size,
+        )
         value, slopes, noted = sweep(*directions)
         if isinstance(objective, Layered):
             objective.noted = {name: leaf if whole else leaf[0] for name, leaf in noted.items()}

@@ -34,8 +34,11 @@ class Backpropagation:
             The estimate, without directional derivatives.
 
         Raises:
-            ValueError: If one generator is given and the objective returns more than one value.
+            TypeError: If the parameters are no tensors of floating-point numbers, or the objective returns no tensor.
+            ValueError: If there is no parameter; if the objective detaches or overwrites them; if one generator is given and
+                the objective returns more than one value.
         """
+        autodiff.require_parameters(params)
         value, gradient = autodiff.value_and_gradient(objective, params)
         if isinstance(generator, torch.Generator):
             refuse_many(value)

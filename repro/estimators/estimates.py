@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from repro.autodiff import Layered, Objective, Params, leaves, like
+from repro.autodiff import Layered, Objective, Params, leaves, like, require_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +108,10 @@ def refuse_many(value: Tensor) -> None:
         value: What the objective returned.
 
     Raises:
+        TypeError: If it is no tensor.
         ValueError: If it is no scalar.
     """
+    require_value(value)
     if value.shape != ():
         raise ValueError(
             "With one generator the objective must return a scalar. "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Literal
+from numbers import Integral, Real
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +21,26 @@ from repro.estimators.estimates import Cost, Estimate, Generators, as_stack_of_o
 @dataclasses.dataclass(frozen=True)
 class ForwardGradient:
     """Directional derivatives along random tangents, aggregated; needs no backward pass.
+
+    Call it with an objective, the parameters at which to differentiate, and a `torch.Generator` on their device, from
+    which the tangents are drawn; `Backpropagation()` is called in the same way, for the gradient itself. The parameters,
+    a tensor or a dict of tensors, are left as they are, and `estimate.gradient` has their structure. A step of training any
+    `torch.nn.Module`, of which `torch.func.functional_call` makes an objective:
+
+    >>> model = torch.nn.Linear(3, 1)
+    >>> inputs, targets = torch.ones(8, 3), torch.zeros(8, 1)
+    >>> def objective(params):
+    ...     outputs = torch.func.functional_call(model, params, (inputs,))
+    ...     return torch.nn.functional.mse_loss(outputs, targets)
+    >>> estimator = ForwardGradient(num_tangents=16)
+    >>> estimate = estimator(objective, dict(model.named_parameters()), torch.Generator())
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    >>> for name, parameter in model.named_parameters():
+    ...     parameter.grad = estimate.gradient[name]
+    >>> optimizer.step()
+
+    Keep one generator over all steps: a new one of the same seed draws the same tangents again. Batch norm in training mode
+    writes to its running statistics, which forward mode with several tangents refuses, saying how to hand it copies.
 
     The projection on tangents that span everything, as `k >= d` normal ones do, is the gradient as near as their directional
     derivatives tell. In simulated mode and of activations these are taken in float64 where `k` exceeds a quarter of `d`, and
@@ -65,14 +85,16 @@ class ForwardGradient:
                 raise ValueError(
                     f"`{name}` must be a whole number of at least 1{more}. Found {number!r}."
                 )
-        if self.clip is not None and not 0.0 < self.clip < math.inf:
-            raise ValueError(f"`clip` must be positive and finite, or None. Found {self.clip}.")
+        if self.clip is not None and not (_is_real(self.clip) and 0.0 < self.clip < math.inf):
+            raise ValueError(
+                f"`clip` must be a number, positive and finite, or None. Found {self.clip!r}."
+            )
         for name, choices in (
             ("aggregation", aggregations.AGGREGATIONS),
             ("perturb", ("weights", "activations")),
             ("mode", ("forward", "simulated")),
         ):
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in tuple(choices):  # of which a list, say, is none either
                 raise ValueError(
                     f"`{name}` must be one of: {', '.join(choices)}. Found {getattr(self, name)!r}."
                 )
@@ -121,15 +143,15 @@ class ForwardGradient:
             The estimate; its gradient lies in the span of the tangents.
 
         Raises:
-            TypeError: If the generator is neither a `torch.Generator` nor several.
-            ValueError: If parameters, objective and generators disagree on the number of replicas; if activations
-                are to be perturbed and the objective has no blocks, or one that cannot be differentiated.
+            TypeError: If the generator is neither a `torch.Generator` nor several; if the parameters are no tensors of
+                floating-point numbers, or the objective returns no tensor.
+            ValueError: If parameters, objective and generators disagree on the number of replicas, or parameters and
+                generators on the device; if there is no parameter, or not all are of one type; if the objective detaches or
+                overwrites them; if activations are to be perturbed and the objective has no blocks, or one that cannot be
+                differentiated.
         """
-        if not isinstance(generator, torch.Generator | Sequence):
-            raise TypeError(
-                f"`generator` is a torch.Generator, or one a replica. Found {type(generator).__name__}: give such as "
-                "torch.Generator().manual_seed(0)."
-            )
+        autodiff.require_parameters(params, alike=True)
+        _require_generators(generator, leaves(params)[0].device)
         if isinstance(generator, torch.Generator):
             return as_stack_of_one(self._estimate, objective, params, generator)
         return self._estimate(objective, params, list(generator))
@@ -246,10 +268,30 @@ class ForwardGradient:
                 objective, params, _unflatten(each, params), chunk_size=self.chunk_size
             )
         value, gradient = autodiff.value_and_gradient(objective, params)
-        stacked = torch.cat([leaf.flatten(1) for leaf in leaves(gradient)], dim=1)
+        stacked = torch.cat([leaf.reshape(len(leaf), -1) for leaf in leaves(gradient)], dim=1)
         projects = self.aggregation == "orthogonal_projection"
         exact = flat.double() if projects and aggregations.nearly_dependent(flat) else flat
         return value, (exact @ stacked.to(exact.dtype)[..., None]).squeeze(-1).mT
+
+
+def _is_real(number: object) -> bool:
+    return isinstance(number, Real) and not isinstance(number, bool)
+
+
+def _require_generators(generator: object, device: torch.device) -> None:
+    every: Sequence[Any] = generator if isinstance(generator, Sequence) else [generator]
+    if strange := [type(g).__name__ for g in every if not isinstance(g, torch.Generator)]:
+        raise TypeError(
+            f"`generator` is a torch.Generator, or one a replica. Found {strange[0]}: give such as "
+            "torch.Generator().manual_seed(0)."
+        )
+    # what is only measured lies on no device, and its generators on the CPU
+    elsewhere = [g.device.type for g in every if g.device.type != device.type != "meta"]
+    if elsewhere:
+        raise ValueError(
+            f"A generator draws on the device of the parameters, {device.type}. Found one on {elsewhere[0]}: give such as "
+            f"torch.Generator({device.type!r}).manual_seed(0)."
+        )
 
 
 def _unflatten(flat: Tensor, params: Params) -> Params:

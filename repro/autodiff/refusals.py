@@ -1,0 +1,134 @@
+"""What cannot be differentiated, in a line each: what was expected, what was found, how to mend it.
+
+PyTorch says these things late and in words of its own, or does not say them: an objective whose derivatives
+it cannot see has slopes of zero in forward mode.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from repro.autodiff.objectives import Params, leaves
+
+UNSEEN = (
+    "The objective must depend on its parameters in a way that PyTorch can follow. Found a value without derivatives: "
+    "do not detach it (`.detach()`, `.data`, NumPy), nor call it under `torch.inference_mode`; of a compiled objective, give "
+    "the original."
+)
+OVERWRITTEN = (
+    "The objective must leave its parameters as they are. Found that it overwrites them in place: use operations that "
+    "return a new tensor."
+)
+IN_WORDS = {
+    "The output of f is independent of the inputs": UNSEEN,
+    "does not require grad and does not have a grad_fn": UNSEEN,
+    "leaf Variable that requires grad is being used in an in-place operation": OVERWRITTEN,
+    "that would mutate a captured Tensor": (
+        "With several tangents the objective must not write to tensors of its own, as batch norm does to its running "
+        "statistics. Hand it copies: `functional_call(model, (params, {name: b.clone() for name, b in "
+        "model.named_buffers()}), inputs)`."
+    ),
+    "called random operation while in randomness error mode": (
+        "With `chunk_size` the objective must draw no random numbers, as dropout does: every chunk would draw its own. "
+        "Use `chunk_size=None`."
+    ),
+    "does not support it because it has not been implemented yet": (
+        "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "
+        "has it; of attention, inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`."
+    ),
+}
+"""What PyTorch says of an objective, and what it comes to."""
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Say in words what PyTorch refuses of an objective.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: In place of an error of PyTorch that is listed in `IN_WORDS`.
+        RuntimeError: Any other, as it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # which one that is not implemented is, too
+        text = str(error)
+        for theirs, ours in IN_WORDS.items():
+            if theirs in text:
+                operation = text.partition("forward AD with ")[2].partition(" ")[0]
+                raise ValueError(ours.format(operation) if "({})" in ours else ours) from error
+        raise
+
+
+@contextlib.contextmanager
+def unchanged(points: Sequence[Tensor]) -> Iterator[None]:
+    """See to it that an objective does not write to its parameters, of which forward mode makes no copies.
+
+    Args:
+        points: The parameters.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: If it does.
+    """
+    counted = [point for point in points if not point.is_inference()]  # others have no version
+    before = [point._version for point in counted]
+    yield
+    if [point._version for point in counted] != before:
+        raise ValueError(OVERWRITTEN)
+
+
+def require_value(value: object) -> None:
+    """Refuse what an objective cannot return.
+
+    Raises:
+        TypeError: If it is no tensor.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"The objective must return a tensor, the value itself. Found {type(value).__name__}: drop such as `.item()`, "
+            "and what is returned beside the value."
+        )
+
+
+def require_parameters(params: Params, *, alike: bool = False) -> None:
+    """Refuse parameters that have no gradient.
+
+    Args:
+        params: The parameters.
+        alike: Whether all have to be of one type and on one device, as tangents drawn at once are.
+
+    Raises:
+        TypeError: If they are no tensors of floating-point numbers.
+        ValueError: If there is none, or if they are not alike.
+    """
+    points = leaves(params)
+    for point in points:
+        if not isinstance(point, Tensor):
+            raise TypeError(
+                "Parameters are a tensor or a dict of tensors. Found a dict with a value of type "
+                f"{type(point).__name__}: nested ones go into one dict, numbers into `torch.tensor`."
+            )
+        if not point.dtype.is_floating_point or point.layout != torch.strided:
+            kind = point.dtype if point.layout == torch.strided else point.layout
+            raise TypeError(
+                f"Parameters are dense tensors of floating-point numbers. Found {kind}: convert them, as by "
+                "`.float()` or `.to_dense()`, or leave them out."
+            )
+    if not sum(point.numel() for point in points):
+        raise ValueError(
+            "Expected one parameter or more. Found none: is the dict, or the tensor, empty?"
+        )
+    if alike and len(kinds := {(point.dtype, point.device) for point in points}) > 1:
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+        raise ValueError(
+            f"Parameters of a forward gradient are of one type and on one device. Found {found}: convert them by `.to(...)`."
+        )
