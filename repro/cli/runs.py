@@ -253,7 +253,7 @@ def show_list(options: argparse.Namespace, console: Console) -> int:
         grid = make_grid(console, ("Experiment", "Methods"), ("Arm",), runs, kept="Experiment")
         for e in study.experiments:
             counts = [str(len(e.methods) * e.runs_of_a_method(scale)) for scale in SCALES]
-            grid.add_row(e.name, ", ".join(m.name for m in e.methods), e.arm, *counts)
+            grid.add_row(e.name, "; ".join(m.name for m in e.methods), e.arm, *counts)
         console.print(grid)
     return DONE
 
@@ -324,11 +324,17 @@ def verify_data(options: argparse.Namespace, console: Console) -> int:
     """Find or download data sets, verify their content and say what they hold."""
     from repro import datasets
 
+    status = DONE
     for name in choose(datasets.NAMES, options.names, "data set"):
-        dataset = datasets.load(name)
+        try:
+            dataset = datasets.load(name)
+        except datasets.DataError as error:  # the others are looked for all the same
+            status = complain(str(error), FAILED)
+            continue
         shape = " x ".join(str(side) for side in dataset.train_images.shape[1:])
-        console.print(
+        tell(
             f"{name}: {len(dataset.train_labels)} training and {len(dataset.test_labels)} test images, "
-            f"{shape}, {dataset.num_classes} classes, content verified"
+            f"{shape}, {dataset.num_classes} classes, content verified",
+            console,
         )
-    return DONE
+    return status

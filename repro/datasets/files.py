@@ -71,7 +71,8 @@ def download_missing(name: str, missing: tuple[str, ...], folder: Path, *, allow
 def _fetch(file: str, mirrors: tuple[str, ...], folder: Path) -> str | None:
     pooch.get_logger().setLevel("WARNING")  # the progress bar says the rest
     problem = ""
-    with Progress(console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:  # none in a log
         downloader = pooch.HTTPDownloader(
             progressbar=_ProgressBar(progress, file),
             chunk_size=2**16,
