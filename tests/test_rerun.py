@@ -180,6 +180,17 @@ def test_runs_without_their_data_are_named_and_the_others_compared(
     assert "different: 0" in shown
 
 
+def test_without_published_rows_there_is_nothing_to_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(studies, "RESULTS", tmp_path)
+    assert cli.main(["verify", "--only", "live"]) == 1
+    assert capsys.readouterr().err == (
+        f"repro: expected published rows in {tmp_path}, found none: there is nothing to run again. Restore them from "
+        "version control.\n"
+    )
+
+
 @pytest.mark.torch
 def test_an_empty_sample_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")

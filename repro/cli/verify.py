@@ -102,6 +102,13 @@ def _rebuild(published: Results, options: argparse.Namespace, console: Console) 
 
 
 def _run_again(published: Results, options: argparse.Namespace, console: Console) -> int:
+    if published.runs.empty:
+        return complain(
+            f"expected published rows in {studies.RESULTS}, found none: there is nothing to run again. Restore them from "
+            "version control.",
+            FAILED,
+        )
+
     import torch
 
     from repro import execution, rerun
