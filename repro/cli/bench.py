@@ -15,7 +15,7 @@ from rich.table import Table as Grid
 
 import studies
 from repro.cli import bookkeeping
-from repro.cli.shared import DONE, FAILED, STOPPED, complain, tell, words
+from repro.cli.shared import DONE, FAILED, STOPPED, complain, tell
 from repro.measures import bars, speed
 from repro.measures.bars import Finding
 from repro.measures.speed import Epoch, Spread
@@ -92,7 +92,7 @@ def bench(options: argparse.Namespace, console: Console) -> int:
 
 def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
     specs = expand(
-        studies.get(speed.STUDY), options.scale, only=words(options.only), device=options.device
+        studies.get(speed.STUDY), options.scale, only=options.only, device=options.device
     )
     return tuple(_with_threads(spec, options.threads) for spec in specs)
 

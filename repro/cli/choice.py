@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import studies
-from repro.cli.shared import words
 from repro.protocol import (
     DEVICES,
     Comparison,
@@ -17,6 +17,9 @@ from repro.protocol import (
     expand,
     spread,
 )
+
+KINDS = ("arm", "experiment", "method")
+"""What a study has names for."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,15 @@ def read_choice(options: argparse.Namespace) -> Choice:
     choose(DEVICES, options.device, "device")
     names = studies.names() if options.study == "all" else (options.study,)
     chosen = tuple(studies.get(name) for name in names)
+    known = {what: [n for s in chosen for n in _names(s)[what]] for what in KINDS}
     filters = {
-        "arm": words(options.arm),
-        "experiment": spread(
-            (n for study in chosen for n in _names(study)["experiment"]), words(options.only)
-        ),
-        "method": words(options.method),
+        "arm": options.arm,
+        "experiment": spread(known["experiment"], options.only),
+        "method": _joined(options.method, known["method"]),
     }
     whose = "any study" if options.study == "all" else options.study
     for what, wanted in filters.items():
-        choose((n for study in chosen for n in _names(study)[what]), wanted, f"{what} of {whose}")
+        choose(known[what], wanted, f"{what} of {whose}")
     specs: list[RunSpec] = []
     searched: list[Comparison] = []
     nothing: ValueError | None = None
@@ -78,6 +80,17 @@ def read_choice(options: argparse.Namespace) -> Choice:
     if not specs and not searched:
         raise nothing or ValueError("No study has all of what the filters name. Drop one of them.")
     return Choice(chosen, tuple(specs), tuple(searched))
+
+
+def _joined(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return names from the words between commas, since some of them have commas themselves."""
+    found, rest = [], list(words)
+    while rest:
+        lengths = range(len(rest), 0, -1)
+        length = next((n for n in lengths if ", ".join(rest[:n]) in known), 1)
+        found.append(", ".join(rest[:length]))
+        del rest[:length]
+    return found
 
 
 def _names(study: Study) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import __version__
-from repro.cli.shared import USAGE
+from repro.cli.shared import USAGE, words
 
 EPILOG = """\
 where things are
@@ -250,7 +250,7 @@ def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="reduced", metavar="SCALE",
                         help="smoke (seconds), reduced (minutes), full (the largest network at its size); "
                         "default: reduced")  # fmt: skip
-    parser.add_argument("--only", default="", metavar="A,B",
+    parser.add_argument("--only", type=_names, default=(), metavar="A,B",
                         help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--threads", type=int, default=1, metavar="N",
@@ -270,7 +270,7 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("arm", "arms"), ("only", "experiments"), ("method", "methods"),
     ):  # fmt: skip
-        parser.add_argument(f"--{name}", default="", metavar="A,B",
+        parser.add_argument(f"--{name}", type=_names, default=(), metavar="A,B",
                             help=f"only these {what}, separated by commas")  # fmt: skip
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
 
@@ -303,6 +303,13 @@ def _num_workers(text: str) -> int:
         if (number := int(text)) > 0:
             return number
     raise argparse.ArgumentTypeError(f"expected a number of processes from 1, found {text!r}")
+
+
+def _names(text: str) -> tuple[str, ...]:
+    if found := tuple(words(text)):
+        return found
+    # a variable of the shell that is not set would be all there is
+    raise argparse.ArgumentTypeError(f"expected names, separated by commas, found {text!r}")
 
 
 def _path(text: str) -> Path:

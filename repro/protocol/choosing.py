@@ -56,7 +56,9 @@ def choose(
         if name not in known:
             few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
             more = "" if few is known else f", ... (`{shown_by}` shows all {len(known)})"
-            raise ValueError(f"Unknown {what} {name!r}. Choose from: {', '.join(few)}{more}.")
+            # a name with commas of its own is told from its neighbours by quotes
+            shown = ", ".join(repr(one) if "," in one else one for one in few)
+            raise ValueError(f"Unknown {what} {name!r}. Choose from: {shown}{more}.")
     return tuple(name for name in known if not asked or name in asked)
 
 
