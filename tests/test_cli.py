@@ -218,6 +218,58 @@ def test_data_sets_are_known_before_any_is_read(
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.torch
+def test_every_data_set_that_is_missing_is_named(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pooch")
+
+    def offline(*arguments: object, **more: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("repro.datasets.files.pooch.Pooch.fetch", offline)
+    monkeypatch.setenv("REPRO_DATA_DIR", str(elsewhere))
+    assert cli.main(["data"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("digits: 1297 training and 500 test images")
+    told = printed.err.splitlines()
+    assert [line[:14] for line in told] == ["repro: mnist: ", "repro: cifar10"]
+
+
+@pytest.mark.parametrize("option", ["--only", "--method", "--arm"])
+@pytest.mark.parametrize("text", ["", ",", " , "])
+def test_a_list_of_no_names_is_not_all_of_them(
+    option: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["status", "all", option, text])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == (
+        f"repro: argument {option}: expected names, separated by commas, found {text!r}. See "
+        "`repro status --help`.\n"
+    )
+
+
+def test_a_method_with_commas_in_its_name_can_be_chosen(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["status", "fluegel2024", "--scale", "full", "--only", "functions-sphere-1"]
+    assert cli.main([*command, "--method", "projection, k=2,forward gradient,mean,k=4"]) == 0
+    printed = capsys.readouterr().out
+    for chosen in ("projection, k=2", "forward gradient", "mean, k=4"):
+        assert f"│ {chosen} " in printed
+    assert "mean, k=2" not in printed
+    assert elsewhere.exists()
+
+
+def test_names_with_commas_are_told_apart(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["run", "fluegel2024", "--method", "projection, k=3"]) == 2
+    assert "'mean, k=4', " in capsys.readouterr().err
+    assert elsewhere.exists()
+
+
 def test_an_option_that_is_none_points_to_the_help_that_lists_them(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -396,6 +448,44 @@ def test_without_output_it_does_its_work(closed: str, words: str, status: int) -
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="closes streams as a POSIX shell does")
+@pytest.mark.parametrize("words", [["list"], ["--help"], ["run", "--help"]])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_who_has_read_enough_is_no_error(words: list[str], buffered: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "repro", *words],
+            cwd=README.parent,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    # help that goes nowhere at once is given up by the parser itself
+    assert done.returncode in ((141, 0) if "--help" in words else (141,))
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
+def test_output_that_a_full_disk_does_not_take_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "repro", "list"],
+            cwd=README.parent,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "repro: No space left on device. Make room and run the same command again.\n"
+    )
+
+
 def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     monkeypatch.setattr("sys.stdout", pipe)
@@ -426,7 +516,7 @@ def test_the_paper_is_built_by_the_verb_that_builds_everything(
 def test_a_narrow_terminal_shows_names_and_costs_whole(
     width: int, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "Console", lambda **given: Console(width=width))
+    monkeypatch.setattr(cli, "_Console", lambda **given: Console(width=width))
     study = studies.get("rike2022")
     for words in (["list"], ["status", study.name, "--scale", "full"]):
         assert cli.main(words) == 0

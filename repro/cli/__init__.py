@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from repro.cli.parsing import make_parser, named
-from repro.cli.shared import DONE, FAILED, STOPPED, USAGE, complain
+from repro.cli.shared import DONE, FAILED, STOPPED, UNREAD, USAGE, complain
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
 
@@ -31,12 +31,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     _open_streams()
+    try:
+        try:
+            return _answer(arguments)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        # what is still to be written goes nowhere, or the interpreter would say so again when it ends
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return UNREAD if isinstance(error, BrokenPipeError) else FAILED
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Stop quietly, in a way that no other handler of errors takes for its own."""
+        self.quiet = True
+        raise SystemExit(UNREAD)
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
         sys.stdout.reconfigure(errors="replace")
     options = make_parser().parse_args(arguments)
     # into a file or a pipe, tables get room; a terminal has its own width
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = _Console(width=None if sys.stdout.isatty() else 140)
     try:
         _settle_store(options)
         status: int = named(options.verb)(options, console)

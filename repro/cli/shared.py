@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
+UNREAD = 141
+"""What a shell says of a program whose reader has gone, as that of `| head` does: 128 and the number of SIGPIPE."""
 
 PAPER = Path(studies.__file__).resolve().parent.parent / "paper"
 """The paper's sources, and the committed verdicts and manifest beside them."""
