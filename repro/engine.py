@@ -29,6 +29,9 @@ from repro.problems import BuiltProblem
 WARM_UP = 3
 """Steps done eagerly, on a stream of their own, before one is recorded: libraries set themselves up."""
 
+REGISTERS = tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14)
+"""Whether PyTorch itself finds the generators that are drawn from in a recording: told of one, it then complains."""
+
 _failures: list[str] = []
 """Why this process records nothing any more: the recording that failed. PyTorch may be left within it."""
 
@@ -285,7 +288,7 @@ def _capture(
     graph = torch.cuda.CUDAGraph()
     sources = list(dict.fromkeys(generators))
     states = [source.get_state() for source in sources]
-    for source in sources:
+    for source in () if REGISTERS else sources:
         graph.register_generator_state(source)
     stream = _side_stream(torch.cuda.current_device())
     try:

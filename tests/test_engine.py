@@ -309,6 +309,31 @@ def test_the_allocator_is_told_of_the_end_of_a_recording_that_failed(
     assert calls == [("end", 3, (0, 7)), *([] if told else [("release", 3, (0, 7))])]
 
 
+@pytest.mark.parametrize("itself", [False, True], ids=["before 2.14", "from 2.14 on"])
+def test_generators_are_registered_once_where_pytorch_does_not_do_it_itself(
+    itself: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered: list[torch.Generator] = []
+    graph = SimpleNamespace(replay=lambda: None)
+    if not itself:  # which may go away
+        graph.register_generator_state = registered.append
+    for name, stand_in in {
+        "CUDAGraph": lambda: graph,
+        "graph": lambda graph, *, pool, stream: contextlib.nullcontext(),
+        "stream": lambda stream: contextlib.nullcontext(),
+        "current_stream": lambda: None,
+        "current_device": lambda: 3,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(engine, "_side_stream", lambda device: None)
+    monkeypatch.setattr(engine, "_failures", [])
+    monkeypatch.setattr(engine, "REGISTERS", itself)
+    one, other = torch.Generator(), torch.Generator()
+    _, replay = engine.record(lambda: torch.zeros(()), [one, other, one], pool=(0, 7))
+    assert replay is graph.replay
+    assert registered == ([] if itself else [one, other])
+
+
 class Recording(TorchDispatchMode):
     """Refuses what no CUDA graph can hold: to ask for a value, or for a size that depends on one, or to bring numbers.
 
