@@ -149,10 +149,13 @@ class ClassificationProblem:
         last = end - end % size if self.declared.drop_last else end
         while True:
             permuted = [
-                row[torch.randperm(end, generator=generator)].to(self.device)
+                row[torch.randperm(end, generator=generator)]
                 for row, generator in zip(rows, order, strict=True)
             ]
-            epoch = torch.stack([permuted[index] for index in shared])
+            # all at once, when all are drawn: what is sent to a GPU waits until it has done what it was given
+            epoch = torch.stack(permuted).to(self.device)
+            if len(alone) < len(replicas):
+                epoch = torch.stack([epoch[index] for index in shared])
             for begin in range(0, last, size):
                 yield epoch[:, begin : min(begin + size, last)]
 
