@@ -421,7 +421,9 @@ def test_a_stated_fact_counts() -> None:
 
 
 def test_a_fact_that_says_what_the_rows_say_is_taken() -> None:
-    facts = stated.parse_facts(["trials=3", "best lr=0.1", "searched from lr=0.01"])
+    facts = stated.parse_facts(
+        ["trials=3", "trial epochs=5", "best lr=0.1", "searched from lr=0.01"]
+    )
     assert statuses(trials.from_table(table(), MAP, "x", facts=facts))["budget"] == "pass"
 
 
@@ -531,6 +533,55 @@ def test_trials_whose_length_is_known_of_some_methods_are_no_equal_budget() -> N
         if f.rule.name == "budget"
     ]
     assert (finding.status, finding.text) == ("unknown", "trial epochs of b: not in the evidence")
+
+
+def of_rule(evidence: Evidence, name: str) -> tuple[str, str]:
+    """Return the status and the text of one rule."""
+    return next((f.status, f.text) for f in report.audit(evidence).findings if f.rule.name == name)
+
+
+def test_equal_counts_of_trials_of_unknown_length_are_no_equal_budget() -> None:
+    told = (
+        "unknown",
+        "3 trials for every method, and how long one was is not in the evidence: `trial epochs` or `trial steps`",
+    )
+    assert of_rule(trials.from_table(table(), MAP, "x"), "budget") == told
+    uneven = trials.from_table(table()[:5], MAP, "x")
+    assert of_rule(uneven, "budget") == ("fail", "3 trials for a, 2 trials for b")
+    facts = stated.parse_facts(["trial steps=100"])
+    long = of_rule(trials.from_table(table(), MAP, "x", facts=facts), "budget")
+    assert long == ("pass", "3 trials for every method; 300 steps of search for every method")
+
+
+def test_one_method_has_no_budget_to_be_compared() -> None:
+    evidence = trials.from_table(table()[:3].assign(epochs=10), MAP, "x")
+    assert of_rule(evidence, "budget") == (
+        "unknown",
+        "3 trials for a, with no other to compare it with; 30 epochs of search for a, with no other to compare it with",
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "inside", "outer"),
+    [
+        (1e-300, 1e300, True, 1.0, 1e290),
+        (5e-324, 1.7e308, True, 1e-10, 1e-320),
+        (-1.7e308, 1.7e308, False, 0.0, 1.6e308),
+    ],
+)
+def test_ranges_wider_than_a_double_have_an_inside_and_an_edge(
+    low: float, high: float, log: bool, inside: float, outer: float
+) -> None:
+    def found(best: float) -> dict[str, str]:
+        rows = pd.DataFrame(
+            {"method": ["a"] * 2 + ["b"] * 2, "score": [0.1, 0.2] * 2, "param lr": [best, inside] * 2}
+        )  # fmt: skip
+        ranges = {("a", "lr"): Range(low, high, log), ("b", "lr"): Range(low, high / 2, log)}
+        return statuses(trials.from_rows(rows, ranges, "x"))
+
+    assert found(inside)["edge"] == "pass"
+    assert found(outer)["edge"] == ("fail" if log else "warn")
+    assert found(inside)["space"] == "warn"
 
 
 @pytest.mark.parametrize("column", ["epochs", "steps", "seconds"])

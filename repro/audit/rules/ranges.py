@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from repro.audit.counting import OBSERVED
 from repro.audit.evidence import Evidence, source_of
@@ -130,7 +130,7 @@ def _density(
     for method, (low, high) in ranges.items():
         trials = evidence.number("trials", method)
         if trials and _is_log(evidence, parameter, method, low, high):
-            yield method, trials / math.log10(high / low)
+            yield method, trials / _log_ratio(high, low, math.log10)
 
 
 def _is_log(evidence: Evidence, parameter: str, method: str, low: float, high: float) -> bool:
@@ -152,7 +152,8 @@ def _range(evidence: Evidence, parameter: str, method: str, low: float, high: fl
 
 def _overlap(ranges: list[tuple[float, float]]) -> float:
     log = all(low > 0 for low, _ in ranges)
-    ends = [tuple(math.log(x) if log else x for x in pair) for pair in ranges]
+    # halves, since the width of a range may be more than a double holds
+    ends = [tuple(math.log(x) if log else x / 2 for x in pair) for pair in ranges]
     shared = min(high for _, high in ends) - max(low for low, _ in ends)
     whole = max(high for _, high in ends) - min(low for low, _ in ends)
     return shared / whole if whole > 0 else 1.0
@@ -215,5 +216,13 @@ def edge(evidence: Evidence) -> Iterator[Part]:
 
 def _position(value: float, low: float, high: float, log: bool) -> float:
     if log and value > 0:
-        return math.log(value / low) / math.log(high / low)
+        return _log_ratio(value, low) / _log_ratio(high, low)
+    if math.isinf(high - low):
+        value, low, high = value / 2, low / 2, high / 2
     return (value - low) / (high - low)
+
+
+def _log_ratio(value: float, low: float, log: Callable[[float], float] = math.log) -> float:
+    """Return the logarithm of a quotient, which may be more or less than a double holds."""
+    ratio = value / low
+    return log(ratio) if 0 < ratio < math.inf else log(value) - log(low)

@@ -58,7 +58,14 @@ def _lengths(evidence: Evidence, trials: dict[str, float]) -> Iterator[Part]:
         # of as many epochs, mini-batches of another size make another number of steps
         fail = 2.0 if unit == shared[0] else math.inf
         yield _ratio(evidence, f"trial {unit}", known[unit], f"{unit} of search", 1.25, fail)
-    if not shared:
+    if not any(known.values()) and len(alike := set(trials.values())) == 1:
+        # equal counts are no equal budget where a trial may be of any length
+        text = (
+            f"{next(iter(alike)):g} trials for every method, and how long one was is not in the evidence: `trial epochs` "
+            "or `trial steps`"
+        )
+        yield Part("unknown", text, (), {f"trials, {m}": num for m, num in trials.items()})
+    elif not shared:
         unit = max(known, key=lambda unit: len(known[unit]))
         yield from unsaid(evidence, f"trial {unit}", known[unit])
 
@@ -70,9 +77,11 @@ def _ratio(
     ratio = numbers[most] / numbers[least] if numbers[least] else math.inf
     text = f"{numbers[most]:g} {what} for {most}, {numbers[least]:g} {what} for {least}"
     if ratio == 1:
-        text = f"{numbers[most]:g} {what} for every method"
+        text = f"{numbers[most]:g} {what} for {'every method' if len(numbers) > 1 else most}"
     sources = tuple(dict.fromkeys(source_of(evidence.fact(quantity, m)) for m in (most, least)))
     status: Status = "fail" if ratio > fail else "warn" if ratio > warn else "pass"
+    if len(numbers) < 2:
+        status, text = "unknown", f"{text}, with no other to compare it with"
     return Part(status, text, sources, {f"{what}, {m}": n for m, n in numbers.items()})
 
 
