@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repro.audit import optuna_files, report, stated, table_files, trials
+from repro.audit import mapping, optuna_files, report, stated, table_files, trials
 from repro.audit.evidence import Evidence, Range
 from repro.cli import DONE, FAILED, USAGE, main
 
@@ -596,11 +596,11 @@ def test_a_length_below_zero_is_refused(column: str, beside: str) -> None:
 def test_columns_with_commas_and_colons_can_be_mapped() -> None:
     frame = table().rename(columns={"val_loss": "val/top1, %", "lr": "optim:lr"})
     frame = frame.assign(depth=[1, 2, 3] * 2)
-    columns = trials.parse_map(
+    columns = mapping.parse_map(
         ["method=opt,score=val/top1, %,number=trial", "params=depth:optim:lr"]
     )
     assert columns["score"] == "val/top1, %"
-    evidence = trials.from_table(frame, columns, "x")
+    evidence = trials.from_table(frame, columns, "x", maximise=False)
     assert evidence.number("best optim:lr", "b") == 0.1
     assert evidence.number("best depth", "b") == 2
 
@@ -655,7 +655,7 @@ def test_an_empty_study_is_said_and_seeds_of_attributes_keep_their_digits(tmp_pa
 
 def trials_of(**columns: Any) -> Evidence:
     rows = pd.DataFrame(columns)
-    return trials.from_table(rows, {name: name for name in columns if name in trials.KEYS}, "x")
+    return trials.from_table(rows, {name: name for name in columns if name in mapping.KEYS}, "x")
 
 
 def test_large_seeds_keep_all_their_digits() -> None:
@@ -1086,7 +1086,7 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--csv", "examples/trials.csv", "--map", "method=opt,score"], "KEY=COLUMN pairs separated by commas"),
         (["--csv", "examples/trials.csv", "--map", "method=opt,score=zz"], "`--map score=COLUMN`. Columns: number"),
         (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=opt"],
-         "diverged, nan, inf; failed, fail, error, crashed, killed"),
+         "diverged, nan, inf; failed, fail, error, errored, crashed, killed"),
         (["--csv", "examples/trials.csv", "--reported", "--map", "method=opt,score=value,role=state"],
          "takes every row for a reported run. Found a column of roles"),
         (["--optuna", "mysql://host/db"], "Expected sqlite:///FILE or the path of a journal"),
@@ -1313,8 +1313,8 @@ def test_trials_may_have_names() -> None:
     assert not any("no numbers" in note for note in twice.notes)
     epochs = pd.concat([frame, frame], ignore_index=True)
     message = (
-        r"trial x_01 of 'a' stands twice \(rows 1, 7\)\. Remove the copies, keep the last row of each run where a row is "
-        "an epoch, or map"
+        r"trial x_01 of 'a' stands twice \(rows 1, 7\)\. Remove the copies, map `epoch` where a row is one, map a column "
+        "`seed` or `role` that tells them apart, or audit one problem at a time"
     )
     with pytest.raises(ValueError, match=message):
         trials.from_table(epochs, MAP, "x")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from repro.audit import optuna_journal, optuna_sqlite
+from repro.audit import mapping, optuna_journal, optuna_sqlite
 from repro.audit.evidence import FINISHED, Evidence, Range
 from repro.audit.optuna_journal import Raw
 from repro.audit.trials import from_rows
@@ -38,7 +39,8 @@ def from_storages(
         urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
         columns: Renames user attributes (`seed=run_seed`); `method=NAME` takes the method from the hyperparameter
             or user attribute NAME rather than from the study; trials without it belong to no method, are left out,
-            and a note says how many of them had finished.
+            and a note says how many of them had finished; `param lr=lr_sgd:lr_adam` says that these are one
+            hyperparameter.
         only: Names of studies to keep; none means all.
         facts: What else is known.
         reported: Whether all trials are reported runs, none one of a search.
@@ -56,11 +58,13 @@ def from_storages(
     notes: list[str] = []
     every: list[str] = []
     attributes: set[str] = set()
+    gathered = mapping.aliases(columns)
+    columns = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
     if unread := [key for key in columns if key not in ("method", *ATTRIBUTES)]:
         raise ValueError(
-            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}. Found {unread[0]!r}: "
-            "scores, states, numbers, times and hyperparameters are the storage's own. Leave it out, or export the "
-            "trials and use `--csv`."
+            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}; or hyperparameters that are "
+            f"one: `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}: scores, states, numbers, times and hyperparameters are "
+            "the storage's own. Leave it out, or export the trials and use `--csv`."
         )
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
     wanted = tuple(only)
@@ -115,6 +119,7 @@ def from_storages(
         maximise=next(iter(directions.values())),
         reported=reported,
         facts=facts,
+        gathered=gathered,
     )
     return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
 
@@ -201,12 +206,20 @@ def _assemble(
 def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
     """Return the range that distributions cover together."""
     attributes = [kind["attributes"] for kind in kinds]
-    low = min(float(v) for a in attributes for v in a.get("choices", (a.get("low"),)))
-    high = max(float(v) for a in attributes for v in a.get("choices", (a.get("high"),)))
+    low = min(_end(v) for a in attributes for v in a.get("choices", (a.get("low"),)))
+    high = max(_end(v) for a in attributes for v in a.get("choices", (a.get("high"),)))
     if any("choices" in a for a in attributes):
         return Range(low, high, low > 0 and high / low >= 10)
     logs = (kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds)
     return Range(low, high, any(logs))
+
+
+def _end(value: float) -> float:
+    """Return an end of a range as a number; a whole one too large for a double as infinite, which is no end."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)
 
 
 def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:

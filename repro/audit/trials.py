@@ -1,94 +1,23 @@
-"""Evidence from anybody's table of trials, one row a run.
+"""Evidence from anybody's table of trials, one row a run or, of a log, one row an epoch.
 
-Columns find their meaning by name, or by a map from what the audit calls them to what the file does (`KEYS`).
-What a row cannot mean is refused with the row; what it may mean is read so, and said in a note.
+Columns find their meaning in `repro.audit.mapping`. What a row cannot mean is refused with the row; what it may mean is
+read so, and said in a note.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from repro.audit import cells, direction, logs, mapping, names
 from repro.audit.counting import OBSERVED, count, numbered
 from repro.audit.evidence import RUN_COLUMNS, Evidence, Range, runs_frame, written
 from repro.audit.stated import refuse_contradictions
 from repro.protocol import Fact
-
-KEYS = {
-    "method": "name of the method (needed)",
-    "score": "what the search minimised, or maximised (needed)",
-    "role": "`tune` for a trial, `report` for a reported run (default: every row is a trial)",
-    "number": "number of the trial, in the order of the search, or its name (default: order of the rows, one "
-    "setting under several seeds being one trial)",
-    "seed": "seed of the run",
-    "status": "how it ended: done, pruned, diverged, failed, running (default: by the score)",
-    "epochs": "length of the run, in epochs",
-    "steps": "length of the run, in steps",
-    "seconds": "time that it took",
-    "validation": "score on the validation split",
-    "test": "score on the test split",
-    "accuracy": "accuracy, of which few examples leave traces",
-    "params": "searched hyperparameters, separated by colons (default: columns `params_*` and `params.*`)",
-    "settings": "fixed settings, likewise (default: `settings.*`; blank for one method alone: it has none)",
-}
-"""What a map may name."""
-LISTS = {"params": ("params_", "params."), "settings": ("settings.",)}
-"""Keys that name many columns, and how those begin where a map leaves the key out."""
-STATUSES = {
-    "done": ("done", "complete", "completed", "finished", "success", "ok"),
-    "pruned": ("pruned", "stopped"),
-    "diverged": ("diverged", "nan", "inf"),
-    "failed": ("failed", "fail", "error", "crashed", "killed", "cancelled", "preempted", "timeout"),
-    "running": ("running", "waiting", "pending", "queued"),
-}
-ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
-
-
-def parse_map(texts: Iterable[str]) -> dict[str, str]:
-    """Return a map from what the audit calls columns to what a file does.
-
-    Args:
-        texts: Each `KEY=COLUMN,KEY=COLUMN,...`; what follows a comma and has no `=` belongs to the column's name.
-
-    Returns:
-        Columns by key.
-
-    Raises:
-        ValueError: If a part is no pair, a key is unknown, or one is given twice.
-
-    Example:
-        >>> parse_map(["method=opt,score=val_loss", "params=lr:momentum"])
-        {'method': 'opt', 'score': 'val_loss', 'params': 'lr:momentum'}
-    """
-    found: dict[str, str] = {}
-    for part in (part for text in texts for part in _pairs(text)):
-        key, separator, column = part.partition("=")
-        if not separator or not key or not column:
-            raise ValueError(
-                f"`--map` expects KEY=COLUMN pairs separated by commas. Found {part!r}."
-            )
-        if key not in KEYS:
-            raise ValueError(f"`--map` knows no key {key!r}. Choose from: {', '.join(KEYS)}.")
-        if key in found:
-            raise ValueError(f"`--map` names {key!r} twice: {found[key]!r} and {column!r}.")
-        found[key] = column
-    return found
-
-
-def _pairs(text: str) -> list[str]:
-    """Return the pairs of a map, in which a column may be called `top1, %`."""
-    pairs: list[str] = []
-    for part in text.split(","):
-        if "=" in part or not pairs or part.strip() in KEYS:
-            pairs.append(part)
-        elif part.strip():
-            pairs[-1] += f",{part}"
-    return [pair.strip() for pair in pairs if pair.strip()]
 
 
 def from_table(
@@ -96,17 +25,17 @@ def from_table(
     columns: Mapping[str, str],
     name: str,
     *,
-    maximise: bool = False,
+    maximise: bool | None = None,
     reported: bool = False,
     facts: tuple[Fact, ...] = (),
 ) -> Evidence:
     """Return the evidence of a table of trials.
 
     Args:
-        table: One row a run.
-        columns: Columns of the table by key of `KEYS`; a key left out is the column of that name, if there is one.
+        table: One row a run, or an epoch of one.
+        columns: Columns of the table by key of `mapping.KEYS`; a key left out is the column of that name, if there is one.
         name: What the comparison is called: the file.
-        maximise: Whether larger scores are better.
+        maximise: Whether larger scores are better; `None` takes smaller ones, unless the score's name is that of a gain.
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
 
@@ -114,35 +43,75 @@ def from_table(
         The evidence.
 
     Raises:
-        ValueError: If a column is missing, or a row means nothing.
+        ValueError: If a column is missing, a row means nothing, or nobody says that a gain is maximised.
     """
-    given = {key: key for key in KEYS if key in table.columns} | dict(columns)
-    known = [str(c) for c in table.columns]
-    lists = {
-        key: _listed(given.pop(key, ""), known) or [c for c in known if c.startswith(prefixes)]
-        for key, prefixes in LISTS.items()
-    }
-    for key in ("method", "score"):
-        given.setdefault(key, key)
-    for key, column in (*given.items(), *((k, c) for k, names in lists.items() for c in names)):
-        if column not in table.columns:
-            near = difflib.get_close_matches(column, [str(c) for c in table.columns], 1, 0.6)
-            raise ValueError(
-                f"{name}: no column {column!r} for {key!r} ({KEYS[key]}). Name it with `--map "
-                f"{key}=COLUMN`{f'; did you mean {near[0]!r}?' if near else '.'} "
-                f"Columns: {', '.join(map(str, table.columns[:20]))}."
-            )
-    notes = [note for c in lists["params"] if (note := _words_among_numbers(table[c], c))]
-    unit = "epochs" if "epochs" in given else "steps"
-    frame = pd.DataFrame({"length" if k == unit else k: table[c] for k, c in given.items()})
-    for column in lists["params"]:
-        frame[f"param {_short(column, LISTS['params'])}"] = table[column]
-    for column in lists["settings"]:
-        frame[f"setting {_short(column, LISTS['settings'])}"] = table[column]
+    found = mapping.find(table, columns, name)
+    at, told = _time(table, found, columns, name)
+    turned, assumed = direction.is_gain(found.given["score"], maximise=maximise, name=name)
+    keys = {key: c for key, c in found.given.items() if key not in ("epoch", "step")}
+    unit = f"{at}s" if at else "epochs" if "epochs" in keys else "steps"
+    if at:
+        keys |= {logs.AT: found.given[at]}
+        keys.pop(unit, None)
+    frame = pd.DataFrame({"length" if k == unit else k: table[c] for k, c in keys.items()})
+    notes = []
+    for parameter, column in found.params.items():
+        frame[f"param {parameter}"] = _values(table[column], column, name)
+        notes.append(_words_among_numbers(table[column], column))
+    for setting, column in found.settings.items():
+        frame[f"setting {setting}"] = table[column]
     evidence = from_rows(
-        frame, {}, name, unit=unit, maximise=maximise, reported=reported, facts=facts
+        frame,
+        {},
+        name,
+        unit=unit,
+        maximise=turned,
+        reported=reported,
+        facts=facts,
+        gathered=found.aliases,
     )
-    return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
+    every = (*notes, assumed, told, *evidence.notes)
+    return dataclasses.replace(evidence, notes=tuple(note for note in every if note))
+
+
+def _time(
+    table: pd.DataFrame, found: mapping.Columns, columns: Mapping[str, str], name: str
+) -> tuple[str, str]:
+    """Return whether rows are epochs or steps of runs, `epoch` or `step` or neither; and a note where they may be."""
+    if mapped := next((key for key in ("epoch", "step") if key in columns), ""):
+        return mapped, ""
+    own = [found.given[key] for key in ("number", "seed") if key in found.given]
+    told = [*own, *found.params.values()]
+    roles = [found.given[key] for key in ("method", "role") if key in found.given]
+    identity = [*roles, *told, *found.settings.values()]
+    column = logs.find(table, identity) if told else ""
+    for key in ("epoch", "step"):
+        if column and found.given.get(key) == column:
+            return key, ""
+    if column:
+        key = "epoch" if "epoch" in column.lower() else "step"
+        raise ValueError(
+            f"{name}: one row a run was expected. Found runs of which {column!r} grows from row to row: a row seems to be "
+            f"an evaluation. Add `--map {key}={column}`; or, if each row is a run, name its trial by `--map number=COLUMN`."
+        )
+    taken = {c for key, c in found.given.items() if key not in ("epoch", "step")} | set(identity)
+    for column in map(str, table.columns):
+        if column.casefold() in logs.TIMES and column not in taken and table[column].nunique() > 1:
+            key = "epoch" if "epoch" in column.lower() else "step"
+            return "", (
+                f"column {column!r} is not read, and every row taken for a run; where a run has several rows, "
+                f"`--map {key}={column},number=COLUMN` with the column that names a run"
+            )
+    return "", ""
+
+
+def _values(values: pd.Series, column: str, name: str) -> pd.Series:
+    """Return the values of a hyperparameter: numbers where all are, however large."""
+    cells.refuse_decimal_commas(values, column, name)
+    if pd.api.types.is_numeric_dtype(values) or any(isinstance(v, bool) for v in values):
+        return values
+    numbers, bad = cells.read_numbers(values)
+    return values if bad.any() or numbers.isna().all() else numbers
 
 
 def from_rows(
@@ -154,6 +123,7 @@ def from_rows(
     maximise: bool = False,
     reported: bool = False,
     facts: tuple[Fact, ...] = (),
+    gathered: Mapping[str, Sequence[str]] | None = None,
 ) -> Evidence:
     """Return the evidence of rows whose columns have the audit's names.
 
@@ -165,6 +135,7 @@ def from_rows(
         maximise: Whether larger scores are better.
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
+        gathered: The names that one hyperparameter has for different methods, by the name it gets.
 
     Returns:
         The evidence.
@@ -173,9 +144,13 @@ def from_rows(
         ValueError: If a row means nothing, or a trial stands twice.
     """
     rows = _typed(rows, unit, reported, name)
-    notes = []
+    rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
     if maximise:
         rows["score"] = -rows["score"]
+    if logs.AT in rows:
+        moment = next((fact.text for fact in facts if fact.quantity == "selection moment"), "last")
+        rows, read = logs.last_rows(rows, unit, moment, name)
+        notes.append(read)
     lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
     if lost.any():
         rows.loc[lost, "status"] = "diverged"
@@ -206,7 +181,13 @@ def from_rows(
 def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     """Say what the rows leave open, and how it was read."""
     if len(methods) == 1:
-        yield f"one method only ({methods[0]}): nothing to compare it with"
+        told = [
+            f"`--map method={str(c).removeprefix('param ')}` takes {', '.join(map(str, values[:3]))} for methods"
+            for c in runs.filter(like="param ").select_dtypes(["object", "string"])
+            if 1 < len(values := runs[c].dropna().unique()) < len(runs) / 2
+        ]
+        hint = f"; {' or '.join(told)}" if told else ""
+        yield f"one method only ({methods[0]}): nothing to compare it with{hint}"
     if not (runs["role"] == "report").any():
         yield (
             "no reported runs: every row is taken for a trial of a search; `--reported` takes every row for a "
@@ -223,18 +204,18 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
     """Return rows with numbers, seeds, states and roles in the audit's words."""
     rows = rows.copy()
     if rows["method"].isna().any():
-        raise ValueError(f"{name}: row {_first(rows['method'].isna())} names no method.")
-    if "number" in rows and _read_numbers(rows["number"])[1].any():
+        raise ValueError(f"{name}: row {cells.first(rows['method'].isna())} names no method.")
+    if "number" in rows and cells.read_numbers(rows["number"])[1].any():
         # of trials that have names, nobody can tell whether one is missing
         rows["trial"] = [written(value) for value in rows.pop("number")]
-    for column, default in {**RUN_COLUMNS, "steps": math.nan}.items():
+    for column, default in {**RUN_COLUMNS, "steps": math.nan, logs.AT: math.nan}.items():
         if column not in rows:
             continue
         if isinstance(default, float):
-            shown = unit if column == "length" else column
-            rows[column] = _numbers(rows[column], shown, name)
-            if column in ("length", "steps", "seconds") and (rows[column] < 0).any():
-                row = _first(rows[column] < 0)
+            shown = {"length": unit, logs.AT: unit[:-1]}.get(column, column)
+            rows[column] = cells.numbers(rows[column], shown, name)
+            if column in ("length", "steps", "seconds", logs.AT) and (rows[column] < 0).any():
+                row = cells.first(rows[column] < 0)
                 raise ValueError(
                     f"{name}: column {shown!r} needs numbers of 0 or more. Found {rows[column].iloc[row - 1]:g} in "
                     f"row {row}."
@@ -248,11 +229,11 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
                 "Leave one of them out."
             )
         rows["role"] = "report"
-    for column, meanings in (("status", STATUSES), ("role", ROLES)):
+    for column, meanings in (("status", cells.STATUSES), ("role", cells.ROLES)):
         if column in rows:
             # as where there is no such column: a trial, which ended as its score says
             blank = str(RUN_COLUMNS[column])
-            rows[column] = _words(rows[column].fillna(blank), meanings, column, name)
+            rows[column] = cells.words(rows[column].fillna(blank), meanings, column, name)
     if "status" not in rows:
         rows["status"] = "done"
     return rows
@@ -277,77 +258,11 @@ def _words_among_numbers(values: pd.Series, column: str) -> str:
     if not numbers.sum() > (~numbers).sum() or numbers.all():
         return ""
     word = known[~numbers].iloc[0]
-    row = _first((values == word).fillna(False))
+    row = cells.first((values == word).fillna(False))
     return (
         f"{column}: {word!r} in row {row} is no number, so its values are taken for categories, and no range of it is "
         "known; leave such cells blank"
     )
-
-
-def _listed(text: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that a list separated by colons names; a column may have colons, an object has many columns."""
-    parts = text.split(":")
-    found: list[str] = []
-    while parts:
-        # the longest name that is a column; a first part that is none is left to be complained of
-        num = next((n for n in range(len(parts), 0, -1) if ":".join(parts[:n]) in columns), 1)
-        name = ":".join(parts[:num])
-        leaves = [] if name in columns else [c for c in columns if c.startswith(f"{name}.")]
-        found += leaves or ([name] if name else [])
-        parts = parts[num:]
-    return found
-
-
-def _short(column: str, prefixes: Iterable[str]) -> str:
-    return column.removeprefix(next((p for p in prefixes if column.startswith(p)), ""))
-
-
-def _first(flags: pd.Series) -> int:
-    return int(np.flatnonzero(flags.to_numpy())[0]) + 1
-
-
-def _numbers(values: pd.Series, column: str, name: str) -> pd.Series:
-    numbers, bad = _read_numbers(values)
-    if bad.any():
-        row = _first(bad)
-        raise ValueError(
-            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}. Write plain "
-            "numbers, and leave blank what has none."
-        )
-    return numbers
-
-
-def _read_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Return cells as numbers, and which of them are neither numbers nor blank."""
-    try:
-        numbers = pd.to_numeric(values, errors="coerce").astype("float64")
-    except (OverflowError, TypeError):
-        numbers = values.map(_number).astype("float64")
-    blank = values.isna() | values.astype("str").str.lower().isin(["nan", "none", ""])
-    return numbers, numbers.isna() & ~blank
-
-
-def _number(value: object) -> float:
-    """Return a cell as a number, NaN where it is none, or one too large."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        return math.nan
-
-
-def _words(
-    values: pd.Series, meanings: Mapping[str, tuple[str, ...]], column: str, name: str
-) -> pd.Series:
-    known = {word: meaning for meaning, words in meanings.items() for word in words}
-    plain = values.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
-    found = plain.map(known)
-    if found.isna().any():
-        row = _first(found.isna())
-        raise ValueError(
-            f"{name}: unknown {column} {values.iloc[row - 1]!r} in row {row}. Choose from: "
-            f"{'; '.join(', '.join(words) for words in meanings.values())}."
-        )
-    return found
 
 
 def _refuse_duplicates(runs: pd.DataFrame, name: str) -> None:
@@ -366,6 +281,6 @@ def _refuse_duplicates(runs: pd.DataFrame, name: str) -> None:
         seed = f" with seed {first['seed']}" if first["seed"] else ""
         raise ValueError(
             f"{name}: {what} of {first['method']!r}{seed} stands twice (rows "
-            f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, keep the last row of each run "
-            f"where a row is an epoch, or map a column `seed` or `role` that tells them apart."
+            f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, map `epoch` where a "
+            f"row is one, map a column `seed` or `role` that tells them apart, or audit one problem at a time."
         )

@@ -14,7 +14,17 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 import studies.facts
-from repro.audit import declared, optuna_files, ours, report, standing, stated, table_files, trials
+from repro.audit import (
+    declared,
+    mapping,
+    optuna_files,
+    ours,
+    report,
+    standing,
+    stated,
+    table_files,
+    trials,
+)
 from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
@@ -54,7 +64,7 @@ comparisons for which paper/audit.toml says why it stands is shown and does not 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options of the verb to its parser."""
     parser.epilog = EPILOG.format(
-        keys="\n  ".join(f"{key:<12}{text}" for key, text in trials.KEYS.items()),
+        keys="\n  ".join(f"{key:<12}{text}" for key, text in mapping.KEYS.items()),
         rules=", ".join(RULES),
     ).replace("%", "%%")
     parser.add_argument("targets", nargs="*", metavar="TARGET",
@@ -68,9 +78,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--map", action="append", default=[], metavar="KEY=COLUMN,...",
                         help="what the columns or attributes are called in the file; repeatable")  # fmt: skip
-    parser.add_argument(
-        "--maximise", action="store_true", help="larger scores are better (with --csv)"
-    )
+    better = parser.add_mutually_exclusive_group()
+    for option, which in (("--maximise", "larger"), ("--minimise", "smaller")):
+        better.add_argument(option, dest="maximise", action="store_const", const=option == "--maximise",
+                            help=f"{which} scores are better (with --csv)")  # fmt: skip
     parser.add_argument(
         "--reported",
         action="store_true",
@@ -208,11 +219,12 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
         raise ValueError("Give either `--optuna` or `--csv`. Found both.")
     if not options.optuna and not options.csv:
         for name in ("map", "fact", "studies", "maximise", "reported"):
-            if getattr(options, name):
-                raise ValueError(f"`--{name}` belongs to `--optuna` or `--csv`. Found neither.")
+            if getattr(options, name) not in (None, False, "", []):
+                given = _direction(options) if name == "maximise" else f"--{name}"
+                raise ValueError(f"`{given}` belongs to `--optuna` or `--csv`. Found neither.")
         return None
     if options.map and (
-        pairs := [t for t in options.targets if t.partition("=")[0] in trials.KEYS]
+        pairs := [t for t in options.targets if t.partition("=")[0] in mapping.KEYS]
     ):
         raise ValueError(
             f"`--map` expects KEY=COLUMN pairs separated by commas, or each after a `--map` of its own. Found {pairs[0]!r} "
@@ -222,11 +234,11 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
         raise ValueError(
             f"A file is audited by itself. Found the target {options.targets[0]!r} beside it."
         )
-    columns, facts = trials.parse_map(options.map), stated.parse_facts(options.fact)
+    columns, facts = mapping.parse_map(options.map), stated.parse_facts(options.fact)
     if options.optuna:
-        if options.maximise:
+        if options.maximise is not None:
             raise ValueError(
-                "An Optuna study says itself whether it maximises. Leave `--maximise` out."
+                f"An Optuna study says itself whether it maximises. Leave `{_direction(options)}` out."
             )
         return optuna_files.from_storages(
             options.optuna, columns, words(options.studies), facts, reported=options.reported
@@ -244,6 +256,10 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
         reported=options.reported,
         facts=facts,
     )
+
+
+def _direction(options: argparse.Namespace) -> str:
+    return "--maximise" if options.maximise else "--minimise"
 
 
 def _chosen(results: Results, targets: Sequence[str]) -> list[Evidence]:

@@ -1,0 +1,127 @@
+"""What a cell of somebody's table says: a number, a state, a role; or one line on why it says nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+STATUSES = {
+    "done": ("done", "complete", "completed", "finished", "success", "ok", "terminated"),
+    "pruned": ("pruned", "stopped"),
+    "diverged": ("diverged", "nan", "inf"),
+    "failed": (
+        "failed", "fail", "error", "errored", "crashed", "killed", "cancelled", "preempted", "timeout", "invalid",
+    ),
+    "running": ("running", "waiting", "pending", "queued", "scheduled", "paused"),
+}  # fmt: skip
+ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
+
+
+def first(flags: pd.Series) -> int:
+    """Return the number of the first row that is flagged, counted from 1."""
+    return int(np.flatnonzero(flags.to_numpy())[0]) + 1
+
+
+def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
+    """Return a column as numbers, NaN where it is blank.
+
+    Args:
+        values: The column.
+        column: What to call it.
+        name: What to call the file.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ValueError: If a cell is neither a number nor blank.
+    """
+    found, bad = read_numbers(values)
+    if bad.any():
+        row = first(bad)
+        raise ValueError(
+            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}. Write plain "
+            "numbers, and leave blank what has none."
+        )
+    return found
+
+
+def read_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return cells as numbers, and which of them are neither numbers nor blank."""
+    try:
+        found = pd.to_numeric(values, errors="coerce").astype("float64")
+    except (OverflowError, TypeError):
+        found = values.map(_number).astype("float64")
+    blank = values.isna() | values.astype("str").str.strip().str.lower().isin(["nan", "none", ""])
+    return found, found.isna() & ~blank
+
+
+def _number(value: object) -> float:
+    """Return a cell as a number, NaN where it is none, or one too large."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, OverflowError):
+        return math.nan
+
+
+def read_words(values: pd.Series, meanings: Mapping[str, tuple[str, ...]]) -> pd.Series:
+    """Return the meaning of words in any case, NaN where they have none."""
+    known = {word: meaning for meaning, words in meanings.items() for word in words}
+    plain = values.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
+    return plain.map(known)
+
+
+def words(
+    values: pd.Series, meanings: Mapping[str, tuple[str, ...]], column: str, name: str
+) -> pd.Series:
+    """Return the meaning of every word of a column.
+
+    Args:
+        values: The column.
+        meanings: Words by what they mean.
+        column: What to call the column.
+        name: What to call the file.
+
+    Returns:
+        The meanings.
+
+    Raises:
+        ValueError: If a word has none.
+    """
+    found = read_words(values, meanings)
+    if found.isna().any():
+        row = first(found.isna())
+        raise ValueError(
+            f"{name}: unknown {column} {values.iloc[row - 1]!r} in row {row}. Choose from: "
+            f"{'; '.join(', '.join(each) for each in meanings.values())}."
+        )
+    return found
+
+
+def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
+    """Refuse a column of words all of which are numbers with a comma for the point, which would pass for categories.
+
+    Args:
+        values: The column.
+        column: What to call it.
+        name: What to call the file.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if pd.api.types.is_numeric_dtype(values):
+        return
+    known = values.dropna().astype("str")
+    if (
+        len(known)
+        and known.str.fullmatch(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*").all()
+    ):
+        comma = known[known.str.contains(",")]
+        if len(comma):
+            raise ValueError(
+                f"{name}: column {column!r} needs numbers. Found {comma.iloc[0]!r} in row {first(values == comma.iloc[0])}. "
+                "Write decimal points, not commas."
+            )

@@ -1,0 +1,49 @@
+"""Are larger scores better? What the name of a score says, where the user does not."""
+
+from __future__ import annotations
+
+import re
+
+GAINS = {
+    "acc", "accuracy", "acc1", "acc5", "top1", "top5", "auc", "auroc", "auprc", "roc", "f1", "f1score", "precision", "recall",
+    "map", "ap", "iou", "miou", "dice", "bleu", "rouge", "psnr", "ssim", "r2", "reward", "return", "returns", "correct",
+    "kappa", "mcc", "ndcg", "mrr", "elo",
+}  # fmt: skip
+"""Words in the names of scores of which larger ones are better."""
+LOSSES = {
+    "loss", "losses", "err", "error", "errors", "mse", "rmse", "mae", "mape", "nll", "bce", "ce", "ppl", "perplexity", "regret",
+    "cost", "wer", "cer", "fid", "deviance", "bpb", "bpc", "bpd", "crossentropy", "entropy", "residual", "distance", "energy",
+    "misclassification", "risk", "objective", "logloss",
+}  # fmt: skip
+"""Words in the names of scores of which smaller ones are better."""
+SKLEARN = re.compile(r"(mean|split\d+)_(test|train)_\w+|neg_\w+")
+"""What scikit-learn calls scores, of which it makes larger ones the better."""
+
+
+def is_gain(column: str, *, maximise: bool | None, name: str) -> tuple[bool, str]:
+    """Return whether larger scores are better, and a note where that was assumed.
+
+    Args:
+        column: What the score is called.
+        maximise: What the user says, if anything.
+        name: What to call the file.
+
+    Returns:
+        Whether they are; and the note, empty where the user or the name of a loss says it.
+
+    Raises:
+        ValueError: If the user says nothing of what must be maximised by its name.
+    """
+    if maximise is not None:
+        return maximise, ""
+    words = set(re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
+    # scikit-learn's names come first: it turns a loss so that larger is better
+    gain = SKLEARN.search(column.lower()) or (words & GAINS and not words & LOSSES)
+    if gain:
+        raise ValueError(
+            f"{name}: the score {column!r} is larger where it is better, by its name. Say `--maximise`, or `--minimise` "
+            "if that is not so."
+        )
+    if words & LOSSES:
+        return False, ""
+    return False, f"smaller values of {column!r} are taken for better ones; `--maximise` turns that"

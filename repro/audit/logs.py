@@ -1,0 +1,114 @@
+"""A log, in which a run has a row an epoch: found out, and turned into one row a run.
+
+Trackers write such tables. Counted as they stand, every epoch would be a trial, so what cannot be anything else is
+refused with the map that mends it, and what may be a log is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+TIMES = (
+    "epoch", "epochs", "step", "steps", "_step", "global_step", "trainer/global_step", "training_iteration", "iteration",
+    "iter", "timestep",
+)  # fmt: skip
+"""What trackers call the column that counts the rows of a run."""
+LOGGED = 0.5
+"""Share of the rows that belong to runs of several rows, from which on a table is a log."""
+AT = "at"
+"""Column of a table of runs: when in its run a row was written."""
+
+
+def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
+    """Return the column that counts the rows of runs, empty where the table has one row a run.
+
+    Args:
+        table: Somebody's table.
+        identity: Columns that tell its runs apart.
+
+    Returns:
+        The column, which grows from row to row of every run.
+    """
+    times = [str(c) for c in table.columns if str(c).casefold() in TIMES and c not in identity]
+    if not times or not identity:
+        return ""
+    run = table.groupby(list(identity), dropna=False, sort=False).ngroup()
+    several = run.map(run.value_counts()) > 1
+    if several.mean() <= LOGGED:
+        return ""
+    for column in times:
+        at = pd.to_numeric(table[column], errors="coerce")
+        steps = at[several].groupby(run[several]).diff().dropna()
+        if at.notna().all() and (steps >= 0).all() and (steps > 0).mean() > LOGGED:
+            return column
+    return ""
+
+
+def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd.DataFrame, str]:
+    """Return one row a run: the last one that has a score, or the best one.
+
+    A score may be written less often than a row. A run whose scores end earlier than that explains has none.
+
+    Args:
+        rows: Typed rows with a column `at`, scores turned so that smaller is better.
+        unit: What `at` counts: epochs or steps.
+        moment: `last` or `best`: which row of a run is its score.
+        name: What the comparison is called.
+
+    Returns:
+        The rows, and how they were read.
+
+    Raises:
+        ValueError: If a row does not say when it was written, or one run seems to have two rows at one time.
+    """
+    if rows[AT].isna().any():
+        row = int(rows[AT].isna().to_numpy().argmax()) + 1
+        raise ValueError(f"{name}: row {row} has no {unit[:-1]}, which the map names. Fill it in.")
+    searched = [c for c in rows if str(c).startswith(("param ", "setting "))]
+    named = [c for c in ("number", "trial") if c in rows and rows[c].notna().all()]
+    identity = ["method", *(c for c in ("role", "seed") if c in rows), *(named or searched)]
+    run = rows.groupby(identity, dropna=False, sort=False).ngroup()
+    scored = rows["score"].notna()
+    twice = rows.assign(run=run)[scored].duplicated(["run", AT], keep=False)
+    if twice.any():
+        place = twice[twice].index[0]
+        pair = rows.index[(run == run[place]) & scored & (rows[AT] == rows[AT][place])]
+        raise ValueError(
+            f"{name}: {unit[:-1]} {rows[AT][place]:g} of one run of {rows['method'][place]!r} stands twice (rows "
+            f"{', '.join(str(i + 1) for i in pair[:3])}). Map `number` to the column that names a run, or a column `seed`."
+        )
+    rows = rows.assign(run=run).sort_values(["run", AT], kind="stable")
+    known = rows[rows["score"].notna()]
+    ends = rows.groupby("run")[AT].max()
+    lasts = known.groupby("run")[AT].max().reindex(ends.index)
+    gaps = known.groupby("run")[AT].diff().groupby(known["run"]).max().reindex(ends.index)
+    # the first score comes after as many epochs as lie between two of them
+    gaps = gaps.fillna(
+        known.groupby("run")[AT].min().reindex(ends.index) - rows.groupby("run")[AT].min()
+    )
+    ended = (ends == lasts) | (ends - lasts < gaps)
+    ordered = known.sort_values(["run", "score"], kind="stable") if moment == "best" else known
+    kept = ordered.groupby("run").head(1) if moment == "best" else ordered.groupby("run").tail(1)
+    bare = rows[~rows["run"].isin(kept["run"])].groupby("run").tail(1)
+    kept = pd.concat([kept, bare]).sort_index()
+    kept = kept.assign(length=kept["run"].map(ends) + float(rows[AT].min() == 0))
+    kept.loc[~kept["run"].map(ended), "score"] = np.nan
+    last = rows.groupby("run").tail(1).set_index("run")
+    for column in ("status", "seconds"):
+        if column in kept:
+            kept[column] = kept["run"].map(_seconds(rows) if column == "seconds" else last[column])
+    note = (
+        f"{len(rows)} rows of {len(kept)} runs: the {moment} row of a run with a score is its score, and its largest "
+        f"{unit[:-1]} its length"
+    )
+    return kept.drop(columns=["run", AT]), note
+
+
+def _seconds(rows: pd.DataFrame) -> pd.Series:
+    """Return the time of each run: the last one where it grows from row to row, or else the sum."""
+    grows = rows.groupby("run")["seconds"].diff().dropna()
+    grouped = rows.groupby("run")["seconds"]
+    return grouped.max() if len(grows) and (grows > 0).all() else grouped.sum(min_count=1)

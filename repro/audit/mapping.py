@@ -1,0 +1,218 @@
+"""Which column of somebody's table means what: by name, by a prefix that trackers write, or by a map."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from repro.audit import cells
+
+KEYS = {
+    "method": "name of the method (needed)",
+    "score": "what the search minimised, or maximised (needed)",
+    "role": "`tune` for a trial, `report` for a reported run (default: every row is a trial)",
+    "number": "number of the trial, in the order of the search, or its name (default: order of the rows, one "
+    "setting under several seeds being one trial)",
+    "seed": "seed of the run",
+    "status": "how it ended: done, pruned, diverged, failed, running (default: `state`, or else by the score)",
+    "epochs": "length of the run, in epochs",
+    "steps": "length of the run, in steps",
+    "epoch": "epoch of the row, where a run has a row an epoch: its last row counts, or its best one by "
+    "`--fact 'selection moment=best'`",
+    "step": "step of the row, likewise",
+    "seconds": "time that it took",
+    "validation": "score on the validation split",
+    "test": "score on the test split",
+    "accuracy": "accuracy, of which few examples leave traces",
+    "params": "searched hyperparameters, separated by colons (default: columns `params_*`, `params.*`, `param_*`, "
+    "`config.*`, `config/*`)",
+    "param NAME": "names that one hyperparameter has for different methods: `param lr=lr_sgd:lr_adam`",
+    "settings": "fixed settings, as `params` (default: `settings.*`; blank for one method alone: it has none)",
+}
+"""What a map may name."""
+PARAM = "param "
+"""How a key begins that gathers the names of one hyperparameter."""
+LISTS = {
+    "params": ("params_", "params.", "param_", "config.", "config/", "hyperparameters.values."),
+    "settings": ("settings.",),
+}
+"""Keys that name many columns, and how those begin where a map leaves the key out."""
+PREFIXED = ("method", "seed")
+"""What a tracker writes among the hyperparameters and is none."""
+
+
+class Columns(NamedTuple):
+    """Where a table says what.
+
+    Attributes:
+        given: Columns by key.
+        params: Columns by hyperparameter.
+        settings: Columns by setting.
+        aliases: The names of one hyperparameter for different methods.
+    """
+
+    given: dict[str, str]
+    params: dict[str, str]
+    settings: dict[str, str]
+    aliases: dict[str, tuple[str, ...]]
+
+
+def parse_map(texts: Iterable[str]) -> dict[str, str]:
+    """Return a map from what the audit calls columns to what a file does.
+
+    Args:
+        texts: Each `KEY=COLUMN,KEY=COLUMN,...`; what follows a comma and has no `=` belongs to the column's name.
+
+    Returns:
+        Columns by key.
+
+    Raises:
+        ValueError: If a part is no pair, a key is unknown, or one is given twice.
+
+    Example:
+        >>> parse_map(["method=opt,score=val_loss", "params=lr:momentum"])
+        {'method': 'opt', 'score': 'val_loss', 'params': 'lr:momentum'}
+    """
+    found: dict[str, str] = {}
+    for part in (part for text in texts for part in _pairs(text)):
+        key, separator, column = part.partition("=")
+        if not separator or not key or not column:
+            raise ValueError(
+                f"`--map` expects KEY=COLUMN pairs separated by commas. Found {part!r}."
+            )
+        if key not in KEYS and not key.startswith(PARAM):
+            raise ValueError(f"`--map` knows no key {key!r}. Choose from: {', '.join(KEYS)}.")
+        if key in found:
+            raise ValueError(f"`--map` names {key!r} twice: {found[key]!r} and {column!r}.")
+        found[key] = column
+    return found
+
+
+def _pairs(text: str) -> list[str]:
+    """Return the pairs of a map, in which a column may be called `top1, %`."""
+    pairs: list[str] = []
+    for part in text.split(","):
+        if "=" in part or not pairs or part.strip() in KEYS:
+            pairs.append(part)
+        elif part.strip():
+            pairs[-1] += f",{part}"
+    return [pair.strip() for pair in pairs if pair.strip()]
+
+
+def aliases(columns: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the names of hyperparameters that a map gathers, by the name that it gives them."""
+    return {
+        key.removeprefix(PARAM): [each for each in names.split(":") if each]
+        for key, names in columns.items()
+        if key.startswith(PARAM)
+    }
+
+
+def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
+    """Return where a table says what.
+
+    Args:
+        table: One row a run.
+        columns: What the map says: columns of the table by key.
+        name: What to call the file.
+
+    Returns:
+        The columns.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    known = [str(c) for c in table.columns]
+    mapped = {key: column for key, column in columns.items() if not key.startswith(PARAM)}
+    lists = {key: _listed(mapped.pop(key, ""), known) for key in LISTS}
+    given = {key: key for key in KEYS if key in known and key not in LISTS}
+    given |= {key: _whole(column, known) for key, column in mapped.items()}
+    for key in PREFIXED:
+        if key not in given and (column := _whole(key, known)) != key:
+            given[key] = column
+    state = next((c for c in known if c.casefold() in ("status", "state")), "")
+    if "status" not in given and state and _are_states(table[state]):
+        given["status"] = state
+    for key in ("method", "score"):
+        given.setdefault(key, key)
+    taken = set(given.values())
+    for key, prefixes in LISTS.items():
+        lists[key] = lists[key] or [c for c in known if c.startswith(prefixes) and c not in taken]
+    gathered = {
+        parameter: [_whole(each, known) for each in _listed(":".join(names), known)]
+        for parameter, names in aliases(columns).items()
+    }
+    for key, column in (
+        *given.items(),
+        *((k, c) for k, found in lists.items() for c in found),
+        *((PARAM + parameter, c) for parameter, found in gathered.items() for c in found),
+    ):
+        if column not in known:
+            raise ValueError(_missing(table, key, column, name))
+    lists["params"] += [c for own in gathered.values() for c in own if c not in lists["params"]]
+    shorts = {key: _by_short_name(lists[key], LISTS[key]) for key in LISTS}
+    names = {column: short for short, column in shorts["params"].items()}
+    return Columns(
+        given,
+        shorts["params"],
+        shorts["settings"],
+        {parameter: tuple(names[c] for c in own) for parameter, own in gathered.items()},
+    )
+
+
+def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
+    """Return what is said of a column that is not there."""
+    known = [str(c) for c in table.columns]
+    near = difflib.get_close_matches(column, known, 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    if key == "method" and not near:
+        told = [
+            f"{c} ({', '.join(map(str, table[c].dropna().unique()[:3]))})"
+            for c in known
+            if table[c].dtype.kind not in "biufcM" and 2 <= table[c].nunique() <= len(table) / 2
+        ]
+        hint = f", which may be {' or '.join(told[:3])}." if told else ", or add one."
+    meaning = KEYS.get(key, KEYS["param NAME"])
+    return (
+        f"{name}: no column {column!r} for {key!r} ({meaning}). Name it with `--map {key}=COLUMN`{hint} "
+        f"Columns: {', '.join(known[:20])}."
+    )
+
+
+def _are_states(values: pd.Series) -> bool:
+    """Tell whether a column holds the states of runs and nothing else."""
+    known = values.dropna()
+    return len(known) > 0 and bool(cells.read_words(known, cells.STATUSES).notna().all())
+
+
+def _whole(column: str, known: Sequence[str]) -> str:
+    """Return a column that is named without the prefix of its tracker."""
+    if column in known:
+        return column
+    return next((f"{p}{column}" for p in LISTS["params"] if f"{p}{column}" in known), column)
+
+
+def _listed(text: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that a list separated by colons names; a column may have colons, an object has many columns."""
+    parts = text.split(":")
+    found: list[str] = []
+    while parts:
+        # the longest name that is a column; a first part that is none is left to be complained of
+        num = next((n for n in range(len(parts), 0, -1) if ":".join(parts[:n]) in columns), 1)
+        name = ":".join(parts[:num])
+        leaves = [] if name in columns else [c for c in columns if c.startswith(f"{name}.")]
+        found += leaves or ([_whole(name, columns)] if name else [])
+        parts = parts[num:]
+    return found
+
+
+def _by_short_name(columns: Iterable[str], prefixes: Iterable[str]) -> dict[str, str]:
+    """Return columns by their names without a prefix, unless two have the same."""
+    found: dict[str, str] = {}
+    for column in columns:
+        short = column.removeprefix(next((p for p in prefixes if column.startswith(p)), ""))
+        found[column if short in found else short] = column
+    return found
