@@ -84,7 +84,9 @@ def _time(
     told = [*own, *found.params.values()]
     roles = [found.given[key] for key in ("method", "role") if key in found.given]
     identity = [*roles, *told, *found.settings.values()]
-    column = logs.find(table, identity) if told else ""
+    # what was trained on is often written in rows of its own, without a score
+    scored = table[table[found.given["score"]].notna()]
+    column = logs.find(scored, identity) if told else ""
     for key in ("epoch", "step"):
         if column and found.given.get(key) == column:
             return key, ""
@@ -254,13 +256,13 @@ def _words_among_numbers(values: pd.Series, column: str) -> str:
     if pd.api.types.is_numeric_dtype(values):
         return ""
     known = values.dropna()
-    numbers = pd.to_numeric(known, errors="coerce").notna()
+    numbers = ~cells.read_numbers(known)[1]
     if not numbers.sum() > (~numbers).sum() or numbers.all():
         return ""
     word = known[~numbers].iloc[0]
     row = cells.first((values == word).fillna(False))
     return (
-        f"{column}: {word!r} in row {row} is no number, so its values are taken for categories, and no range of it is "
+        f"{column}: {str(word)[:40]!r} in row {row} is no number, so its values are taken for categories, and no range of it is "
         "known; leave such cells blank"
     )
 

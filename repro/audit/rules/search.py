@@ -58,7 +58,8 @@ def _lengths(evidence: Evidence, trials: dict[str, float]) -> Iterator[Part]:
         # of as many epochs, mini-batches of another size make another number of steps
         fail = 2.0 if unit == shared[0] else math.inf
         yield _ratio(evidence, f"trial {unit}", known[unit], f"{unit} of search", 1.25, fail)
-    if not any(known.values()) and len(alike := set(trials.values())) == 1:
+    alike = set(trials.values())
+    if not any(known.values()) and len(trials) > 1 and len(alike) == 1:
         # equal counts are no equal budget where a trial may be of any length
         text = (
             f"{next(iter(alike)):g} trials for every method, and how long one was is not in the evidence: `trial epochs` "
