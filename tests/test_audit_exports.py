@@ -421,3 +421,53 @@ def test_a_column_that_may_count_rows_of_runs_is_said() -> None:
     halved = pd.concat([summary.assign(steps=s) for s in (1, 3, 9)], ignore_index=True)
     halved["number"] = halved.groupby("opt").cumcount()
     assert trials.from_table(halved, COLUMNS, "x").number("search steps", "adam") == 5 * 13
+
+
+# --- what passes for something else -----------------------------------------------------------------------------
+
+
+def test_rows_of_several_problems_are_no_search_of_one() -> None:
+    frame = pd.concat([pd.DataFrame(searches(adam=5, sgd=5)).assign(dataset=d) for d in "xy"])
+    message = (
+        r"expected runs of one problem\. Found several in column 'dataset' \(x, y\)\. Audit the rows of one at a time, or "
+        r"say `--map settings=dataset`"
+    )
+    columns = COLUMNS | {"params": "lr"}
+    with pytest.raises(ValueError, match=message):
+        trials.from_table(frame, columns, "x")
+    told = trials.from_table(frame, columns | {"settings": "dataset"}, "x")
+    assert told.number("trials", "adam") == 10
+    assert trials.from_table(frame[:10], columns, "x").number("trials", "adam") == 5
+
+
+def test_rows_that_repeat_settings_for_no_reason_are_said_and_copies_counted() -> None:
+    columns = COLUMNS | {"params": "lr"}
+    frame = pd.DataFrame(searches(adam=5, sgd=5)).assign(epochs=2)
+    pasted = pd.concat([frame, frame[frame["opt"] == "adam"]], ignore_index=True)
+    pasted = pd.concat(
+        [pasted, frame[frame["opt"] == "sgd"].assign(loss=lambda t: t["loss"] + 0.01)]
+    )
+    evidence = trials.from_table(pasted.reset_index(drop=True), columns, "x")
+    assert of_rule(evidence, "budget") == (
+        "warn",
+        "adam: 5 of 10 trials repeat the settings of another",
+    )
+    assert any(
+        note.startswith("20 of 20 rows repeat a setting of their method") for note in evidence.notes
+    )
+    folds = pasted.reset_index(drop=True).assign(fold=[0] * 10 + [1] * 10)
+    told = trials.from_table(folds, columns | {"seed": "fold"}, "x")
+    assert told.number("trials", "adam") == 5
+    assert not any("repeat a setting" in note for note in told.notes)
+
+
+def test_blanks_around_the_name_of_a_method_are_none_of_it() -> None:
+    frame = pd.DataFrame(searches(adam=5, sgd=5)).replace({"opt": {"sgd": "sgd "}})
+    assert trials.from_table(frame, COLUMNS, "x").methods == ("adam", "sgd")
+
+
+def test_a_blank_behind_a_comma_is_no_part_of_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text('method, loss, params_lr\na, 0.1, 1\n"b", 0.2, 2\n')
+    table = table_files.read_table(tmp_path / "x.csv")
+    assert list(table.columns) == ["method", "loss", "params_lr"]
+    assert table["loss"].tolist() == [0.1, 0.2]

@@ -216,13 +216,17 @@ def _searched(tune: pd.DataFrame, num: int, parameters: Sequence[str]) -> str:
 
 
 def _repeated(tune: pd.DataFrame) -> int:
-    """Return how many trials repeat another; none where every setting was tried equally often, on purpose."""
+    """Return how many trials repeat another; of settings that were all tried equally often, those that scored alike."""
     drawn = [str(c) for c in tune.columns if str(c).startswith("param ")]
     if not drawn:
         return 0
     trials = tune.drop_duplicates("number")
     times = trials.groupby([*drawn, "seed"], dropna=False).size()
-    return 0 if times.nunique() == 1 else len(trials) - len(times)
+    if times.nunique() > 1:
+        return len(trials) - len(times)
+    # tried equally often on purpose, unless the rows are copies
+    scored = trials[np.isfinite(trials["score"])]
+    return int(scored.duplicated([*drawn, "seed", "score"]).sum())
 
 
 def _tell_search(

@@ -44,6 +44,10 @@ PREFIXED = ("method", "seed")
 """What a tracker writes among the hyperparameters and is none."""
 
 
+PROBLEMS = ("dataset", "data", "task", "problem", "env", "env_id", "environment", "benchmark")
+"""What trackers call the column that says which problem a run is of."""
+
+
 class Columns(NamedTuple):
     """Where a table says what.
 
@@ -161,6 +165,30 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         shorts["settings"],
         {parameter: tuple(names[c] for c in own) for parameter, own in gathered.items()},
     )
+
+
+def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> None:
+    """Refuse a table of several problems, of which the best score of all would be the winner.
+
+    Args:
+        table: One row a run.
+        found: Its columns.
+        name: What to call the file.
+
+    Raises:
+        ValueError: If a column that no key names tells the problems of every method apart.
+    """
+    read = {*found.given.values(), *found.params.values(), *found.settings.values()}
+    for column in map(str, table.columns):
+        short = column.removeprefix(next((p for p in LISTS["params"] if column.startswith(p)), ""))
+        if short.casefold() not in PROBLEMS or column in read - set(found.params.values()):
+            continue
+        if table.groupby(found.given["method"])[column].nunique().min() > 1:
+            values = ", ".join(map(str, table[column].dropna().unique()[:3]))
+            raise ValueError(
+                f"{name}: expected runs of one problem. Found several in column {column!r} ({values}). Audit the rows of one "
+                f"at a time, or say `--map settings={column}` if it is no problem."
+            )
 
 
 def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:

@@ -81,6 +81,7 @@ def _read_csv(path: Path, delimiter: str, method: str, seed: str) -> pd.DataFram
         dtype={method: "str", seed: "str"},
         na_values=missing,
         keep_default_na=False,
+        skipinitialspace=True,
     )
 
 
@@ -88,7 +89,7 @@ def _header(path: Path, delimiter: str) -> list[str]:
     """Return the columns of a file all of whose rows fit under them."""
     csv.field_size_limit(sys.maxsize)  # a cell may hold a whole configuration
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        lines = csv.reader(stream, delimiter=delimiter)
+        lines = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
         header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
         _refuse_another_delimiter(header, delimiter)
         for row in lines:

@@ -46,6 +46,7 @@ def from_table(
         ValueError: If a column is missing, a row means nothing, or nobody says that a gain is maximised.
     """
     found = mapping.find(table, columns, name)
+    mapping.refuse_several_problems(table, found, name)
     at, told = _time(table, found, columns, name)
     turned, assumed = direction.is_gain(found.given["score"], maximise=maximise, name=name)
     keys = {key: c for key, c in found.given.items() if key not in ("epoch", "step")}
@@ -200,6 +201,14 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
         numbered(own)["number"].duplicated().any() for _, own in unnumbered.groupby("method")
     ):
         yield "trials have no numbers: one setting under several seeds is taken for one trial"
+    tried = [str(c) for c in runs.filter(like="param ") if runs[c].notna().any()]
+    bare = unnumbered[unnumbered["seed"] == ""]
+    again = bare.duplicated(["method", *tried], keep=False)
+    if tried and "trial" not in runs and again.sum() > len(runs) / 2:
+        yield (
+            f"{int(again.sum())} of {len(runs)} rows repeat a setting of their method, and nothing tells them apart: each "
+            "counts as a trial; map `seed` to what does, if they are repetitions (a seed, a fold)"
+        )
 
 
 def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataFrame:
@@ -207,6 +216,7 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
     rows = rows.copy()
     if rows["method"].isna().any():
         raise ValueError(f"{name}: row {cells.first(rows['method'].isna())} names no method.")
+    rows["method"] = rows["method"].astype("str").str.strip()
     if "number" in rows and cells.read_numbers(rows["number"])[1].any():
         # of trials that have names, nobody can tell whether one is missing
         rows["trial"] = [written(value) for value in rows.pop("number")]
