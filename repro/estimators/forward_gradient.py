@@ -285,11 +285,12 @@ def _require_generators(generator: object, device: torch.device) -> None:
             f"`generator` is a torch.Generator, or one a replica. Found {strange[0]}: give such as "
             "torch.Generator().manual_seed(0)."
         )
-    # what is only measured lies on no device, and its generators on the CPU
-    elsewhere = [g.device.type for g in every if g.device.type != device.type != "meta"]
-    if elsewhere:
+    if not every or device.type == "meta":
+        return  # how many there have to be is said with the shapes; what is only measured lies on no device
+    # of the first alone: there may be hundreds, in every step
+    if (found := every[0].device.type) != device.type:
         raise ValueError(
-            f"A generator draws on the device of the parameters, {device.type}. Found one on {elsewhere[0]}: give such as "
+            f"A generator draws on the device of the parameters, {device.type}. Found one on {found}: give such as "
             f"torch.Generator({device.type!r}).manual_seed(0)."
         )
 
