@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -29,6 +27,7 @@ from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
 from repro.audit.rules import RULES
+from repro.cli.outputs import require_writable, write_out
 from repro.cli.shared import DONE, FAILED, STANDING, all_studies, read_results, tell, words
 from repro.protocol import choose
 from repro.results import Results, write_whole
@@ -136,7 +135,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         (options.markdown, report.markdown),
     ):
         if path is not None:
-            _write_out(path, text(audited).encode())
+            write_out(path, text(audited).encode())
             tell(f"written: {path}", console)
     told, gone = standing.explained(judged, stands)
     for line in (*told, *gone):
@@ -151,37 +150,11 @@ def _check_outputs(options: argparse.Namespace) -> None:
     for option, path in outputs:
         if path.exists() and any(path.samefile(read) for read in _read(options)):
             raise ValueError(f"{path} is what is audited, and is only read. Write to another file.")
-        if path.is_dir():
-            raise ValueError(f"`{option}` expects a file. Found the folder {path}.")
-        above = next(p for p in path.resolve().parents if p.exists())
-        if not above.is_dir() or not (path.exists() or os.access(above, os.W_OK)):
-            raise ValueError(f"`{option}` cannot write {path}: {above} is no folder to write in.")
+        require_writable(option, path)
     if len(outputs) == 2 and (outputs[0][1].resolve() == outputs[1][1].resolve()):
         raise ValueError(
             f"`--json` and `--markdown` expect a file each. Found {outputs[1][1]} for both."
         )
-
-
-def _write_out(path: Path, content: bytes) -> None:
-    """Write a file at once; through a link, or into a pipe or a device, which stay what they are."""
-    if stream := next((fd for fd in (1, 2) if _is_open_as(path, fd)), None):
-        sys.stdout.flush()
-        with os.fdopen(os.dup(stream), "wb") as output:
-            output.write(content)
-    elif path.exists() and not path.is_file():
-        path.write_bytes(content)
-    else:
-        target = path.resolve()
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, content)
-
-
-def _is_open_as(path: Path, descriptor: int) -> bool:
-    """Tell whether a path is what this process writes to, so that replacing it would lose what is printed."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except OSError:
-        return False
 
 
 def _read(options: argparse.Namespace) -> list[Path]:

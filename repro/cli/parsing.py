@@ -184,7 +184,7 @@ def make_parser() -> argparse.ArgumentParser:
     _choose_checkpoints(worker)
     status = verb(
         "status",
-        "runs.show_status",
+        "status.show_status",
         "Say what is done, what is missing, what it would cost, and in which order it would run.",
     )
     _choose_runs(status)
@@ -192,6 +192,8 @@ def make_parser() -> argparse.ArgumentParser:
                         help="say how long so many training processes would take (default: as `run`)")  # fmt: skip
     status.add_argument("--device-name", default="", metavar="NAME",
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
+    status.add_argument("--json", type=_path, metavar="FILE",
+                        help="write all of it, method by method, for scripts; `missing` is 0 when everything is done")  # fmt: skip
     timed = verb(
         "bench",
         "bench.bench",

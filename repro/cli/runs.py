@@ -32,7 +32,7 @@ from repro.cli.shared import (
     tell,
 )
 from repro.execution import Slurm
-from repro.pricing import Cost, Prices
+from repro.pricing import Prices
 from repro.protocol import SCALES, choose, declared
 from repro.publishing import (
     ContradictionError,
@@ -163,77 +163,6 @@ def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
     return kept, [
         (", ".join(dict.fromkeys(w.experiment for w in a.items)), str(a.error)) for a in absent
     ]
-
-
-FEW = 30
-"""Experiments of which `status` shows every method."""
-
-
-def show_status(options: argparse.Namespace, console: Console) -> int:
-    """Print what is done, what is missing, what it would cost, and in which order it would run."""
-    choice = read_choice(options)
-    workers = num_workers(options)
-    if workers < 1:
-        raise ValueError(f"`workers` must be at least 1. Found {workers}.")
-    runs = read_runs(options, console)
-    work = survey(choice.specs, choice.comparisons, runs)
-    prices = Prices(runs, options.device_name)
-    grid = make_grid(
-        console,
-        ("Study", "Experiment", "Method"),
-        ("Scale",),
-        ("Done", "Missing"),
-        title=f"{options.study} at {options.scale} scale",
-        kept="Experiment",
-    )
-    grid.add_column("Cost of the missing", justify="right", overflow="fold", min_width=8)
-    apart = len(work) <= FEW
-    for w in work:
-        for method, missing in (w.missing if apart else {"": w.left}).items():
-            done = w.done[method] if apart else sum(w.done.values())
-            cost = _spell_cost(prices.of(missing)) if missing else ""
-            named = method or f"all {len(w.missing)}"
-            grid.add_row(w.study, w.experiment, named, w.scale, str(done), str(len(missing)), cost)
-    console.print(grid)
-    if not apart:
-        console.print(f"with `--only`, up to {FEW} experiments are shown method by method")
-
-    stages = [s for s in plan(work, choice.studies, prices.of) if s.cost != Cost()]
-    queue = make_grid(
-        console,
-        ("For claim", "Experiments"),
-        (),
-        ("Missing",),
-        title="The queue: cheapest verdict first",
-    )
-    queue.add_column("Cost", justify="right", overflow="fold", min_width=8)
-    for stage in stages:
-        names = ", ".join(w.experiment for w in stage.work)
-        missing_runs = str(sum(len(w.left) for w in stage.work))
-        queue.add_row(stage.purpose or "none", names, missing_runs, _spell_cost(stage.cost))
-    if not stages:
-        console.print("nothing is missing")
-        return DONE
-    console.print(queue)
-
-    total = sum((stage.cost for stage in stages), Cost())
-    speeds = f"at the speeds of {prices.device}" if prices.device else "without any row"
-    if prices.borrowed and not runs.empty:
-        speeds = f"at the speeds of other devices, since {prices.device} has no rows"
-    more = f", and {total.unknown} runs of unknown cost" if total.unknown else ""
-    console.print(
-        f"about {total.seconds:.0f} core-seconds {speeds}{more}; "
-        f"{spell(total.wall_clock(workers))} with {workers} workers",
-        soft_wrap=True,
-    )
-    return DONE
-
-
-def _spell_cost(cost: Cost) -> str:
-    plural = "" if cost.unknown == 1 else "s"
-    unknown = f"{cost.unknown} run{plural} of unknown cost" if cost.unknown else ""
-    known = spell(cost.seconds) if cost.seconds or not unknown else ""
-    return " and ".join(part for part in (known, unknown) if part)
 
 
 def spell(seconds: float) -> str:
