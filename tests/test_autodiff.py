@@ -1,6 +1,8 @@
 """Derivatives of stacked objectives against autograd and derivations by hand."""
 
 import itertools
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -37,6 +39,20 @@ def stacked_beale(params: Params) -> Tensor:
 
 def stacked_rosenbrock(params: Params) -> Tensor:
     return rosenbrock(tensor(params))
+
+
+@pytest.mark.parametrize("num_tangents", [1, 2])
+def test_a_first_sweep_of_a_process_warns_of_nothing(num_tangents: int) -> None:
+    program = f"""
+import warnings, torch
+from repro import estimators
+warnings.simplefilter("error")  # PyTorch's import has its own
+estimator = estimators.ForwardGradient(num_tangents={num_tangents})
+estimator(lambda x: x.square().sum(), torch.ones(3), torch.Generator().manual_seed(0))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_leaves_and_like_are_inverse() -> None:

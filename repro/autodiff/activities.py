@@ -19,6 +19,7 @@ from torch.func import jvp, vmap
 
 from repro.autodiff.objectives import Layered, Noted, Params, apply, leaves, like
 from repro.autodiff.products import first_derivatives
+from repro.autodiff.sweeps import load_rules
 
 
 class BlockwisePass:
@@ -128,6 +129,7 @@ def activity_derivatives(
     Returns:
         Derivatives of the sum of the losses, `(R, k, n)`.
     """
+    load_rules()
     directions = tuple(piece.transpose(0, 1).unsqueeze(2) for piece in split(tangents, shapes))
     zeros = tuple(torch.zeros_like(direction[0]) for direction in directions)
     points = like(params, [leaf.to(tangents.dtype) for leaf in leaves(params)])

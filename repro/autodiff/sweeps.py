@@ -5,6 +5,8 @@ A formula of a few operations can be `Recorded`: its sweeps are then replayed wi
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -110,6 +112,18 @@ def _simplified(program: fx.GraphModule) -> fx.GraphModule:
     return program
 
 
+@functools.cache
+def load_rules() -> None:
+    """Have PyTorch load its rules of forward mode, as it does at the first dual number, without a warning of its own.
+
+    It scripts some, of which it warns whoever takes derivatives, from 2.14 on for all to see.
+    """
+    nothing = torch.zeros((), device="cpu")
+    with warnings.catch_warnings(), forward_ad.dual_level():
+        warnings.simplefilter("ignore")
+        forward_ad.make_dual(nothing, nothing)  # type: ignore[no-untyped-call]
+
+
 def _on_cpu(params: Params) -> bool:
     return leaves(params)[0].device.type == "cpu"
 
@@ -179,6 +193,7 @@ def value_and_directional_derivatives(
         ]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
     points, directions = leaves(params), leaves(tangents)
+    load_rules()
     with torch.no_grad(), in_words(), unchanged(points):
         if directions[0].shape[0] == 1:
             # one dual sweep: about 100 microseconds less overhead than vmap around jvp
