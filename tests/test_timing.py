@@ -4,11 +4,13 @@ import dataclasses
 import math
 import multiprocessing
 import threading
+import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
+from torch.profiler import profile
 
 from repro import engine, limits
 from repro.autodiff import Objective
@@ -113,6 +115,18 @@ def test_memory_of_a_step_is_at_least_what_it_must_hold() -> None:
     assert memory["function alone"] < memory["backpropagation"]
     # parameters, tangent, the copy of it that a dual tensor of a view makes, and activations
     assert max(memory.values()) < 5 * leaf
+
+
+def test_no_version_warns_of_how_memory_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Telling(profile):  # as PyTorch 2.11 does
+        def __enter__(self) -> Self:
+            warnings.warn("Profiler clears events at the end of each cycle", stacklevel=1)
+            super().__enter__()  # type: ignore[no-untyped-call]
+            return self
+
+    monkeypatch.setattr("repro.timing.steps.profile", Telling)
+    (record,) = measure(runs(MLP, Timing(1, 0, "cpu", 1))[:1], CPU)  # a warning is an error here
+    assert value(record, "peak_bytes") > 0
 
 
 def test_memory_grows_with_the_tangents() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
@@ -46,6 +47,8 @@ class Step:
             return torch.cuda.max_memory_allocated(device) - before + self.resident_bytes
         with (
             _silenced_stderr(),
+            # some versions say of any profile that it keeps no events of those before it
+            warnings.catch_warnings(action="ignore", category=UserWarning),
             profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded,
         ):
             self.unrecorded()
