@@ -554,6 +554,23 @@ def test_a_block_that_cannot_be_perturbed_is_named(
         activations(2, mode=mode)(layered(*functions), PARAMS, generators(1))
 
 
+def test_a_block_that_draws_needs_its_pass_to_be_the_only_one() -> None:
+    def dropped(params: Params, inputs: Tensor, noted: Noted) -> Tensor:
+        del params, noted
+        return torch.nn.functional.dropout(inputs, 0.5)
+
+    objective = layered(identity, dropped)
+    with pytest.raises(ValueError, match=r"^In forward mode the blocks .*Use `mode='simulated'`\.$"):
+        activations(2)(objective, PARAMS, generators(1))
+    activations(2, mode="simulated")(objective, PARAMS, generators(1))
+
+
+def test_a_block_that_detaches_cannot_be_passed_backward() -> None:
+    objective = layered(identity, lambda params, inputs, noted: inputs.detach())
+    with pytest.raises(ValueError, match=r"^The objective must depend on its parameters"):
+        activations(2, mode="simulated")(objective, PARAMS, generators(1))
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_in_place_operations_inside_a_block_are_its_own_business(mode: str) -> None:
     network = build_network("mlp", (1, 1, 3), CLASSES, width=4)

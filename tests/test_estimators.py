@@ -598,7 +598,12 @@ every_way = pytest.mark.parametrize(
     [
         (lambda p: p.sum().item(), r"^The objective must return a tensor.* Found float: drop"),
         (lambda p: (p.sum(), p), r"^The objective must return a tensor.* Found tuple: drop"),
-        (lambda p: p.detach().sum(), r"^The objective must depend on its parameters"),
+        (
+            lambda p: p.detach().sum(),
+            r"^The objective must depend on its parameters.* compiled objective, give the original\.$",
+        ),
+        (lambda p: torch.as_tensor(p.numpy()).sum(), r"^The objective must depend on its .*NumPy"),
+        (lambda p: p.sum() * 1j, r"must return real numbers\. Found torch\.complex64: take such"),
         (lambda p: (p > 0).sum(), r"^The objective must depend on its parameters"),
         (lambda p: p.mul_(2.0).sum(), r"overwrites them in place: use operations that return"),
     ],
@@ -614,18 +619,29 @@ def test_an_objective_that_cannot_be_differentiated_is_one_line(
 def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:
     with (
         torch.inference_mode(),
-        pytest.raises(ValueError, match=r"nor call it under `torch\.inference_mode`"),
+        pytest.raises(ValueError, match=r"nor compute it under `torch\.no_grad` or `torch\.inference_mode`"),
     ):
         ForwardGradient()(lambda p: leaves(p)[0].square().sum(), torch.ones(3), generators(1)[0])
 
 
-def test_a_compiled_objective_is_not_taken_for_a_constant() -> None:
-    # what compiled code does with tangents is PyTorch's: here it forgets them
-    def forgetful(params: Params) -> Tensor:
-        return leaves(params)[0].detach().square().sum()
+@pytest.mark.parametrize("estimator", [Backpropagation(), SIMULATED], ids=name)
+def test_backward_passes_need_the_graph_that_no_grad_leaves_out(estimator: Estimator) -> None:
+    with pytest.raises(ValueError, match=r"nor compute it under `torch\.no_grad` or"):
+        estimator(torch.no_grad()(objective_of_two), torch.ones(3), generators(1)[0])
 
-    with pytest.raises(ValueError, match=r"of a compiled objective, give the original"):
-        ForwardGradient()(forgetful, torch.ones(3), generators(1)[0])
+
+@pytest.mark.parametrize("num_tangents", [1, 2])
+def test_parameters_that_share_memory_are_copied_first(num_tangents: int) -> None:
+    shared = torch.ones(3).expand(2, 3)
+    with pytest.raises(ValueError, match=r"^Parameters, .* as `\.expand\(\)` makes it: use"):
+        ForwardGradient(num_tangents)(stacked_squares, shared, generators(2))
+    assert ForwardGradient(num_tangents)(
+        stacked_squares, shared.clone(), generators(2)
+    ).value.tolist() == [3.0, 3.0]
+
+
+def stacked_squares(params: Params) -> Tensor:
+    return leaves(params)[0].square().sum(1)
 
 
 @every_way

@@ -19,6 +19,7 @@ from torch.func import jvp, vmap
 
 from repro.autodiff.objectives import Layered, Noted, Params, apply, leaves, like
 from repro.autodiff.products import first_derivatives
+from repro.autodiff.refusals import IN_BLOCKS, in_words
 from repro.autodiff.sweeps import load_rules
 
 
@@ -38,7 +39,7 @@ class BlockwisePass:
         self._outputs: list[Tensor] = []
         objective.noted = {}
         activity = objective.inputs.detach()
-        with torch.enable_grad(), first_derivatives():
+        with torch.enable_grad(), first_derivatives(), in_words():
             for layer in objective.layers:
                 self._inputs.append(activity)
                 outputs = apply(layer, self._points, activity, objective.noted)
@@ -56,10 +57,14 @@ class BlockwisePass:
         """Activities of one example, `N`."""
         return sum(map(math.prod, self.shapes))
 
+    @in_words()
     def gradients(self) -> Tensor:
         """Return the gradients of the sum of the losses by reverse mode, `(R, n, N)`.
 
         No gradient of a weight is computed on the way.
+
+        Raises:
+            ValueError: If a block detaches what it is given.
         """
         found = [self._last]
         for inputs, outputs in zip(self._inputs[:0:-1], self._outputs[:0:-1], strict=True):
@@ -104,6 +109,7 @@ def _of_one(offset: Tensor, chosen: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@in_words(IN_BLOCKS)
 def activity_derivatives(
     objective: Layered,
     params: Params,
@@ -128,6 +134,9 @@ def activity_derivatives(
 
     Returns:
         Derivatives of the sum of the losses, `(R, k, n)`.
+
+    Raises:
+        ValueError: If a block draws random numbers, or does what forward mode has no rule for.
     """
     load_rules()
     directions = tuple(piece.transpose(0, 1).unsqueeze(2) for piece in split(tangents, shapes))

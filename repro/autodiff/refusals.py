@@ -16,26 +16,39 @@ from repro.autodiff.objectives import Params, leaves
 
 UNSEEN = (
     "The objective must depend on its parameters in a way that PyTorch can follow. Found a value without derivatives: "
-    "do not detach it (`.detach()`, `.data`, NumPy), nor call it under `torch.inference_mode`; of a compiled objective, give "
-    "the original."
+    "do not detach it (`.detach()`, `.data`, NumPy), nor compute it under `torch.no_grad` or `torch.inference_mode`; of a "
+    "compiled objective, give the original."
 )
 OVERWRITTEN = (
     "The objective must leave its parameters as they are. Found that it overwrites them in place: use operations that "
     "return a new tensor."
 )
+DRAWS = "called random operation while in randomness error mode"
+"""What PyTorch says of random numbers that it cannot draw once for all tangents."""
+IN_CHUNKS = (
+    "With `chunk_size` the objective must draw no random numbers, as dropout does: every chunk would draw its own. "
+    "Use `chunk_size=None`."
+)
+IN_BLOCKS = (
+    "In forward mode the blocks whose activations are perturbed must draw no random numbers, as dropout does: the value and "
+    "its derivatives would draw their own. Use `mode='simulated'`."
+)
 IN_WORDS = {
     "The output of f is independent of the inputs": UNSEEN,
     "does not require grad and does not have a grad_fn": UNSEEN,
+    "Can't call numpy() on Tensor that requires grad": UNSEEN,
+    "Cannot access data pointer of Tensor that doesn't have storage": UNSEEN,
     "leaf Variable that requires grad is being used in an in-place operation": OVERWRITTEN,
+    "more than one element of the written-to tensor refers to a single memory location": (
+        "Parameters, and what the objective writes to, must have memory for every element. Found a tensor without, as "
+        "`.expand()` makes it: use `.clone()`."
+    ),
     "that would mutate a captured Tensor": (
         "With several tangents the objective must not write to tensors of its own, as batch norm does to its running "
         "statistics. Hand it copies: `functional_call(model, (params, {name: b.clone() for name, b in "
         "model.named_buffers()}), inputs)`."
     ),
-    "called random operation while in randomness error mode": (
-        "With `chunk_size` the objective must draw no random numbers, as dropout does: every chunk would draw its own. "
-        "Use `chunk_size=None`."
-    ),
+    DRAWS: IN_CHUNKS,
     "does not support it because it has not been implemented yet": (
         "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "
         "has it; of attention, inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`."
@@ -45,8 +58,11 @@ IN_WORDS = {
 
 
 @contextlib.contextmanager
-def in_words() -> Iterator[None]:
+def in_words(drawn: str = IN_CHUNKS) -> Iterator[None]:
     """Say in words what PyTorch refuses of an objective.
+
+    Args:
+        drawn: What to say of random numbers.
 
     Yields:
         Nothing.
@@ -59,7 +75,7 @@ def in_words() -> Iterator[None]:
         yield
     except RuntimeError as error:  # which one that is not implemented is, too
         text = str(error)
-        for theirs, ours in IN_WORDS.items():
+        for theirs, ours in {**IN_WORDS, DRAWS: drawn}.items():
             if theirs in text:
                 operation = text.partition("forward AD with ")[2].partition(" ")[0]
                 raise ValueError(ours.format(operation) if "({})" in ours else ours) from error
@@ -90,12 +106,16 @@ def require_value(value: object) -> None:
     """Refuse what an objective cannot return.
 
     Raises:
-        TypeError: If it is no tensor.
+        TypeError: If it is no tensor of real numbers.
     """
     if not isinstance(value, Tensor):
         raise TypeError(
             f"The objective must return a tensor, the value itself. Found {type(value).__name__}: drop such as `.item()`, "
             "and what is returned beside the value."
+        )
+    if value.is_complex():
+        raise TypeError(
+            f"The objective must return real numbers. Found {value.dtype}: take such as `.abs()` or `.real` of it."
         )
 
 
@@ -127,7 +147,7 @@ def require_parameters(params: Params, *, alike: bool = False) -> None:
         raise ValueError(
             "Expected one parameter or more. Found none: is the dict, or the tensor, empty?"
         )
-    if alike and len(kinds := {(point.dtype, point.device) for point in points}) > 1:
+    if alike and len(points) > 1 and len(kinds := {(point.dtype, point.device) for point in points}) > 1:
         found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
         raise ValueError(
             f"Parameters of a forward gradient are of one type and on one device. Found {found}: convert them by `.to(...)`."
