@@ -560,7 +560,9 @@ def test_a_block_that_draws_needs_its_pass_to_be_the_only_one() -> None:
         return torch.nn.functional.dropout(inputs, 0.5)
 
     objective = layered(identity, dropped)
-    with pytest.raises(ValueError, match=r"^In forward mode the blocks .*Use `mode='simulated'`\.$"):
+    with pytest.raises(
+        ValueError, match=r"^In forward mode the blocks .*Use `mode='simulated'`\.$"
+    ):
         activations(2)(objective, PARAMS, generators(1))
     activations(2, mode="simulated")(objective, PARAMS, generators(1))
 

@@ -261,6 +261,10 @@ def test_names_that_may_be_one_are_said_and_mapped(tmp_path: Path) -> None:
     ("pairs", "message"),
     [
         ("param lr=lr_sgd:lr_x", "no column 'lr_x' for 'param lr'"),
+        ("param lr=lr_sgd:lr_adam,param rate=lr_sgd", "takes 'lr_sgd' for two hyperparameters, 'lr' and 'rate'"),
+        ("param wd=lr_sgd:lr_adam", "a name that another hyperparameter has.* by `param wd=lr_sgd:lr_adam:wd`"),
+        ("param =lr_sgd", "expects `param NAME=COLUMN:COLUMN`.* Found 'param =lr_sgd'"),
+        ("param lr=:", "expects `param NAME=COLUMN:COLUMN`.* Found 'param lr=:'"),
         ("param lr=lr_sgd:wd", "row 1 has values of lr_sgd and wd, which `--map 'param lr='` takes for one"),
     ],
 )  # fmt: skip
@@ -268,6 +272,16 @@ def test_names_that_are_not_one_hyperparameter_are_refused(pairs: str, message: 
     frame = conditional({"sgd": "lr_sgd", "adam": "lr_adam"}).assign(params_wd=0.1)
     with pytest.raises(ValueError, match=message):
         trials.from_table(frame, COLUMNS | mapping.parse_map([pairs]), "x")
+
+
+def test_a_map_with_a_blank_needs_quotes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.csv"
+    conditional({"sgd": "rate_s", "adam": "rate_a"}).to_csv(path, index=False)
+    command = ["audit", "--csv", str(path), "--map", "param", "lr=rate_s:rate_a"]
+    assert main(command) == USAGE
+    assert "in quotes where one has a blank. Found 'lr=rate_s:rate_a'" in capsys.readouterr().err
 
 
 def write_conditional(path: Path, names: dict[str, str]) -> Path:
@@ -333,9 +347,11 @@ def log(time: str, *, first: int = 0, **numbers: int) -> pd.DataFrame:
 )
 def test_a_log_that_is_not_mapped_is_refused_with_the_map(time: str) -> None:
     key = "epoch" if "epoch" in time else "step"
-    message = f"Found runs of which '{time}' grows from row to row.* Add `--map {key}={time}`"
-    with pytest.raises(ValueError, match=message):
-        trials.from_table(log(time, adam=5, sgd=5), COLUMNS, "x")
+    message = f"Found runs of which '{time}' grows, or falls, from row .* Add `--map {key}={time}`"
+    rows = log(time, adam=5, sgd=5)
+    for ordered in (rows, rows[::-1]):  # some export the latest rows first
+        with pytest.raises(ValueError, match=message):
+            trials.from_table(ordered.reset_index(drop=True), COLUMNS, "x")
 
 
 @pytest.mark.parametrize(
@@ -365,6 +381,24 @@ def test_the_last_row_of_a_run_is_its_score_and_its_length(
 def test_seconds_of_epochs_are_summed() -> None:
     frame = log("epoch", adam=5, sgd=5).assign(seconds=2.0)
     assert set(trials.from_table(frame, COLUMNS, "x").runs["seconds"]) == {8.0}
+
+
+def test_seconds_of_a_run_that_was_taken_up_again_count_from_each_start() -> None:
+    frame = log("epoch", adam=5, sgd=5)
+    again = (frame["Name"] == "run-0") & (frame["epoch"] >= 2)
+    frame.loc[again, "seconds"] -= 4.0
+    found = trials.from_table(
+        frame.sample(frac=1.0, random_state=0), COLUMNS | {"epoch": "epoch"}, "x"
+    )
+    assert set(found.runs["seconds"]) == {8.0}
+
+
+def test_epochs_that_a_run_wrote_anew_are_to_be_left_out() -> None:
+    frame = log("epoch", adam=5, sgd=5)
+    frame.loc[2, "epoch"] = 1
+    message = r"epoch 1 of one run of 'adam' stands twice \(rows 2, 3\)\. Where a run was taken up again, leave"
+    with pytest.raises(ValueError, match=message):
+        trials.from_table(frame, COLUMNS | {"epoch": "epoch", "number": "Name"}, "x")
 
 
 def test_the_best_row_counts_where_it_selects() -> None:
@@ -438,6 +472,12 @@ def test_rows_of_several_problems_are_no_search_of_one() -> None:
     told = trials.from_table(frame, columns | {"settings": "dataset"}, "x")
     assert told.number("trials", "adam") == 10
     assert trials.from_table(frame[:10], columns, "x").number("trials", "adam") == 5
+    # as a tracker writes it among the hyperparameters
+    prefixed = frame.rename(columns={"dataset": "config.dataset", "lr": "config.lr"})
+    with pytest.raises(ValueError, match=r"say `--map settings=config\.dataset`"):
+        trials.from_table(prefixed, COLUMNS, "x")
+    told = trials.from_table(prefixed, COLUMNS | {"settings": "config.dataset"}, "x")
+    assert [c for c in told.runs if str(c).startswith("param ")] == ["param lr"]
 
 
 def test_rows_that_repeat_settings_for_no_reason_are_said_and_copies_counted() -> None:

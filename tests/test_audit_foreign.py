@@ -1082,7 +1082,7 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--csv", "examples/trials.csv", "--studies", "x"], "`--studies` belongs to `--optuna`"),
         (["--reported"], "`--reported` belongs to `--optuna` or `--csv`"),
         (["--csv", "examples/trials.csv", "--map", "method=opt", "score=value"],
-         "pairs separated by commas, or each after a `--map` of its own. Found 'score=value' after a blank"),
+         "in quotes where one has a blank. Found 'score=value' after a blank"),
         (["--csv", "examples/trials.csv", "--map", "method=opt,score"], "KEY=COLUMN pairs separated by commas"),
         (["--csv", "examples/trials.csv", "--map", "method=opt,score=zz"], "`--map score=COLUMN`. Columns: number"),
         (["--csv", "examples/trials.csv", "--map", "method=opt,score=value,status=opt"],

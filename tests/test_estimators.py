@@ -619,7 +619,9 @@ def test_an_objective_that_cannot_be_differentiated_is_one_line(
 def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:
     with (
         torch.inference_mode(),
-        pytest.raises(ValueError, match=r"nor compute it under `torch\.no_grad` or `torch\.inference_mode`"),
+        pytest.raises(
+            ValueError, match=r"nor compute it under `torch\.no_grad` or `torch\.inference_mode`"
+        ),
     ):
         ForwardGradient()(lambda p: leaves(p)[0].square().sum(), torch.ones(3), generators(1)[0])
 

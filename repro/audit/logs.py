@@ -18,6 +18,8 @@ TIMES = (
 """What trackers call the column that counts the rows of a run."""
 LOGGED = 0.5
 """Share of the rows that belong to runs of several rows, from which on a table is a log."""
+CUMULATIVE = 0.8
+"""Share of the rows with a larger time than the one before, above which times are those since a run began."""
 AT = "at"
 """Column of a table of runs: when in its run a row was written."""
 
@@ -30,7 +32,7 @@ def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
         identity: Columns that tell its runs apart.
 
     Returns:
-        The column, which grows from row to row of every run.
+        The column, which grows from row to row of every run, or falls where the latest rows stand first.
     """
     times = [str(c) for c in table.columns if str(c).casefold() in TIMES and c not in identity]
     if not times or not identity:
@@ -42,7 +44,8 @@ def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
     for column in times:
         at = pd.to_numeric(table[column], errors="coerce")
         steps = at[several].groupby(run[several]).diff().dropna()
-        if at.notna().all() and (steps >= 0).all() and (steps > 0).mean() > LOGGED:
+        ordered = (steps >= 0).all() or (steps <= 0).all()
+        if at.notna().all() and ordered and (steps != 0).mean() > LOGGED:
             return column
     return ""
 
@@ -76,9 +79,12 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     if twice.any():
         place = twice[twice].index[0]
         pair = rows.index[(run == run[place]) & scored & (rows[AT] == rows[AT][place])]
+        mend = "Map `number` to the column that names a run, or a column `seed`."
+        if named:
+            mend = "Where a run was taken up again, leave the rows out that it wrote anew; or map a column `seed`."
         raise ValueError(
             f"{name}: {unit[:-1]} {rows[AT][place]:g} of one run of {rows['method'][place]!r} stands twice (rows "
-            f"{', '.join(str(i + 1) for i in pair[:3])}). Map `number` to the column that names a run, or a column `seed`."
+            f"{', '.join(str(i + 1) for i in pair[:3])}). {mend}"
         )
     rows = rows.assign(run=run).sort_values(["run", AT], kind="stable")
     known = rows[rows["score"].notna()]
@@ -108,7 +114,11 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
 
 
 def _seconds(rows: pd.DataFrame) -> pd.Series:
-    """Return the time of each run: the last one where it grows from row to row, or else the sum."""
-    grows = rows.groupby("run")["seconds"].diff().dropna()
-    grouped = rows.groupby("run")["seconds"]
-    return grouped.max() if len(grows) and (grows > 0).all() else grouped.sum(min_count=1)
+    """Return the time of each run: where it grows from row to row the last one before it starts anew, or else the sum."""
+    known = rows[rows["seconds"].notna()]
+    grows = known.groupby("run")["seconds"].diff()
+    if not (grows.dropna() > 0).mean() > CUMULATIVE:
+        return rows.groupby("run")["seconds"].sum(min_count=1)
+    # a run that is taken up again counts from zero
+    ends = known.groupby("run")["seconds"].diff(-1).fillna(1.0) > 0
+    return known[ends].groupby("run")["seconds"].sum()

@@ -89,6 +89,10 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
             )
         if key not in KEYS and not key.startswith(PARAM):
             raise ValueError(f"`--map` knows no key {key!r}. Choose from: {', '.join(KEYS)}.")
+        if key.startswith(PARAM) and not (key.removeprefix(PARAM).strip() and column.strip(": ")):
+            raise ValueError(
+                f"`--map` expects `param NAME=COLUMN:COLUMN`, a name and what has it. Found {part!r}."
+            )
         if key in found:
             raise ValueError(f"`--map` names {key!r} twice: {found[key]!r} and {column!r}.")
         found[key] = column
@@ -109,7 +113,7 @@ def _pairs(text: str) -> list[str]:
 def aliases(columns: Mapping[str, str]) -> dict[str, list[str]]:
     """Return the names of hyperparameters that a map gathers, by the name that it gives them."""
     return {
-        key.removeprefix(PARAM): [each for each in names.split(":") if each]
+        key.removeprefix(PARAM).strip(): [each for each in names.split(":") if each]
         for key, names in columns.items()
         if key.startswith(PARAM)
     }
@@ -142,7 +146,8 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         given["status"] = state
     for key in ("method", "score"):
         given.setdefault(key, key)
-    taken = set(given.values())
+    # what the map lists under one key is not found for the other by its prefix
+    taken = {*given.values(), *lists["params"], *lists["settings"]}
     for key, prefixes in LISTS.items():
         lists[key] = lists[key] or [c for c in known if c.startswith(prefixes) and c not in taken]
     gathered = {

@@ -32,9 +32,20 @@ def unify(
         The rows, the ranges, and what was read so, a note each.
 
     Raises:
-        ValueError: If a name is no hyperparameter, or a row has two values of one.
+        ValueError: If a name is no hyperparameter, is one of two, or hides another; or if a row has two values of one.
     """
+    told: dict[str, str] = {}
     for parameter, names in gathered.items():
+        if f"param {parameter}" in rows and parameter not in names:
+            raise ValueError(
+                f"{name}: `--map 'param {parameter}='` gives a name that another hyperparameter has. Name that one too, as by "
+                f"`param {parameter}={':'.join((*names, parameter))}`, or choose another name."
+            )
+        for each in names:
+            if told.setdefault(each, parameter) != parameter:
+                raise ValueError(
+                    f"{name}: `--map` takes {each!r} for two hyperparameters, {told[each]!r} and {parameter!r}. Leave one out."
+                )
         for each in names:
             if f"param {each}" not in rows:
                 known = [str(c).removeprefix("param ") for c in rows if str(c).startswith("param ")]

@@ -94,7 +94,7 @@ def _time(
     if column:
         key = "epoch" if "epoch" in column.lower() else "step"
         raise ValueError(
-            f"{name}: one row a run was expected. Found runs of which {column!r} grows from row to row: a row seems to be "
+            f"{name}: one row a run was expected. Found runs of which {column!r} grows, or falls, from row to row: a row seems to be "
             f"an evaluation. Add `--map {key}={column}`; or, if each row is a run, name its trial by `--map number=COLUMN`."
         )
     taken = {c for key, c in found.given.items() if key not in ("epoch", "step")} | set(identity)

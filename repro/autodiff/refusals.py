@@ -147,7 +147,11 @@ def require_parameters(params: Params, *, alike: bool = False) -> None:
         raise ValueError(
             "Expected one parameter or more. Found none: is the dict, or the tensor, empty?"
         )
-    if alike and len(points) > 1 and len(kinds := {(point.dtype, point.device) for point in points}) > 1:
+    if (
+        alike
+        and len(points) > 1
+        and len(kinds := {(point.dtype, point.device) for point in points}) > 1
+    ):
         found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
         raise ValueError(
             f"Parameters of a forward gradient are of one type and on one device. Found {found}: convert them by `.to(...)`."

@@ -198,12 +198,10 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
                 given = _direction(options) if name == "maximise" else f"--{name}"
                 raise ValueError(f"`{given}` belongs to `--optuna` or `--csv`. Found neither.")
         return None
-    if options.map and (
-        pairs := [t for t in options.targets if t.partition("=")[0] in mapping.KEYS]
-    ):
+    if options.map and (pairs := [target for target in options.targets if "=" in target]):
         raise ValueError(
-            f"`--map` expects KEY=COLUMN pairs separated by commas, or each after a `--map` of its own. Found {pairs[0]!r} "
-            "after a blank."
+            f"`--map` expects KEY=COLUMN pairs separated by commas, or each after a `--map` of its own, and in quotes where one "
+            f"has a blank. Found {pairs[0]!r} after a blank."
         )
     if options.targets:
         raise ValueError(
