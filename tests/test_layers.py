@@ -7,6 +7,7 @@ a figure is a function of the rows.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -195,6 +196,11 @@ SOURCES = sorted(
     for package in ("repro", "studies", "figures")
     for path in (ROOT / package).rglob("*.py")
 )
+
+
+def test_the_page_on_the_order_names_every_module() -> None:
+    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    assert (*re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE), "__main__") == ORDER
 
 
 @pytest.mark.parametrize("path", SOURCES)
