@@ -248,7 +248,9 @@ _PAGE = """<!DOCTYPE html>
 <body>
 <a class="skip" href="#answers">Skip to the answers</a>
 <header><h1>Are forward gradients as good, and as fast, as published?</h1>
-<p>Papers re-run as published and under one fair protocol. Everything here was drawn from the published rows.</p>
+<p>A forward gradient estimates a gradient without a backward pass: how fast the loss changes along a random direction, times that
+direction. Papers on training with it, re-run as published and under one fair protocol. Everything here was drawn from the published
+rows; <em>reduced scale</em> means fewer or shorter runs than published.</p>
 <p class="chips">{counts}</p>
 <nav aria-label="Sections">{links}</nav></header>
 <main>
