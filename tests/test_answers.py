@@ -71,7 +71,7 @@ def test_an_answer_whose_ground_turned_is_not_said(judgements: tuple[Judgement, 
     )
     assert [ground["written"] for ground in one["stale"]] == ["partly", "fails", "reproduced"]
     assert answers.says(one) == (
-        "To be rewritten: author2000 claim 1 is reproduced now; author2000 claim 1 is holds now (a ratio); "
+        "To be rewritten: author2000 claim 1 is reproduced now; author2000 claim 1 (a ratio): holds now; "
         "author2000 claim 7 is not tested now."
     )
 
@@ -92,6 +92,14 @@ def test_a_measurement_that_is_not_there_is_named_with_those_that_are(
     assert str(error.value).startswith("paper/answers.toml: expected a measurement of author2000")
 
 
+@pytest.mark.parametrize("number", ["{author2000: a ratio}", "{publishd author2000 1: a ratio}"])
+def test_a_brace_that_names_no_number_is_not_printed(
+    judgements: tuple[Judgement, ...], number: str
+) -> None:
+    with pytest.raises(ValueError, match=r"as \{study 1: label\} .* Found '\{.*a ratio\}\.'\.$"):
+        told(judgements, f"It is {number}.")
+
+
 def test_answers_are_read(tmp_path: Path) -> None:
     path = tmp_path / "answers.toml"
     path.write_text(
@@ -108,6 +116,8 @@ def test_answers_are_read(tmp_path: Path) -> None:
         ("= ", "Found no TOML"),
         ('[[answer]]\nquestion = "So?"\ntext = "Yes."', "Found {'question': 'So[?]'"),
         ('[[answer]]\nquestion = "So?"\ntext = "Yes."\nrests = []', "'rests': ..}"),
+        ('[[answer]]\nquestion = "So?"\ntext = 1\nrests = [["a", 1, "b"]]', "'text': 1"),
+        ('[[answer]]\nquestion = "So?"\ntext = "Yes."\nrests = 1', "'rests': 1"),
         (
             '[[answer]]\nquestion = "So?"\ntext = "Yes."\nrests = [["a", "1", "b"]]',
             "Found .'a', '1'",

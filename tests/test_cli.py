@@ -469,6 +469,23 @@ def test_a_reader_who_has_read_enough_is_no_error(words: list[str], buffered: st
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="streams have no names")
+def test_a_reader_who_has_gone_before_what_was_named_to_be_written_is_no_error() -> None:
+    program = "from pathlib import Path; from repro.cli.outputs import write_out; write_out(Path('/dev/stdout'), b'{}')"
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=README.parent,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")
 def test_output_that_a_full_disk_does_not_take_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:

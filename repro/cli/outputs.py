@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from repro.cli.shared import UNREAD
 from repro.results import write_whole
 
 
@@ -32,11 +33,17 @@ def write_out(path: Path, content: bytes) -> None:
     Args:
         path: The file; folders on the way are made.
         content: What it holds.
+
+    Raises:
+        SystemExit: If it is what the process prints to, and whoever read that has gone.
     """
     if stream := next((fd for fd in (1, 2) if _is_open_as(path, fd)), None):
         sys.stdout.flush()
-        with os.fdopen(os.dup(stream), "wb") as output:
-            output.write(content)
+        try:
+            with os.fdopen(os.dup(stream), "wb") as output:
+                output.write(content)
+        except BrokenPipeError:  # as where tables are printed
+            raise SystemExit(UNREAD) from None
     elif path.exists() and not path.is_file():
         path.write_bytes(content)
     else:

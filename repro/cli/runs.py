@@ -1,4 +1,4 @@
-"""The verbs that make rows: run, say what is missing, publish, and find the data."""
+"""The verbs that make rows: say what there is, run it, publish it, and find the data."""
 
 from __future__ import annotations
 

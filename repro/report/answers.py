@@ -63,9 +63,11 @@ def read(path: Path) -> tuple[Answer, ...]:
         raise ValueError(f"{expected} Found no TOML ({error}).") from error
     found = []
     for entry in entries:
-        if set(entry) != {"question", "text", "rests"} or not entry["rests"]:
-            raise ValueError(f"{expected} Found {entry}.")
-        grounds = []
+        match entry:
+            case {"question": str(), "text": str(), "rests": [_, *_]} if len(entry) == 3:
+                grounds: list[Ground] = []
+            case _:
+                raise ValueError(f"{expected} Found {entry}.")
         for ground in entry["rests"]:
             match ground:
                 case [str(study), int(number), str(verdict)]:
@@ -90,7 +92,7 @@ def spell(answers: Sequence[Answer], judgements: Sequence[Judgement]) -> list[di
         something else now, with what they are.
 
     Raises:
-        ValueError: If an answer names a measurement that its claim does not have.
+        ValueError: If an answer names a measurement that its claim does not have, or has a brace that names none.
     """
     by_claim = {(j.study, j.claim.number): j for j in judgements}
     spelled = []
@@ -136,6 +138,11 @@ def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
         return _brief(finding.measurement.interval.estimate)
 
     told = _NUMBER.sub(number, text)
+    if "{" in told or "}" in told:
+        raise ValueError(
+            "paper/answers.toml: expected numbers as {study 1: label} or {published study 1: label}. Found "
+            f"{told[told.find('{') :]!r}."
+        )
     return told.removesuffix(".") + f" ({', '.join(below)} scale)." if below else told
 
 
@@ -198,8 +205,8 @@ def says(one: Mapping[str, Any]) -> str:
     if not one["stale"]:
         return str(one["text"])
     turned = "; ".join(
-        f"{of['study']} claim {of['number']} is {of['found']} now"
-        + (f" ({of['label']})" if of["label"] else "")
+        f"{of['study']} claim {of['number']}"
+        + (f" ({of['label']}): {of['found']} now" if of["label"] else f" is {of['found']} now")
         for of in one["stale"]
     )
     return f"To be rewritten: {turned}."
