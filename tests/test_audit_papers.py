@@ -246,6 +246,13 @@ def test_our_own_comparisons_answer_every_rule(own: list[Audited]) -> None:
     without_data = {"selection", "metric", "learned", "cost"}
     for audited in own:
         unknown = {f.rule.name for f in audited.findings if f.status == "unknown"}
+        # nor is there a final loss of a method of which a reported run diverged, which is said in its place
+        unknown -= {
+            f.rule.name
+            for f in audited.findings
+            if f.rule.name == "learned"
+            and all("reported runs diverged" in p.text for p in f.parts if p.status == "unknown")
+        }
         on_function = "/functions-" in audited.evidence.name or "/angles-" in audited.evidence.name
         assert unknown <= (without_data if on_function else {"cost"}), audited.evidence.name
 
