@@ -27,7 +27,7 @@ import torch
 from repro.protocol import RunSpec
 from repro.results import remove_leftovers, write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the files; any other is not used."""
 
 FOLDER = "checkpoints"
@@ -75,6 +75,7 @@ class Checkpoint:
     Attributes:
         path: The file.
         earlier_seconds: Seconds that the runs had taken when they were taken up again.
+        earlier_processor_seconds: Those of them in which a processor was at work for them.
     """
 
     def __init__(self, path: Path, belongs: Mapping[str, object], every: float) -> None:
@@ -87,8 +88,9 @@ class Checkpoint:
         """
         self.path = path
         self._belongs, self._every = dict(belongs), every
-        self.earlier_seconds = 0.0
+        self.earlier_seconds = self.earlier_processor_seconds = 0.0
         self._begun = self._last = time.monotonic()
+        self._processor_begun = time.process_time()
         self._failed = False
 
     def load(self) -> tuple[int, State] | None:
@@ -124,6 +126,7 @@ class Checkpoint:
         except Exception as error:
             raise _RefusedError(f"holds no tensors ({type(error).__name__})") from error
         self.earlier_seconds = about["seconds"]
+        self.earlier_processor_seconds = about["processor_seconds"]
         return about["step"], state
 
     def is_due(self) -> bool:
@@ -140,8 +143,14 @@ class Checkpoint:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         body = buffer.getvalue()
-        seconds = self.earlier_seconds + time.monotonic() - self._begun
-        about = {"schema": SCHEMA, "step": step, "seconds": seconds, "belongs": self._belongs}
+        processor = time.process_time() - self._processor_begun
+        about = {
+            "schema": SCHEMA,
+            "step": step,
+            "seconds": self.earlier_seconds + time.monotonic() - self._begun,
+            "processor_seconds": self.earlier_processor_seconds + processor,
+            "belongs": self._belongs,
+        }
         head = {"sha256": _digest(about, body), "about": about}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +184,11 @@ class Checkpoints:
     def earlier_seconds(self) -> float:
         """Seconds that its runs had taken when they were taken up again."""
         return sum(checkpoint.earlier_seconds for checkpoint in self._used.values())
+
+    @property
+    def earlier_processor_seconds(self) -> float:
+        """Those of them in which a processor was at work for them."""
+        return sum(checkpoint.earlier_processor_seconds for checkpoint in self._used.values())
 
     def of(
         self, specs: Sequence[RunSpec], device: torch.device, chunk_size: int | None

@@ -1,7 +1,8 @@
 """What a run will cost, from what runs like it did cost.
 
 A run costs its steps and its looks at the validation and the test split. Both prices come from rows: of the
-same device where it has any, the latest first, because the code gets faster. Rows count as alike by what
+same device where it has any, the latest first, because the code gets faster. Where a row has the seconds of its
+processor, these are the price: a row that was made beside other work has waited for it, too. Rows count as alike by what
 decides the cost: the problem's function or network, data set and batch size, not its name, and the method or, where its
 optimizer was never run there, the estimator. A run that may end early has as many steps as such runs took; all that it
 is allowed where none has run.
@@ -79,7 +80,8 @@ class _Rows:
         place: Of each among the rows of all kinds, the latest first.
         done: Whether each ended as it should.
         steps: Steps of each.
-        seconds: Of its training, its share where a group trained together.
+        seconds: Of its training, its share where a group trained together; those of other work on the machine left
+            out where the processor's are known, here and below.
         wall_seconds: From its start to its end.
         step_seconds: Of a step, where steps were timed.
     """
@@ -124,7 +126,7 @@ Kinds: TypeAlias = Sequence[_Rows]
 
 
 class Prices:
-    """Predicts the seconds of runs, each on one core, from the rows of one device.
+    """Predicts the seconds of runs, each on one core that it has to itself, from the rows of one device.
 
     Attributes:
         device: Name of the device.
@@ -272,14 +274,21 @@ def _kinds(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[_Rows]:
     codes = np.array(
         [known.setdefault(_kind(text), len(known)) for text in texts[places]], dtype=np.intp
     )
+    num = {
+        name: runs[name].to_numpy(np.float64)[places]
+        for name in ("num_steps", "seconds", "wall_seconds", "processor_seconds", "step_seconds")
+    }
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at_work = num["processor_seconds"] / num["wall_seconds"]
+    # what a run waited for, beside other work, the next one need not
+    at_work[~np.isfinite(at_work)] = 1.0
     columns = {
         "place": np.arange(len(codes)),
         "done": (runs["status"] == "done").to_numpy(bool)[places],
-        "steps": runs["num_steps"].to_numpy(np.float64)[places],
-        **{
-            name: runs[name].to_numpy(np.float64)[places]
-            for name in ("seconds", "wall_seconds", "step_seconds")
-        },
+        "steps": num["num_steps"],
+        "seconds": num["seconds"] * at_work,
+        "wall_seconds": num["wall_seconds"] * at_work,
+        "step_seconds": num["step_seconds"],
     }
     shared = np.maximum(1, runs["group_size"].to_numpy())[places]
     order = np.argsort(codes, kind="stable")

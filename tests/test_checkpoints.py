@@ -199,9 +199,10 @@ def test_looks_at_the_test_split_go_on(tmp_path: Path) -> None:
 
 
 def test_seconds_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks, minutes = itertools.count(), itertools.count()
+    ticks, minutes, busy = itertools.count(), itertools.count(), itertools.count()
     monkeypatch.setattr("repro.training.time.perf_counter", lambda: float(next(ticks)))
     monkeypatch.setattr("repro.checkpoints.time.monotonic", lambda: 60.0 * next(minutes))
+    monkeypatch.setattr("repro.checkpoints.time.process_time", lambda: 40.0 * next(busy))
     specs = group(METHODS["sgd"])
     (whole, *_) = train(specs, CPU)
     for _ in range(2):
@@ -210,6 +211,7 @@ def test_seconds_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (resumed, *_) = train(specs, CPU, checkpoints=kept)
     assert resumed.measured["seconds"] == whole.measured["seconds"] == 4.0  # a look takes one
     assert kept.earlier_seconds == 2 * 60.0  # from a beginning to its save
+    assert kept.earlier_processor_seconds == 2 * 40.0
 
 
 def test_a_group_goes_on_and_its_checkpoint_is_gone_when_it_is_done(tmp_path: Path) -> None:
@@ -223,10 +225,12 @@ def test_a_group_goes_on_and_its_checkpoint_is_gone_when_it_is_done(tmp_path: Pa
     assert run_group(first, here, "cpu", lambda steps: None, lambda: False) == ("done",) * 3
     assert rows(here) == rows(there)
     assert list((here.directory / FOLDER).iterdir()) == []
-    walls = [
-        read_record(store.path(first[0].key)).measured["wall_seconds"] for store in (here, there)
-    ]
-    assert all(isinstance(wall, float) and wall > 0.0 for wall in walls)
+    for store in (here, there):
+        measured = read_record(store.path(first[0].key)).measured
+        for name in ("wall_seconds", "processor_seconds"):
+            seconds = measured[name]
+            assert isinstance(seconds, float)
+            assert seconds > 0.0
 
 
 def test_none_is_made_where_none_is_wanted(tmp_path: Path) -> None:
@@ -328,7 +332,7 @@ def test_a_checkpoint_of_another_pytorch_is_refused(
 
 def test_a_checkpoint_of_another_schema_is_refused(made: Path) -> None:
     line, _, body = made.read_bytes().partition(b"\n")
-    about = {**json.loads(line)["about"], "schema": 2}
+    about = {**json.loads(line)["about"], "schema": 1}
     head = {"sha256": checkpoints._digest(about, body), "about": about}
     made.write_bytes(json.dumps(head).encode() + b"\n" + body)
     refused(group(METHODS["sgd"]), made, r"was made for other readers\.")

@@ -66,7 +66,7 @@ def endless() -> tuple[RunSpec, ...]:
 
 def comparable(record: Record) -> tuple[Any, ...]:
     """What must not depend on where and when a run happened, to the last bit."""
-    elsewhere = (*ENVIRONMENT, "seconds", "wall_seconds")
+    elsewhere = (*ENVIRONMENT, "seconds", "wall_seconds", "processor_seconds")
     kept = {k: v for k, v in record.measured.items() if k not in elsewhere}
     return (record.status, sorted(kept.items()), repr(record.curves), repr(record.steps_per_epoch))
 

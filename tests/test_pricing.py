@@ -93,6 +93,16 @@ def test_a_step_of_the_same_method_is_the_price_of_a_step() -> None:
     assert prices(run(FG)) is None
 
 
+def test_a_row_that_waited_for_other_work_is_priced_by_its_processor() -> None:
+    # half of a run of 60 seconds, of which 50 trained: a step takes 0.25, and three looks take 5 in all
+    waited = row(run(), 50.0, wall_seconds=60.0, processor_seconds=30.0)
+    prices = Prices(rows(waited))
+    assert prices(run()) == pytest.approx(30.0)
+    assert prices(run(task=Training(1_000, 500))) == pytest.approx(1_000 * 0.25 + 5.0)
+    alone = row(run(), 25.0, wall_seconds=30.0)
+    assert Prices(rows(alone))(run()) == prices(run())
+
+
 def test_an_optimizer_that_was_never_run_is_priced_by_its_estimator() -> None:
     prices = Prices(rows(row(run(BP), 50.0), row(run(FG), 90.0)))
     assert prices(run(BP_NESTEROV)) == pytest.approx(50.0)

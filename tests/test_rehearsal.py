@@ -40,6 +40,9 @@ def test_every_declared_experiment_runs_to_its_end(
         assert all(w.done.values()), w.experiment
     assert set(runs["key"]) >= {spec.key for spec in specs}
     assert (runs["wall_seconds"] > 0).all()  # what prices the next campaign
+    timed = runs["task"] == "timing"
+    assert (runs["processor_seconds"] > 0)[~timed].all()
+    assert runs["processor_seconds"].isna()[timed].all()
 
     assert cli.main(["status", *command]) == 0
     assert "nothing is missing" in capsys.readouterr().out

@@ -32,7 +32,7 @@ def rows(store: Path) -> dict[str, Any]:
     """What must not depend on where and when a run happened; reading checks that every file is whole."""
     records, problems = read_store(store)
     assert problems == ()
-    elsewhere = (*ENVIRONMENT, "seconds", "wall_seconds", "peak_bytes")
+    elsewhere = (*ENVIRONMENT, "seconds", "wall_seconds", "processor_seconds", "peak_bytes")
     return {
         r.spec.key: (
             r.status,

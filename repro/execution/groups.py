@@ -162,7 +162,7 @@ def run_group(
         Approximation: approximate,
     }
     set_up_process()
-    started = time.perf_counter()
+    started, processor_started = time.perf_counter(), time.process_time()
     try:
         records = work[type(group[0].task)](
             group, torch.device(device), on_steps=on_steps, should_stop=should_stop
@@ -177,11 +177,15 @@ def run_group(
             f"The device {device} failed ({reason}). Finished runs are kept: the same command carries on "
             "from them once the device answers again."
         ) from error
-    share = (checkpoints.earlier_seconds + time.perf_counter() - started) / len(group)
+    took = {"wall_seconds": checkpoints.earlier_seconds + time.perf_counter() - started}
+    if device == "cpu" and not is_timing(group):
+        # other work on the machine lengthens the one, and hardly the other
+        processor = time.process_time() - processor_started
+        took["processor_seconds"] = checkpoints.earlier_processor_seconds + processor
+    shares = {name: seconds / len(group) for name, seconds in took.items()}
     fresh = [record for record in records if record.spec.key not in store]
     for record in fresh:
-        measured = {**record.measured, "wall_seconds": share}
-        _write(store, dataclasses.replace(record, measured=measured))
+        _write(store, dataclasses.replace(record, measured={**record.measured, **shares}))
     checkpoints.remove()
     return tuple(record.status for record in fresh)
 

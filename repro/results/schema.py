@@ -49,6 +49,7 @@ COST = {
     "tangents": "float64",  # drawn over the run
     "seconds": "float64",  # synchronised, of training without evaluation, shared by the runs of a group
     "wall_seconds": "float64",  # from start to end, evaluation and preparation too; a run's share of its group's
+    "processor_seconds": "float64",  # of the same, those in which a processor was at work for it; on a CPU, not for timings
     "step_seconds": "float64",  # timing runs: median of a step
     "step_seconds_low": "float64",  # lower quartile
     "step_seconds_high": "float64",  # upper quartile
@@ -80,6 +81,7 @@ LATER_COLUMNS = (
     "stage",
     "test_last_batch_loss",
     "wall_seconds",
+    "processor_seconds",
     "best_value",
     "best_step",
     "best_validation_loss",
