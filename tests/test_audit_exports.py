@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from outsiders import of_rule
 
-from repro.audit import mapping, optuna_files, report, stated, table_files, trials
-from repro.audit.evidence import Evidence, Range
+from repro.audit import mapping, optuna_files, stated, table_files, trials
+from repro.audit.evidence import Range
 from repro.cli import DONE, FAILED, USAGE, main
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-
-
-def of_rule(evidence: Evidence, name: str) -> tuple[str, str]:
-    """Return the status and the text of one rule."""
-    return next((f.status, f.text) for f in report.audit(evidence).findings if f.rule.name == name)
 
 
 def searches(**numbers: int) -> list[dict[str, Any]]:
