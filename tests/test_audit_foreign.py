@@ -1,4 +1,4 @@
-"""Anybody's table of trials, as a file and as a command: read as it stands, never changed, or refused in one clear line."""
+"""Anybody's finished search as a command: what it prints and writes, and one clear line where it means nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import sys
 import threading
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from outsiders import EXAMPLES, MAP, digest, table
 
 from repro.audit import stated, table_files, trials
-from repro.audit.evidence import Evidence
 from repro.cli import DONE, FAILED, USAGE, main
 
 # --- the examples that ship ---------------------------------------------------------------------------------
@@ -42,127 +40,6 @@ def test_the_readme_s_commands_are_those_tested() -> None:
     text = Path("README.md").read_text(encoding="utf-8")
     assert "audit --optuna examples/search.journal" in text
     assert "--csv examples/trials.csv --map method=opt,score=value,status=state" in text
-
-
-# --- files --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
-def test_every_format_reads_the_same(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"trials.{suffix}"
-    match suffix:
-        case "csv" | "tsv":
-            table().to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
-        case "parquet":
-            table().to_parquet(path)
-        case _:
-            table().to_json(path, orient="records", lines=True)
-    before = digest(path)
-    evidence = trials.from_table(table_files.read_table(path), MAP, path.name)
-    assert digest(path) == before
-    assert evidence.methods == ("a", "b")
-    assert evidence.number("best lr", "b") == 0.1
-    assert evidence.number("trials", "a") == 3
-
-
-def read(path: Path, text: str, **columns: str) -> Evidence:
-    """Return the evidence of a file with this text."""
-    path.write_text(text, encoding="utf-8")
-    return trials.from_table(table_files.read_table(path), columns, path.name)
-
-
-def test_a_comma_at_the_end_of_rows_shifts_no_column(tmp_path: Path) -> None:
-    evidence = read(tmp_path / "x.csv", "method,score,seed\na,0.5,1,\nb,0.4,2,\n")
-    assert evidence.runs["score"].tolist() == [0.5, 0.4]
-    assert evidence.methods == ("a", "b")
-
-
-def test_a_method_may_be_called_as_a_missing_value_is(tmp_path: Path) -> None:
-    text = "method,score,lr\nNone,0.5,NA\nNA,0.4,0.1\nnull,NaN,0.2\n"
-    evidence = read(tmp_path / "x.csv", text, params="lr")
-    assert evidence.methods == ("None", "NA", "null")
-    assert evidence.runs["param lr"].isna().tolist() == [True, False, False]
-    assert evidence.runs["status"].tolist() == ["done", "done", "diverged"]
-
-
-def test_seeds_beside_a_blank_keep_all_their_digits(tmp_path: Path) -> None:
-    seeds = (1234567890123456780, 1234567890123456781, None)
-    frame = pd.DataFrame(
-        {"method": ["a"] * 3, "score": [0.1, 0.2, 0.3], "role": ["report", "report", "tune"]}
-    )
-    frame["seed"] = pd.array(seeds, dtype="Int64")
-    frame.to_csv(tmp_path / "x.csv", index=False)
-    frame.to_parquet(tmp_path / "x.parquet")
-    frame.to_json(tmp_path / "x.jsonl", orient="records", lines=True)
-    for name in ("x.csv", "x.parquet", "x.jsonl"):
-        evidence = trials.from_table(table_files.read_table(tmp_path / name), {}, name)
-        assert evidence.runs["seed"].tolist() == ["1234567890123456780", "1234567890123456781", ""]
-
-
-def test_objects_in_json_are_columns_and_lists_are_words(tmp_path: Path) -> None:
-    records = [
-        {"method": "a", "score": 0.5, "params": {"lr": 0.1, "betas": [0.9, 0.99]}},
-        {"method": "a", "score": 0.4, "params": {"lr": 0.2, "betas": [0.9, 0.999]}},
-        {"method": "b", "score": 0.3, "params": {"lr": 0.4}, "settings": {"batch": 32}},
-    ]
-    lines = "".join(json.dumps(record) + "\n" for record in records)
-    evidence = read(tmp_path / "x.jsonl", lines)
-    assert evidence.number("searched to lr", "a") == 0.2
-    assert evidence.word("best betas", "a") == "[0.9, 0.999]"
-    assert evidence.number("tuned with batch", "b") == 32
-    whole = read(tmp_path / "x.json", json.dumps(records, indent=1))
-    pd.testing.assert_frame_equal(whole.runs, evidence.runs)
-    one = read(tmp_path / "x.jsonl", lines, params="params.lr")
-    assert [c for c in one.runs if str(c).startswith("param ")] == ["param lr"]
-    pd.DataFrame(records).to_parquet(tmp_path / "x.parquet")
-    nested = table_files.read_table(tmp_path / "x.parquet")
-    assert nested["params.lr"].tolist() == [0.1, 0.2, 0.4]
-
-
-def test_a_list_as_a_setting_is_a_word(tmp_path: Path) -> None:
-    lines = "".join(
-        json.dumps({"method": m, "score": 0.5, "betas": [0.9, b]}) + "\n"
-        for m, b in (("a", 0.99), ("b", 0.999))
-    )
-    evidence = read(tmp_path / "x.jsonl", lines, settings="betas")
-    assert evidence.word("tuned with betas", "b") == "[0.9, 0.999]"
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("x.csv", "method,score\na,0.5\nr1,b,0.4\n", "line 3 has 3 fields under a header of 2"),
-        ("x.csv", "run,method,score\nr0,a,0.5,7\nr1,b,0.4,8\n", "line 2 has 4 fields under a header of 3"),
-        ("x.csv", "method,score,score\na,0.5,0.1\n", "two columns are called 'score'; rename one"),
-        ("x.csv", "method;score\na;0.5\n", "expected commas between columns, found semicolons"),
-        ("x.csv", "method;score\na;0,5\n", "expected commas between columns, found semicolons"),
-        ("x.csv", "method,score\na,50%\n", "Found '50%' in row 1. Write plain numbers, and leave blank"),
-        ("x.tsv", "method,score\na,0.5\n", "expected tabs between columns, found commas"),
-        ("x.csv", "method,score,epochs\na,0.5,1" + 400 * "0" + "\n", "'epochs' needs numbers. Found '1000"),
-        ("x.jsonl", "[1, 2]", "expected objects, one a row; found '1'"),
-        ("x.jsonl", '{"method": "a"\n', "line 1 is no JSON"),
-        ("x.jsonl", '{"a.b": 1, "a": {"b": 2}}', "two columns are called 'a.b'"),
-    ],
-)  # fmt: skip
-def test_a_file_that_is_no_table_is_refused(
-    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / name).write_text(text)
-    assert main(["audit", "--csv", str(tmp_path / name)]) == USAGE
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1
-
-
-def test_another_encoding_and_a_folder_are_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "x.csv").write_bytes("method,score\nFørland,0.5\n".encode("latin-1"))
-    (tmp_path / "y.csv").mkdir()
-    assert main(["audit", "--csv", str(tmp_path / "x.csv")]) == USAGE
-    assert "expected UTF-8. Found the byte 0xf8" in capsys.readouterr().err
-    assert main(["audit", "--csv", str(tmp_path / "y.csv")]) == USAGE
-    assert "expected a file. Found a folder" in capsys.readouterr().err
 
 
 # --- commands, and what they write --------------------------------------------------------------------------

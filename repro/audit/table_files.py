@@ -7,27 +7,38 @@ than a floating-point number holds.
 from __future__ import annotations
 
 import csv
+import gzip
 import json
-import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
-    "NULL", "NaN", "None", "n/a", "nan", "null",
-)  # fmt: skip
-"""Words of a CSV file that stand for a blank; as the name of a method they are names."""
-DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+from repro.audit.csv_files import read_csv
+from repro.audit.text_files import open_text
+
+DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+"""What separates columns, by suffix; Excel calls its Unicode text `.txt`."""
+OBJECTS = (".jsonl", ".ndjson", ".json")
+PARQUET = (".parquet", ".pq")
+MENDS = {
+    "Save the sheet as CSV.": (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
+    "Unpack it, or compress the table itself with gzip, as trials.csv.gz.": (
+        ".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz",
+    ),
+    "If it is an Optuna storage, `--optuna` reads it.": (".db", ".sqlite", ".sqlite3", ".journal", ".log"),
+}  # fmt: skip
+"""What to do with a file of another kind, by its suffix."""
 
 
 def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.DataFrame:
     """Return the rows of a CSV, Parquet or JSON file.
 
     Args:
-        path: The file; its suffix says which: `.csv`, `.tsv`, `.parquet`, `.jsonl` or `.json` (an object a line, or
-            one array of them). Of nested objects every leaf is a column: `params.lr`.
+        path: The file; its suffix says which: `.csv`, `.tsv` or `.txt`, `.parquet`, `.jsonl` or `.json` (an object a
+            line, or one array of them), those of text with `.gz` behind it, too. Of nested objects every leaf is a
+            column: `params.lr`.
         method: Column of names, in which no word is a blank.
         seed: Column of numbers of any length.
 
@@ -37,79 +48,54 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
     Raises:
         ValueError: If the file cannot be read as what its suffix says, or holds no rows.
     """
-    kind = path.suffix.lower()
+    kind = _kind(path)
     if path.is_dir():
         raise ValueError(f"{path}: expected a file. Found a folder.")
+    _refuse_another_kind(path, kind)
     try:
-        if kind in (".csv", ".tsv"):
-            frame = _read_csv(path, "," if kind == ".csv" else "\t", method, seed)
-        elif kind in (".parquet", ".pq"):
-            frame = _read_parquet(path, seed)
-        elif kind in (".jsonl", ".ndjson", ".json"):
+        if kind in DELIMITED:
+            frame = read_csv(path, DELIMITED[kind], method, seed)
+        elif kind in OBJECTS:
             frame = _read_json(path, (method, seed))
         else:
-            frame = None
+            frame = _read_parquet(path, seed)
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path}: holds no trials.") from error
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file.") from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: expected UTF-8. Found the byte {error.object[error.start]:#04x}, which is none of it. Save "
-            "the file as UTF-8."
+            f"{path}: expected {error.encoding.upper()}. Found the byte {error.object[error.start]:#04x}, which is none of "
+            "it. Save the file as UTF-8."
+        ) from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"{path}: expected what gzip compressed, whole. Found it cut short or damaged ({error}). Copy it again."
         ) from error
     except (ValueError, OSError, csv.Error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
-    if frame is None:
-        raise ValueError(
-            f"{path}: expected a file .csv, .tsv, .parquet or .jsonl. Found {kind or 'no suffix'!r}."
-        )
     if frame.empty:
         raise ValueError(f"{path}: holds no trials.")
     return frame
 
 
-def _read_csv(path: Path, delimiter: str, method: str, seed: str) -> pd.DataFrame:
-    header = _header(path, delimiter)
-    missing = {column: [""] if column == method else list(MISSING) for column in header}
-    return pd.read_csv(
-        path,
-        sep=delimiter,
-        index_col=False,  # else pandas takes the first column of longer rows for an index, and shifts the others
-        usecols=range(len(header)),
-        dtype={method: "str", seed: "str"},
-        na_values=missing,
-        keep_default_na=False,
-        skipinitialspace=True,
-    )
+def _kind(path: Path) -> str:
+    """Return the suffix that says what a file is; of compressed text, the one before `.gz`."""
+    kind, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
+    if kind != ".gz":
+        return kind
+    return inner if inner in (*DELIMITED, *OBJECTS) else inner + kind
 
 
-def _header(path: Path, delimiter: str) -> list[str]:
-    """Return the columns of a file all of whose rows fit under them."""
-    csv.field_size_limit(sys.maxsize)  # a cell may hold a whole configuration
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        lines = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
-        header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
-        _refuse_another_delimiter(header, delimiter)
-        for row in lines:
-            if any(cell.strip() for cell in row[len(header) :]):
-                raise ValueError(
-                    f"line {lines.line_num} has {len(row)} fields under a header of {len(header)}; quote cells that "
-                    "hold the delimiter, or name the missing column"
-                )
-    if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
-        raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
-    return header
-
-
-def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:
-    for other, word in DELIMITERS.items() if len(header) == 1 else ():
-        if other in header[0]:
-            raise ValueError(
-                f"expected {DELIMITERS[delimiter]} between columns, found {word}; save it with "
-                f"{DELIMITERS[delimiter]}{', or call it .tsv' if other == chr(9) else ''}"
-            )
+def _refuse_another_kind(path: Path, kind: str) -> None:
+    if kind not in (*DELIMITED, *OBJECTS, *PARQUET):
+        suffix = path.suffix.lower()
+        mends = (mend for mend, suffixes in MENDS.items() if suffix in suffixes)
+        raise ValueError(
+            f"{path}: expected a file .csv, .tsv, .parquet or .jsonl. Found {kind or 'no suffix'!r}. "
+            f"{next(mends, 'Save the table as one of them.')}"
+        )
 
 
 def _read_parquet(path: Path, seed: str) -> pd.DataFrame:
@@ -124,7 +110,8 @@ def _read_parquet(path: Path, seed: str) -> pd.DataFrame:
 
 
 def _read_json(path: Path, verbatim: tuple[str, str]) -> pd.DataFrame:
-    text = path.read_text(encoding="utf-8-sig")
+    with open_text(path) as stream:
+        text = stream.read()
     if text.lstrip().startswith("["):
         records = json.loads(text)
     else:

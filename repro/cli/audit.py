@@ -45,7 +45,7 @@ what can be audited
   repro audit --optuna sqlite:///x.db          somebody's Optuna studies, as the methods; or a journal file
   repro audit --optuna x.db --map method=opt   one study, its methods told apart by the hyperparameter `opt`
   repro audit --csv trials.csv --map method=opt,score=val_loss,params=lr:momentum,seed=seed
-                                    a table of trials: .csv, .tsv, .parquet, .jsonl; files are only read
+                                    a table of trials: .csv, .tsv, .parquet, .jsonl, also .csv.gz; files are only read
   repro audit --csv log.csv --map method=opt,score=val_loss,step=_step,number=Name
                                     a log, in which a run has many rows: its last one counts
   repro audit --csv final.csv --reported       a table of final results: all rows are reported runs

@@ -1,0 +1,136 @@
+"""A table of text: its columns separated by commas, tabs or, where commas are decimal, semicolons."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from repro.audit.text_files import open_text
+
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""Words that stand for a blank; as the name of a method they are names."""
+DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+SUFFIXES = {",": ".csv", "\t": ".tsv", ";": ".csv"}
+"""What a file is called whose columns are separated so."""
+HINT = re.compile(r'"?sep=(.)"?\s*')
+"""First line of a file that tells Excel what separates its columns."""
+NUMBER = r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?|[-+]?[iI]nf(?:inity)?"
+"""A number with a decimal point or a decimal comma."""
+GROUPED = r"[-+]?[1-9]\d{0,2}\.\d{3}"
+"""One that has a point, which may separate thousands."""
+CLEAR = r"[-+]?(?:0?,\d+|\d+,\d{5,})(?:[eE][-+]?\d+)?"
+"""One whose comma is decimal: it neither separates thousands nor, as in `64,64`, what a list holds."""
+
+
+def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
+    """Return the rows of a table of text.
+
+    Args:
+        path: The file.
+        usual: What separates columns, by the file's name; semicolons may be in the place of commas.
+        method: Column of names, in which no word is a blank.
+        seed: Column of numbers of any length.
+
+    Returns:
+        The rows as they stand.
+
+    Raises:
+        ValueError: If rows do not fit under the header, two columns have one name, or a number may be two.
+    """
+    delimiter, hints = _delimiter(path, usual)
+    header = _header(path, delimiter, hints)
+
+    def parse(dtype: dict[str, str] | str, decimal: str = ".") -> pd.DataFrame:
+        with open_text(path) as stream:
+            return pd.read_csv(
+                stream,
+                sep=delimiter,
+                decimal=decimal,
+                dtype=dtype,
+                skiprows=hints,
+                index_col=False,  # else pandas takes the first column of longer rows for an index, and shifts the others
+                usecols=range(len(header)),
+                na_values={c: [""] if c == method else list(MISSING) for c in header},
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
+
+    verbatim = {method: "str", seed: "str"}
+    decimal = "."
+    if delimiter == ";":
+        texts = parse("str").drop(columns=list(verbatim), errors="ignore")
+        decimal = "," if _has_decimal_commas(texts) else "."
+    return parse(verbatim, decimal)
+
+
+def _delimiter(path: Path, usual: str) -> tuple[str, int]:
+    """Return what separates columns, and the number of lines above the header that say so."""
+    with open_text(path) as stream:
+        line = next((line for line in stream if line.strip()), "")
+    if hint := HINT.fullmatch(line):
+        return hint[1], 1
+    bare = re.sub('"[^"]*"', "", line)
+    return (";" if usual == "," and bare.count(";") > bare.count(",") else usual), 0
+
+
+def _header(path: Path, delimiter: str, hints: int) -> list[str]:
+    """Return the columns of a file all of whose rows fit under them."""
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a whole configuration
+    with open_text(path) as stream:
+        lines = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+        for _ in range(hints):
+            next(lines)
+        header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
+        _refuse_another_delimiter(header, delimiter)
+        for row in lines:
+            if any(cell.strip() for cell in row[len(header) :]):
+                raise ValueError(
+                    f"line {lines.line_num} has {len(row)} fields under a header of {len(header)}; quote cells that "
+                    "hold the delimiter, or name the missing column"
+                )
+    if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
+        raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
+    return header
+
+
+def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:
+    for other, word in DELIMITERS.items() if len(header) == 1 else ():
+        if other in header[0]:
+            expected = DELIMITERS.get(delimiter, repr(delimiter))
+            renamed = f", or call it {SUFFIXES[other]}" if other in SUFFIXES else ""
+            raise ValueError(
+                f"expected {expected} between columns, found {word}; save it with {expected}{renamed}"
+            )
+
+
+def _has_decimal_commas(texts: pd.DataFrame) -> bool:
+    """Tell whether commas are decimal: some can be nothing else, and no number has a decimal point."""
+    numbers = {c: known for c in texts if (known := _numbers(texts[c])) is not None}
+    if not any(known.str.fullmatch(CLEAR).any() for known in numbers.values()):
+        return False
+    pointed = {
+        c: own
+        for c, known in numbers.items()
+        if len(own := known[known.str.contains(".", regex=False)])
+    }
+    if not all(own.str.fullmatch(GROUPED).all() for own in pointed.values()):
+        return False
+    for column, own in pointed.items():
+        raise ValueError(
+            f"column {column!r} needs numbers that are read in one way, found {own.iloc[0]!r} in row {own.index[0] + 1} "
+            "beside numbers with decimal commas; leave points between thousands out"
+        )
+    return True
+
+
+def _numbers(cells: pd.Series) -> pd.Series | None:
+    """Return the cells of a column that are not blank, if all of them are numbers."""
+    known = cells.dropna().str.strip()
+    return known if len(known) and known.str.fullmatch(NUMBER).all() else None

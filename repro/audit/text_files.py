@@ -1,0 +1,53 @@
+"""Text as people save it: in UTF-8 or as Excel writes it, compressed or not; what is no text is named."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+from pathlib import Path
+from typing import TextIO
+
+GZIP = b"\x1f\x8b"
+"""How what gzip has compressed begins."""
+OTHERS = {
+    b"PK\x03\x04": "an Excel workbook, or a ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "Parquet",
+}
+"""What is no text, by how it begins, whatever its name says."""
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a file to be read as text.
+
+    Args:
+        path: The file; whether it is compressed, and its encoding, is seen from its content.
+
+    Returns:
+        Its text, without a byte order mark and with the ends of lines as they are.
+
+    Raises:
+        ValueError: If it is another kind of file, or does not say its encoding.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    if not start.startswith(GZIP):
+        return path.open(encoding=_encoding(start), newline="")
+    with gzip.open(path) as unpacked:
+        start = unpacked.read(4)
+    return gzip.open(path, "rt", encoding=_encoding(start), newline="")
+
+
+def _encoding(start: bytes) -> str:
+    """Return the encoding of a text that begins so."""
+    if start in OTHERS:
+        raise ValueError(
+            f"expected text, found {OTHERS[start]}, by its first bytes; save the table as CSV in UTF-8"
+        )
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if 0 in start:
+        raise ValueError(
+            "expected UTF-8, or UTF-16 with a byte order mark, found neither, by its first bytes; save the file as UTF-8"
+        )
+    return "utf-8-sig"

@@ -1,0 +1,241 @@
+"""Anybody's table of trials as a file: read as it stands, never changed, or refused in one clear line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from outsiders import MAP, digest, table
+
+from repro.audit import table_files, trials
+from repro.audit.evidence import Evidence
+from repro.cli import USAGE, main
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
+def test_every_format_reads_the_same(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"trials.{suffix}"
+    match suffix:
+        case "csv" | "tsv":
+            table().to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
+        case "parquet":
+            table().to_parquet(path)
+        case _:
+            table().to_json(path, orient="records", lines=True)
+    before = digest(path)
+    evidence = trials.from_table(table_files.read_table(path), MAP, path.name)
+    assert digest(path) == before
+    assert evidence.methods == ("a", "b")
+    assert evidence.number("best lr", "b") == 0.1
+    assert evidence.number("trials", "a") == 3
+
+
+def read(path: Path, text: str, **columns: str) -> Evidence:
+    """Return the evidence of a file with this text."""
+    path.write_text(text, encoding="utf-8")
+    return trials.from_table(table_files.read_table(path), columns, path.name)
+
+
+def test_a_comma_at_the_end_of_rows_shifts_no_column(tmp_path: Path) -> None:
+    evidence = read(tmp_path / "x.csv", "method,score,seed\na,0.5,1,\nb,0.4,2,\n")
+    assert evidence.runs["score"].tolist() == [0.5, 0.4]
+    assert evidence.methods == ("a", "b")
+
+
+def test_a_method_may_be_called_as_a_missing_value_is(tmp_path: Path) -> None:
+    text = "method,score,lr\nNone,0.5,NA\nNA,0.4,0.1\nnull,NaN,0.2\n"
+    evidence = read(tmp_path / "x.csv", text, params="lr")
+    assert evidence.methods == ("None", "NA", "null")
+    assert evidence.runs["param lr"].isna().tolist() == [True, False, False]
+    assert evidence.runs["status"].tolist() == ["done", "done", "diverged"]
+
+
+def test_seeds_beside_a_blank_keep_all_their_digits(tmp_path: Path) -> None:
+    seeds = (1234567890123456780, 1234567890123456781, None)
+    frame = pd.DataFrame(
+        {"method": ["a"] * 3, "score": [0.1, 0.2, 0.3], "role": ["report", "report", "tune"]}
+    )
+    frame["seed"] = pd.array(seeds, dtype="Int64")
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    frame.to_parquet(tmp_path / "x.parquet")
+    frame.to_json(tmp_path / "x.jsonl", orient="records", lines=True)
+    for name in ("x.csv", "x.parquet", "x.jsonl"):
+        evidence = trials.from_table(table_files.read_table(tmp_path / name), {}, name)
+        assert evidence.runs["seed"].tolist() == ["1234567890123456780", "1234567890123456781", ""]
+
+
+def test_objects_in_json_are_columns_and_lists_are_words(tmp_path: Path) -> None:
+    records = [
+        {"method": "a", "score": 0.5, "params": {"lr": 0.1, "betas": [0.9, 0.99]}},
+        {"method": "a", "score": 0.4, "params": {"lr": 0.2, "betas": [0.9, 0.999]}},
+        {"method": "b", "score": 0.3, "params": {"lr": 0.4}, "settings": {"batch": 32}},
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    evidence = read(tmp_path / "x.jsonl", lines)
+    assert evidence.number("searched to lr", "a") == 0.2
+    assert evidence.word("best betas", "a") == "[0.9, 0.999]"
+    assert evidence.number("tuned with batch", "b") == 32
+    whole = read(tmp_path / "x.json", json.dumps(records, indent=1))
+    pd.testing.assert_frame_equal(whole.runs, evidence.runs)
+    one = read(tmp_path / "x.jsonl", lines, params="params.lr")
+    assert [c for c in one.runs if str(c).startswith("param ")] == ["param lr"]
+    pd.DataFrame(records).to_parquet(tmp_path / "x.parquet")
+    nested = table_files.read_table(tmp_path / "x.parquet")
+    assert nested["params.lr"].tolist() == [0.1, 0.2, 0.4]
+
+
+def test_a_list_as_a_setting_is_a_word(tmp_path: Path) -> None:
+    lines = "".join(
+        json.dumps({"method": m, "score": 0.5, "betas": [0.9, b]}) + "\n"
+        for m, b in (("a", 0.99), ("b", 0.999))
+    )
+    evidence = read(tmp_path / "x.jsonl", lines, settings="betas")
+    assert evidence.word("tuned with betas", "b") == "[0.9, 0.999]"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", "method,score\na,0.5\nr1,b,0.4\n", "line 3 has 3 fields under a header of 2"),
+        ("x.csv", "run,method,score\nr0,a,0.5,7\nr1,b,0.4,8\n", "line 2 has 4 fields under a header of 3"),
+        ("x.csv", "method,score,score\na,0.5,0.1\n", "two columns are called 'score'; rename one"),
+        ("x.csv", "method,score\na,50%\n", "Found '50%' in row 1. Write plain numbers, and leave blank"),
+        ("x.tsv", "method,score\na,0.5\n", "expected tabs between columns, found commas"),
+        ("x.csv", "method,score,epochs\na,0.5,1" + 400 * "0" + "\n", "'epochs' needs numbers. Found '1000"),
+        ("x.jsonl", "[1, 2]", "expected objects, one a row; found '1'"),
+        ("x.jsonl", '{"method": "a"\n', "line 1 is no JSON"),
+        ("x.jsonl", '{"a.b": 1, "a": {"b": 2}}', "two columns are called 'a.b'"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_table_is_refused(
+    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["audit", "--csv", str(tmp_path / name)]) == USAGE
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_another_encoding_and_a_folder_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.csv").write_bytes("method,score\nFørland,0.5\n".encode("latin-1"))
+    (tmp_path / "y.csv").mkdir()
+    assert main(["audit", "--csv", str(tmp_path / "x.csv")]) == USAGE
+    assert "expected UTF-8. Found the byte 0xf8" in capsys.readouterr().err
+    assert main(["audit", "--csv", str(tmp_path / "y.csv")]) == USAGE
+    assert "expected a file. Found a folder" in capsys.readouterr().err
+
+
+# --- as people save them ------------------------------------------------------------------------------------
+
+COMMAS = "method;score;lr\nrén;0,5;0,01\nb;1,25;1E-3\n"
+POINTS = "method,score,lr\nrén,0.5,0.01\nb,1.25,1E-3\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.csv.gz", gzip.compress(POINTS.encode())),
+        ("x.CSV.GZ", POINTS.encode()),  # a browser unpacks what it loads
+        ("x.csv", gzip.compress(POINTS.encode())),
+        ("x.tsv.gz", gzip.compress(POINTS.replace(",", "\t").encode())),
+        ("x.csv", POINTS.encode("utf-8-sig")),
+        ("x.csv", POINTS.encode("utf-16")),
+        ("x.txt", POINTS.replace(",", "\t").replace("\n", "\r\n").encode("utf-16")),
+        ("x.csv.gz", gzip.compress(POINTS.encode("utf-16"))),
+        ("x.csv", POINTS.replace(",", ";").encode()),
+        ("x.csv", COMMAS.encode()),
+        ("x.csv", COMMAS.replace("\n", "\r").encode("utf-8-sig")),
+        ("x.csv", b"sep=;\r\n" + COMMAS.encode()),
+        ("x.csv", COMMAS.replace("score", '"score"').encode()),
+    ],
+)
+def test_a_table_is_read_however_it_was_saved(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    evidence = trials.from_table(table_files.read_table(path), {"params": "lr"}, name)
+    assert evidence.methods == ("rén", "b")
+    assert evidence.runs["score"].tolist() == [0.5, 1.25]
+    assert evidence.runs["param lr"].tolist() == [0.01, 0.001]
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "ndjson"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_objects_are_read_however_they_were_saved(
+    suffix: str, encoding: str, tmp_path: Path
+) -> None:
+    text = table().to_json(orient="records", lines=suffix != "json")
+    path = tmp_path / f"x.{suffix}.gz"
+    path.write_bytes(gzip.compress(text.encode(encoding)))
+    pd.testing.assert_frame_equal(table_files.read_table(path), table())
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        "1,234;5",  # commas between thousands
+        "0,5;0.01",  # two ways to write numbers in one file
+        "64,64;128,128",  # lists
+        "1.234,5;0,1",
+        "0,5 %;1",
+    ],
+)
+def test_commas_that_may_be_no_decimal_ones_are_refused_as_they_stand(
+    cells: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(f"method;score;lr\na;{cells}\n")
+    assert main(["audit", "--csv", str(path)]) == USAGE
+    error = capsys.readouterr().err
+    assert "column 'score' needs numbers. Found " in error
+    assert error.count("\n") == 1
+
+
+def test_a_list_beside_numbers_with_points_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("method;score;layers;seed\na;0.5;0,64;1,5\nNone;inf;64,64;2\n")
+    read = table_files.read_table(path)
+    assert read["layers"].tolist() == ["0,64", "64,64"]
+    path.write_text(path.read_text().replace("0.5", "0,5"))
+    read = table_files.read_table(path)
+    assert read["layers"].tolist() == [0.64, 64.64]
+    assert read["seed"].tolist() == ["1,5", "2"]
+    assert read["method"].tolist() == ["a", "None"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("x.csv", b"method;score;steps\na;0,5;1.234\n", "found '1.234' in row 1 beside numbers with decimal commas"),
+        ("x.csv", b"method\tscore\na\t0.5\n", "found tabs; save it with commas, or call it .tsv"),
+        ("x.txt", b"method,score\na,0.5\n", "found commas; save it with tabs, or call it .csv"),
+        ("x.csv", POINTS.encode("utf-16-le"), "expected UTF-8, or UTF-16 with a byte order mark, found neither"),
+        ("x.csv", POINTS.encode("utf-16")[:-1], "Save the file as UTF-8"),
+        ("x.csv", b"PK\x03\x04\x14\x00", "found an Excel workbook, or a ZIP archive, by its first bytes; save the table as CSV"),
+        ("x.csv.gz", gzip.compress(POINTS.encode())[:-9], "Found it cut short or damaged"),
+        ("x.json.gz", gzip.compress(b"[1]")[:-4] + b"1234", "Found it cut short or damaged"),
+        ("x.xlsx", b"PK\x03\x04", "Found '.xlsx'. Save the sheet as CSV."),
+        ("x.csv.zip", b"PK\x03\x04", "Found '.zip'. Unpack it, or compress the table itself with gzip"),
+        ("x.parquet.gz", b"", "Found '.parquet.gz'. Unpack it"),
+        ("x.db", b"", "Found '.db'. If it is an Optuna storage, `--optuna` reads it."),
+        ("x.pkl", b"", "Found '.pkl'. Save the table as one of them."),
+    ],
+)  # fmt: skip
+def test_how_a_file_was_saved_is_said_where_it_cannot_be_read(
+    name: str,
+    content: bytes,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert main(["audit", "--csv", str(path)]) == USAGE
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
