@@ -120,6 +120,34 @@ def test_an_output_that_is_where_the_report_goes_keeps_both(tmp_path: Path) -> N
     assert "written: " in text
 
 
+@pytest.mark.parametrize(("option", "begin"), [("--json", "{"), ("--markdown", "# ")])
+def test_standard_output_holds_one_output_and_nothing_else(
+    option: str,
+    begin: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "file"
+    assert main([*OWN, option, str(path)]) == FAILED
+    shown = capsys.readouterr().out.replace(f"written: {path}\n", "")
+    monkeypatch.setattr(
+        os, "access", lambda *_: False
+    )  # nothing is written where the command is run
+    assert main([*OWN, option, "-"]) == FAILED
+    captured = capsys.readouterr()
+    assert captured.out == path.read_text(encoding="utf-8")
+    assert captured.out.startswith(begin)
+    assert captured.err == shown
+
+
+def test_two_outputs_are_not_mixed_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*OWN, "--json", "-", "--markdown", "-"]) == USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "expect a file each. Found - for both" in captured.err
+
+
 def test_outputs_that_cannot_be_written_are_refused_before_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

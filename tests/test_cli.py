@@ -470,20 +470,22 @@ def test_a_reader_who_has_read_enough_is_no_error(words: list[str], buffered: st
 
 
 @pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="streams have no names")
-def test_a_reader_who_has_gone_before_what_was_named_to_be_written_is_no_error() -> None:
-    program = "from pathlib import Path; from repro.cli.outputs import write_out; write_out(Path('/dev/stdout'), b'{}')"
+@pytest.mark.parametrize("name", ["/dev/stdout", "-"])
+def test_a_reader_who_has_gone_before_what_was_named_to_be_written_is_no_error(name: str) -> None:
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as nobody:
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [sys.executable, "-m", "repro", "audit", "rike2022/nn-sgd", "--json", name],
             cwd=README.parent,
             stdout=nobody,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (141, "")
+    assert done.returncode == 141
+    assert ("Is it fair?" in done.stderr) == (name == "-")
+    assert "Broken" not in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no disk that is full")

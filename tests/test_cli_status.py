@@ -46,3 +46,14 @@ def test_a_file_that_cannot_be_written_is_refused_before_rows_are_read(
     words = ["status", "baydin2022", "--store", str(tmp_path), "--json", str(tmp_path)]
     assert cli.main(words) == 2
     assert "`--json` expects a file. Found the folder" in " ".join(capsys.readouterr().err.split())
+
+
+def test_status_goes_alone_to_standard_output_where_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["status", "baydin2022", "--store", str(tmp_path), "--scale", "full", "--only", "beale"]
+    assert cli.main([*words, "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["missing"] == 0
+    assert "nothing is missing" in captured.err
+    assert "written" not in captured.err

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from repro.cli.outputs import takes_stdout
 from repro.cli.parsing import make_parser, named
 from repro.cli.shared import DONE, FAILED, STOPPED, UNREAD, USAGE, complain
 
@@ -55,8 +56,9 @@ def _answer(arguments: Sequence[str] | None) -> int:
         # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
         sys.stdout.reconfigure(errors="replace")
     options = make_parser().parse_args(arguments)
+    told = sys.stderr if takes_stdout(options) else sys.stdout
     # into a file or a pipe, tables get room; a terminal has its own width
-    console = _Console(width=None if sys.stdout.isatty() else 140)
+    console = _Console(file=told, width=None if told.isatty() else 140)
     try:
         _settle_store(options)
         status: int = named(options.verb)(options, console)

@@ -49,6 +49,8 @@ what can be audited
   repro audit --csv log.csv --map method=opt,score=val_loss,step=_step,number=Name
                                     a log, in which a run has many rows: its last one counts
   repro audit --csv final.csv --reported       a table of final results: all rows are reported runs
+  repro audit rike2022 --json - | jq .comparisons[].counts
+                                    with - standard output holds the JSON alone; what is for people goes to standard error
 
 keys of --map
   {keys}
@@ -102,10 +104,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--checklists", action="store_true", help="print the filled checklists, too"
     )
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all findings with their numbers"
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write all findings with their numbers; - for standard output, as below",
     )
     parser.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write the findings for a review"
+        "--markdown", type=Path, metavar="FILE", help="write the findings for a review, likewise"
     )
 
 
@@ -135,8 +140,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
         (options.markdown, report.markdown),
     ):
         if path is not None:
-            write_out(path, text(audited).encode())
-            tell(f"written: {path}", console)
+            write_out(path, text(audited).encode(), console)
     told, gone = standing.explained(judged, stands)
     for line in (*told, *gone):
         tell(line, console)

@@ -193,7 +193,8 @@ def make_parser() -> argparse.ArgumentParser:
     status.add_argument("--device-name", default="", metavar="NAME",
                         help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
     status.add_argument("--json", type=_path, metavar="FILE",
-                        help="write all of it, method by method, for scripts; `missing` is 0 when everything is done")  # fmt: skip
+                        help="write all of it, method by method, for scripts; `missing` is 0 when everything is done; - for standard "
+                        "output, which then holds nothing else: the tables go to standard error")  # fmt: skip
     timed = verb(
         "bench",
         "bench.bench",

@@ -14,7 +14,7 @@ from repro.cli.choice import read_choice
 from repro.cli.columns import make_grid
 from repro.cli.outputs import require_writable, write_out
 from repro.cli.runs import num_workers, spell
-from repro.cli.shared import DONE, read_runs, tell
+from repro.cli.shared import DONE, read_runs
 from repro.pricing import Cost, Prices
 
 FEW = 30
@@ -67,8 +67,8 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
                 for stage in stages
             ],
         }
-        write_out(options.json, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-        tell(f"written: {options.json}", console)
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        write_out(options.json, text.encode(), console)
     return DONE
 
 
