@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -236,6 +238,87 @@ def test_how_a_file_was_saved_is_said_where_it_cannot_be_read(
     path = tmp_path / name
     path.write_bytes(content)
     assert main(["audit", "--csv", str(path)]) == USAGE
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+# --- as trackers and people write them ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", [str, json.dumps])
+def test_objects_in_cells_of_an_export_of_wandb_are_columns(
+    write: Callable[[object], str], tmp_path: Path
+) -> None:
+    losses = [0.5, 0.1, math.nan, 0.3]
+    rows = [
+        {
+            "summary": write({"val_loss": loss, "_wandb": {"runtime": 7}}),
+            "config": write({"optimizer": "ab"[n % 2], "lr": 10.0**-n, "clip": math.inf}),
+            "name": f"run-{n}",
+        }
+        for n, loss in enumerate(losses)
+    ]
+    rows[1]["summary"] = ""  # what crashed has none
+    pd.DataFrame(rows).to_csv(tmp_path / "x.csv")
+    columns = {"method": "optimizer", "score": "summary.val_loss", "params": "lr:clip"}
+    evidence = trials.from_table(table_files.read_table(tmp_path / "x.csv"), columns, "x")
+    assert evidence.methods == ("a", "b")
+    assert evidence.runs["status"].tolist() == ["done", "diverged", "diverged", "done"]
+    assert evidence.number("best lr", "b") == pytest.approx(1e-3)
+    assert set(evidence.runs["param clip"]) == {math.inf}
+
+
+def test_a_column_of_which_a_cell_is_no_object_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(
+        "method,score,config\na,0.5,{'lr': 1}\nb,0.4,{'lr': <object>}\n"
+    )
+    read = table_files.read_table(tmp_path / "x.csv")
+    assert read["config"].tolist() == ["{'lr': 1}", "{'lr': <object>}"]
+
+
+@pytest.mark.parametrize("orient", ["columns", "records"])
+def test_what_pandas_writes_is_read_row_by_row(orient: str, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(json.loads(table().to_json()), indent=1))
+    if orient == "records":
+        (tmp_path / "x.json").write_text(table().to_json(orient="records"))
+    pd.testing.assert_frame_equal(table_files.read_table(tmp_path / "x.json"), table())
+
+
+def test_what_rows_were_grouped_by_is_a_column(tmp_path: Path) -> None:
+    table().set_index("opt").to_parquet(tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(table_files.read_table(tmp_path / "x.parquet"), table())
+
+
+def test_a_table_of_thousands_of_columns_is_audited(tmp_path: Path) -> None:
+    wide = pd.DataFrame({f"config.p{n}": [n, n + 1] for n in range(1_000)})
+    frame = pd.concat([pd.DataFrame({"method": ["a", "b"], "score": [0.5, 0.4]}), wide], axis=1)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    evidence = trials.from_table(table_files.read_table(tmp_path / "x.csv"), {}, "x")
+    assert len(evidence.runs.filter(like="param ").columns) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.csv", "", "x.csv: holds no trials."),
+        ("x.csv", "method,score\n", "x.csv: holds no trials."),
+        ("x.csv", "# of May\nmethod,score\na,1\n", "expected names of columns first, found '# of May' above line 2"),
+        ("x.csv", "method   score\na   1\n", "expected commas between columns, found blanks"),
+        ("x.csv", "a,0.5\nb,0.4\n", "or write names above the first row, which seems to have taken their place"),
+        ("x.csv", 'method,score\n"a,1\nb,2\n', "a quoted cell that begins in row 1 never ends; close its quotation mark"),
+        ("x.csv", "method,score\na,1\n\0\0\0", "line 3 holds bytes of 0"),
+        ("x.csv", 'method,score,params_n\na,1,"1,000"\n', "Write decimal points, not commas, and nothing between thousands."),
+        ("x.csv", "method,score,config,config.lr\na,1,{'lr': 1},2\n", "two columns are called 'config.lr'"),
+        ("x.json", '{"runs": [{"method": "a"}]}', "found one object with a list 'runs'; save that list alone"),
+        ("x.json", "[" * 100_000, "not a readable json file"),
+    ],
+)  # fmt: skip
+def test_what_stands_in_the_way_of_a_reading_is_said(
+    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert main(["audit", "--csv", str(tmp_path / name)]) == USAGE
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1

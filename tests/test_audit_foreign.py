@@ -276,6 +276,7 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--optuna", "examples/search.journal", "examples/search.journal"], "is in two storages"),
         (["--optuna", "examples/search.journal", "--maximise"], "says itself whether it maximises"),
         (["rike2023"], "Unknown comparison 'rike2023'"),
+        (["examples/trials.csv"], "`--csv examples/trials.csv` for a table of trials"),
         (["--explain", "budgte"], "Unknown rule 'budgte'. Choose from: "),
     ],
 )  # fmt: skip

@@ -123,5 +123,5 @@ def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
         if len(comma):
             raise ValueError(
                 f"{name}: column {column!r} needs numbers. Found {comma.iloc[0]!r} in row {first(values == comma.iloc[0])}. "
-                "Write decimal points, not commas."
+                "Write decimal points, not commas, and nothing between thousands."
             )

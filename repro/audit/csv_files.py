@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +50,7 @@ def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
     header = _header(path, delimiter, hints)
 
     def parse(dtype: dict[str, str] | str, decimal: str = ".") -> pd.DataFrame:
-        with open_text(path) as stream:
+        with open_text(path) as stream, _quotes_named():
             return pd.read_csv(
                 stream,
                 sep=delimiter,
@@ -60,6 +62,7 @@ def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
                 na_values={c: [""] if c == method else list(MISSING) for c in header},
                 keep_default_na=False,
                 skipinitialspace=True,
+                low_memory=False,  # else a column of many rows has types by their parts, with a warning
             )
 
     verbatim = {method: "str", seed: "str"}
@@ -68,6 +71,20 @@ def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
         texts = parse("str").drop(columns=list(verbatim), errors="ignore")
         decimal = "," if _has_decimal_commas(texts) else "."
     return parse(verbatim, decimal)
+
+
+@contextlib.contextmanager
+def _quotes_named() -> Iterator[None]:
+    """Say in a mend what pandas says of a cell that never ends."""
+    try:
+        yield
+    except pd.errors.ParserError as error:
+        if "EOF inside string" not in str(error):
+            raise
+        row = str(error).rpartition(" ")[2]
+        raise ValueError(
+            f"a quoted cell that begins in row {row} never ends; close its quotation mark"
+        ) from error
 
 
 def _delimiter(path: Path, usual: str) -> tuple[str, int]:
@@ -90,14 +107,30 @@ def _header(path: Path, delimiter: str, hints: int) -> list[str]:
         header = next((row for row in lines if len(row) > 1 or "".join(row).strip()), [])
         _refuse_another_delimiter(header, delimiter)
         for row in lines:
-            if any(cell.strip() for cell in row[len(header) :]):
-                raise ValueError(
-                    f"line {lines.line_num} has {len(row)} fields under a header of {len(header)}; quote cells that "
-                    "hold the delimiter, or name the missing column"
-                )
+            _refuse_row(row, header, lines.line_num)
+    if len(header) == 1 and " " in header[0]:
+        raise ValueError(
+            f"expected {DELIMITERS.get(delimiter, repr(delimiter))} between columns, found blanks in {header[0][:40]!r}"
+        )
     if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
         raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
     return header
+
+
+def _refuse_row(row: list[str], header: list[str], line: int) -> None:
+    if any(cell.strip() for cell in row[len(header) :]):
+        if len(header) == 1:
+            raise ValueError(
+                f"expected names of columns first, found {header[0][:40]!r} above line {line}; leave out what stands above them"
+            )
+        raise ValueError(
+            f"line {line} has {len(row)} fields under a header of {len(header)}; quote cells that hold the delimiter, or "
+            "name the missing column"
+        )
+    if any("\0" in cell for cell in row):
+        raise ValueError(
+            f"line {line} holds bytes of 0, as a file does that was cut off while it was written; leave that line out"
+        )
 
 
 def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -208,6 +209,8 @@ def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
             if table[c].dtype.kind not in "biufcM" and 2 <= table[c].nunique() <= len(table) / 2
         ]
         hint = f", which may be {' or '.join(told[:3])}." if told else ", or add one."
+        if any(re.fullmatch(r"[-+.\d][-+.\deE]*", c) for c in known):
+            hint = ", or write names above the first row, which seems to have taken their place."
     meaning = KEYS.get(key, KEYS["param NAME"])
     return (
         f"{name}: no column {column!r} for {key!r} ({meaning}). Name it with `--map {key}=COLUMN`{hint} "

@@ -6,11 +6,14 @@ than a floating-point number holds.
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +25,11 @@ DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 """What separates columns, by suffix; Excel calls its Unicode text `.txt`."""
 OBJECTS = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
+FOLDED = ("config", "summary")
+"""Columns that W&B's own script for exports fills with objects."""
+PLAIN = {"nan": "None", "inf": "1e999", "-inf": "-1e999"}
+"""Numbers as Python writes them and does not read them, and what says the same."""
+NOT_FINITE = re.compile(r"(?<=[:,\[] )(?:nan|-?inf)(?=[,}\]])")
 MENDS = {
     "Save the sheet as CSV.": (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
     "Unpack it, or compress the table itself with gzip, as trials.csv.gz.": (
@@ -54,7 +62,7 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
     _refuse_another_kind(path, kind)
     try:
         if kind in DELIMITED:
-            frame = read_csv(path, DELIMITED[kind], method, seed)
+            frame = _unfolded(read_csv(path, DELIMITED[kind], method, seed), (method, seed))
         elif kind in OBJECTS:
             frame = _read_json(path, (method, seed))
         else:
@@ -72,7 +80,7 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         raise ValueError(
             f"{path}: expected what gzip compressed, whole. Found it cut short or damaged ({error}). Copy it again."
         ) from error
-    except (ValueError, OSError, csv.Error) as error:
+    except (ValueError, OSError, RecursionError, csv.Error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
     if frame.empty:
@@ -103,6 +111,8 @@ def _read_parquet(path: Path, seed: str) -> pd.DataFrame:
 
     table = pyarrow.parquet.ParquetFile(path).read()
     frame = table.to_pandas()
+    if any(frame.index.names):  # what rows were grouped by, such as the method
+        frame = frame.reset_index()
     if seed in table.column_names and seed in frame.columns:
         # pandas makes floats of whole numbers with a blank among them
         frame[seed] = pd.Series(table[seed].to_pylist(), index=frame.index, dtype=object)
@@ -112,23 +122,79 @@ def _read_parquet(path: Path, seed: str) -> pd.DataFrame:
 def _read_json(path: Path, verbatim: tuple[str, str]) -> pd.DataFrame:
     with open_text(path) as stream:
         text = stream.read()
-    if text.lstrip().startswith("["):
-        records = json.loads(text)
-    else:
-        records = []
-        for number, line in enumerate(text.split("\n"), 1):
-            try:
-                records += [json.loads(line)] if line.strip() else []
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"line {number} is no JSON: {error}; expected an object a line, or one array of objects"
-                ) from error
+    records = _parsed(text)
     if wrong := [record for record in records if not isinstance(record, dict)]:
         raise ValueError(f"expected objects, one a row; found {str(wrong[0])[:40]!r}")
+    records = _rows_of(records[0]) if len(records) == 1 else records
     frame = _flattened(pd.DataFrame(records, dtype=object))
-    for column in frame.columns.difference(list(verbatim)):
-        frame[column] = _typed(frame[column])
-    return frame
+    return pd.DataFrame({c: v if c in verbatim else _typed(v) for c, v in frame.items()})
+
+
+def _parsed(text: str) -> list[Any]:
+    """Return what stands in an array, or in a line each, or by itself."""
+    try:
+        whole = json.loads(text)
+        return whole if isinstance(whole, list) else [whole]
+    except json.JSONDecodeError:
+        if text.lstrip().startswith("["):
+            raise
+    records = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            records += [json.loads(line)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"line {number} is no JSON: {error}; expected an object a line, or one array of objects"
+            ) from error
+    return records
+
+
+def _rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of one object: itself, or, where pandas wrote it, those of its columns, whose keys are row numbers."""
+    columns = list(record.values())
+    if columns and all(isinstance(c, dict) and c and all(k.isdigit() for k in c) for c in columns):
+        rows = dict.fromkeys(key for column in columns for key in column)
+        return [{name: cells.get(row) for name, cells in record.items()} for row in rows]
+    for name, value in record.items():
+        if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+            raise ValueError(
+                f"expected an object a row, found one object with a list {name!r}; save that list alone"
+            )
+    return [record]
+
+
+def _unfolded(frame: pd.DataFrame, verbatim: tuple[str, str]) -> pd.DataFrame:
+    """Return a table in which objects that W&B's script wrote as texts are columns."""
+    folded = {c: objects for c in FOLDED if c in frame and (objects := _objects(frame[c]))}
+    if not folded:
+        return frame
+    inner = _flattened(pd.DataFrame(folded, index=frame.index, dtype=object))
+    leaves = {c: v if c in verbatim else _typed(v) for c, v in inner.items()}
+    if twice := [column for column in leaves if column in frame]:
+        raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
+    return pd.concat([frame.drop(columns=list(folded)), pd.DataFrame(leaves)], axis=1)
+
+
+def _objects(texts: pd.Series) -> list[dict[str, Any]]:
+    """Return the objects that the texts of a column are, none where it is blank; empty where one is something else."""
+    try:
+        found = [_object(text) if isinstance(text, str) else {} for text in texts]
+    except (ValueError, SyntaxError):
+        return []
+    return found if all(isinstance(each, dict) for each in found) else []
+
+
+def _object(text: str) -> Any:
+    """Return what a text says, as JSON or as Python writes it.
+
+    Raises:
+        ValueError: If it is neither.
+        SyntaxError: If it is neither.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return ast.literal_eval(NOT_FINITE.sub(lambda match: PLAIN[match[0]], text))
 
 
 def _typed(values: pd.Series) -> pd.Series:

@@ -54,15 +54,12 @@ def from_table(
     if at:
         keys |= {logs.AT: found.given[at]}
         keys.pop(unit, None)
-    frame = pd.DataFrame({"length" if k == unit else k: table[c] for k, c in keys.items()})
-    notes = []
-    for parameter, column in found.params.items():
-        frame[f"param {parameter}"] = _values(table[column], column, name)
-        notes.append(_words_among_numbers(table[column], column))
-    for setting, column in found.settings.items():
-        frame[f"setting {setting}"] = table[column]
+    told_of = {"length" if k == unit else k: table[c] for k, c in keys.items()}
+    told_of |= {f"param {p}": _values(table[c], c, name) for p, c in found.params.items()}
+    told_of |= {f"setting {s}": table[c] for s, c in found.settings.items()}
+    notes = [_words_among_numbers(table[c], c) for c in found.params.values()]
     evidence = from_rows(
-        frame,
+        pd.DataFrame(told_of),
         {},
         name,
         unit=unit,

@@ -201,6 +201,12 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
             if getattr(options, name) not in (None, False, "", []):
                 given = _direction(options) if name == "maximise" else f"--{name}"
                 raise ValueError(f"`{given}` belongs to `--optuna` or `--csv`. Found neither.")
+        for target in options.targets:
+            if Path(target).suffix and Path(target).is_file():
+                raise ValueError(
+                    f"A file needs an option that says what it is: `--csv {target}` for a table of trials, `--optuna {target}` for a "
+                    "storage. Found neither."
+                )
         return None
     if options.map and (pairs := [target for target in options.targets if "=" in target]):
         raise ValueError(
