@@ -195,6 +195,7 @@ def test_commas_that_may_be_no_decimal_ones_are_refused_as_they_stand(
     assert main(["audit", "--csv", str(path)]) == USAGE
     error = capsys.readouterr().err
     assert "column 'score' needs numbers. Found " in error
+    assert "Write decimal points, not commas, and nothing between thousands." in error
     assert error.count("\n") == 1
 
 

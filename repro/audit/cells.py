@@ -17,6 +17,8 @@ STATUSES = {
     ),
     "running": ("running", "waiting", "pending", "queued", "scheduled", "paused"),
 }  # fmt: skip
+COMMAS = "Write decimal points, not commas, and nothing between thousands."
+"""What to do where a number has a comma, which may be either."""
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
 
 
@@ -42,9 +44,10 @@ def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
     found, bad = read_numbers(values)
     if bad.any():
         row = first(bad)
+        cell = str(values.iloc[row - 1])[:40]
+        mend = COMMAS if "," in cell else "Write plain numbers, and leave blank what has none."
         raise ValueError(
-            f"{name}: column {column!r} needs numbers. Found {str(values.iloc[row - 1])[:40]!r} in row {row}. Write plain "
-            "numbers, and leave blank what has none."
+            f"{name}: column {column!r} needs numbers. Found {cell!r} in row {row}. {mend}"
         )
     return found
 
@@ -123,5 +126,5 @@ def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
         if len(comma):
             raise ValueError(
                 f"{name}: column {column!r} needs numbers. Found {comma.iloc[0]!r} in row {first(values == comma.iloc[0])}. "
-                "Write decimal points, not commas, and nothing between thousands."
+                f"{COMMAS}"
             )

@@ -109,8 +109,9 @@ def _header(path: Path, delimiter: str, hints: int) -> list[str]:
         for row in lines:
             _refuse_row(row, header, lines.line_num)
     if len(header) == 1 and " " in header[0]:
+        expected = DELIMITERS.get(delimiter, repr(delimiter))
         raise ValueError(
-            f"expected {DELIMITERS.get(delimiter, repr(delimiter))} between columns, found blanks in {header[0][:40]!r}"
+            f"expected {expected} between columns, found blanks in {header[0][:40]!r}; save it with {expected}"
         )
     if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
         raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
