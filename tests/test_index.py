@@ -107,6 +107,15 @@ def test_a_store_that_does_not_exist_has_no_rows(tmp_path: Path) -> None:
 # Files that change
 
 
+def test_an_index_that_outlived_all_runs_has_no_rows(store: Store) -> None:
+    assert_truth(store)
+    for folder in {path.parent for path in store.files()}:
+        shutil.rmtree(folder)
+    assert segments(store)
+    assert_truth(store)
+    assert read_indexed(store.directory).runs.empty
+
+
 def replaced(path: Path) -> None:
     elsewhere = Store(path.parents[2] / "elsewhere")
     new = record(0, 7)

@@ -174,7 +174,8 @@ def _only_true(segment: Segment, stamps: pd.DataFrame) -> Segment:
     places = _places(segment.rows, stamps)
     same = places >= 0
     for name in STAMP:
-        same &= segment.rows[name].to_numpy() == stamps[name].to_numpy()[places]
+        there = segment.rows[name].to_numpy()[same] == stamps[name].to_numpy()[places[same]]
+        same[same] = there
     if not same.all():
         segment.rows = segment.rows.filter(pa.array(same))
     return segment
