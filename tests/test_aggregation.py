@@ -283,6 +283,16 @@ def test_nearly_dependent_tangents_lose_no_digits_where_k_are_shared(
         assert_close(estimates.double(), closest, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("k", "d"), [(1, 8), (2, 32), (4, 6), (9, 6)])
+def test_half_precision_is_projected_on_in_single(k: int, d: int, dtype: torch.dtype) -> None:
+    tangents, gradient = draw(3, k, d).to(dtype), draw(3, d).to(dtype)
+    slopes = (tangents.float() @ gradient.float()[..., None]).squeeze(-1)
+    found = orthogonal_projection(tangents, slopes)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, orthogonal_projection(tangents.float(), slopes).to(dtype))
+
+
 def test_half_precision_is_factorised_in_single() -> None:
     tangents = draw(2, 4, 6).bfloat16()
     found = of_the_first("orthogonal_projection", tangents, draw(2, 4).bfloat16(), [2, 4])

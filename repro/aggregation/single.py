@@ -61,6 +61,8 @@ def nearly_dependent(tangents: Tensor) -> bool:
 
 def _project(tangents: Tensor, slopes: Tensor) -> Tensor:
     """Return projections `(B, c, d)` from tangents `(B, k, d)` and `c` sets of derivatives `(B, k, c)`."""
+    if tangents.dtype.itemsize < 4:  # there are no factors in half precision
+        return _project(tangents.float(), slopes).to(tangents.dtype)
     num_tangents, dimension = tangents.shape[-2:]
     if not nearly_dependent(tangents):
         gram = tangents @ tangents.mT
