@@ -239,7 +239,8 @@ def _refuse_part_of_a_family(
 def compare(interval: Interval, expect: Expectation) -> Outcome:
     """Return whether an interval lies within an expectation, outside it, or across its edge, as one that is not `SURE`.
 
-    A bound is within, or outside where the expectation is strict: a difference of exactly 0 is not "lower".
+    A bound is within, or outside where the expectation is strict: a difference of exactly 0 is not "lower". A number that
+    does not exist decides nothing, whatever its bounds: of a ratio they are 0 and infinity.
 
     Args:
         interval: What was measured.
@@ -248,7 +249,7 @@ def compare(interval: Interval, expect: Expectation) -> Outcome:
     Returns:
         `holds`, `fails` or `undecided`.
     """
-    if interval.confidence < SURE:
+    if interval.confidence < SURE or math.isnan(interval.estimate):
         return "undecided"
     low, high = expect.low, expect.high
     # the next numbers are the first that strict bounds admit; infinity bounds nothing

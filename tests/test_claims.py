@@ -57,6 +57,14 @@ def test_a_tie_is_not_lower(low: float, high: float, strictly: str, loosely: str
     assert claims.compare(mirrored, Expectation(low=0.0, strict=True)) == strictly
 
 
+@pytest.mark.parametrize(
+    "expect", [Expectation(low=0.0), Expectation(), Expectation(high=-1.0, strict=True)]
+)
+def test_a_number_that_does_not_exist_decides_nothing(expect: Expectation) -> None:
+    nothing = Interval(math.nan, 0.0, math.inf, 6, 1.0)  # as of a ratio whose runs diverged
+    assert claims.compare(nothing, expect) == "undecided"
+
+
 def study_of(*checks: Check, untested: str = "") -> Study:
     claim = Claim(1, "a claim", "Fig. 9", checks, untested)
     return Study("author2000", "citation", (), (), (claim,))
