@@ -133,6 +133,16 @@ def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
     assert len(change.keys) == 4
 
 
+def test_a_change_between_two_scales_is_of_the_smaller_one() -> None:
+    small = timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0))
+    rows = results(
+        *timed("shallow", (2.0, 4.0, 2.0), (1.0, 2.0, 1.0)),
+        *(dataclasses.replace(one, spec=dataclasses.replace(one.spec, scale="smoke")) for one in small),
+    )
+    for first, last in (("shallow", "deep"), ("deep", "shallow")):
+        assert measures.step_time_ratio_change(rows, first, last, FG, BP).scale == "smoke"
+
+
 def test_a_step_without_one_of_its_parts() -> None:
     rows = results(
         *timed("t", (5.0, 10.0, 5.0), (2.0, 4.0, 2.0)),

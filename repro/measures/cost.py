@@ -21,6 +21,7 @@ from repro.measures.rows import (
     pairs,
     report_runs,
     shared_repetitions,
+    summary,
     unknown,
 )
 from repro.results import EmptySelectionError, Results
@@ -152,8 +153,8 @@ def step_time_ratio_change(
     old_rows, old = paired_step_times(results, first, numerator, denominator, study=study)
     new_rows, new = paired_step_times(results, last, numerator, denominator, study=study)
     interval = stats.ratio_interval(new, old, paired=False)
-    rows = pd.concat([old_rows, new_rows], ignore_index=True)
-    return measurement(rows, interval, "ratio of geometric means of rounds, Welch interval")
+    procedure = "ratio of geometric means of rounds, Welch interval"
+    return summary([old_rows, new_rows], interval, procedure)
 
 
 def step_seconds(
