@@ -137,10 +137,27 @@ def test_a_change_between_two_scales_is_of_the_smaller_one() -> None:
     small = timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0))
     rows = results(
         *timed("shallow", (2.0, 4.0, 2.0), (1.0, 2.0, 1.0)),
-        *(dataclasses.replace(one, spec=dataclasses.replace(one.spec, scale="smoke")) for one in small),
+        *(
+            dataclasses.replace(one, spec=dataclasses.replace(one.spec, scale="smoke"))
+            for one in small
+        ),
     )
     for first, last in (("shallow", "deep"), ("deep", "shallow")):
         assert measures.step_time_ratio_change(rows, first, last, FG, BP).scale == "smoke"
+
+
+def test_a_part_is_taken_from_the_rounds_in_which_it_was_timed() -> None:
+    whole = ((5.0, 1.0), (6.0, 1.0), (9.0, 2.0))
+    rows = results(
+        *(
+            record("t", method, repetition, timing=True, curves=rounds(seconds))
+            for repetition, pair in enumerate(whole)
+            for method, seconds in zip((FG, BP), pair, strict=True)
+        ),
+        record("t", "part", 2, timing=True, curves=rounds(1.0)),
+    )
+    found = measures.step_time_ratio_without(rows, "t", FG, "part", BP).interval
+    assert (found.estimate, found.num) == (4.0, 1)
 
 
 def test_a_step_without_one_of_its_parts() -> None:

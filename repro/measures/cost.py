@@ -48,14 +48,23 @@ def paired_step_times(
     Raises:
         EmptySelectionError: If a method was not timed, or they share no round.
     """
-    rows = report_runs(results, experiment, [a, b], study=study)
-    points = curve_rows(results, rows, "step_seconds", "none")
-    first, second = (points[points["method"] == name] for name in (a, b))
-    both = first.merge(second, on=["repetition", "step"], suffixes=("_a", "_b"))
-    if both.empty:
-        raise EmptySelectionError(f"Experiment {experiment!r}: {a} and {b} share no timed round.")
-    both = both.sort_values(["repetition", "step"])
-    return rows, (both["value_a"] / both["value_b"]).to_numpy(np.float64)
+    rows, (first, second) = _shared_rounds(results, experiment, (a, b), study)
+    return rows, first / second
+
+
+def _shared_rounds(
+    results: Results, experiment: str, methods: Sequence[str], study: str | None
+) -> tuple[pd.DataFrame, list[Vector]]:
+    """Return timing runs, and seconds of a step by method: of the rounds in which all of them were timed, in order."""
+    rows = report_runs(results, experiment, methods, study=study)
+    points = curve_rows(results, rows, "step_seconds", "none").set_index(["repetition", "step"])
+    columns = [points.loc[points["method"] == name, "value"] for name in methods]
+    shared = pd.concat(columns, axis=1, join="inner").sort_index()
+    if shared.empty:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r}: {' and '.join(methods)} share no timed round."
+        )
+    return rows, list(shared.to_numpy(np.float64).T)
 
 
 def step_time_ratio(
@@ -118,10 +127,9 @@ def step_time_ratio_without(
     Raises:
         EmptySelectionError: If one of them was not timed.
     """
-    whole_rows, whole = paired_step_times(results, experiment, numerator, denominator, study=study)
-    part_rows, less = paired_step_times(results, experiment, part, denominator, study=study)
-    interval = stats.median_interval(whole - less)
-    rows = pd.concat([whole_rows, part_rows[part_rows["method"] == part]], ignore_index=True)
+    names = (numerator, part, denominator)
+    rows, (whole, less, base) = _shared_rounds(results, experiment, names, study)
+    interval = stats.median_interval(whole / base - less / base)
     return measurement(rows, interval, "median of paired rounds, distribution-free interval")
 
 
