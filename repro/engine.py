@@ -43,7 +43,8 @@ class Patience:
     """Lets replicas stand still once their loss has not fallen from step to step for some steps in a row.
 
     The rule of Flügel et al. (2024): a loss is compared with the one before, not with the lowest. It counts
-    on the device; a replica that stands still has the same loss from then on, so it never moves again.
+    on the device. On a function, a replica that stands still has the same loss from then on, so it never moves again;
+    on mini-batches it would.
     """
 
     def __init__(self, limit: int, like: Tensor) -> None:

@@ -20,7 +20,17 @@ from repro.autodiff.sweeps import CACHED, EAGER_CALLS
 from repro.engine import Patience
 from repro.estimators import ForwardGradient
 from repro.problems.closed_form import FUNCTIONS
-from repro.protocol import ClosedForm, Method, RunSpec, Training, Trial, settings, use
+from repro.protocol import (
+    Classification,
+    ClosedForm,
+    Method,
+    Problem,
+    RunSpec,
+    Training,
+    Trial,
+    settings,
+    use,
+)
 from repro.results import Record
 from repro.training import tangent_seed, train
 from studies import fluegel2024
@@ -155,6 +165,21 @@ def test_curves_end_where_the_run_stood_still() -> None:
     assert values.steps[-1] == taken
     assert values.values[-1] == record.measured["value"]
     assert not [curve for curve in record.curves if curve.metric == "loss"]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ClosedForm("sphere", "sphere", (1.0,), 2),
+        Classification("digits", "digits", use("logistic_regression"), 64, "unit", 297),
+    ],
+)
+def test_what_would_not_stand_still_has_no_patience(problem: Problem) -> None:
+    optimizer = use("look_ahead", momentum=0.9) if isinstance(problem, ClosedForm) else use("sgd")
+    method = Method("m", use("backpropagation"), optimizer)
+    spec = dataclasses.replace(stopped(0.1, 0), problem=problem, method=method)
+    with pytest.raises(ValueError, match=f"`patience` is for .* Found {problem.name} and"):
+        train([spec], CPU)
 
 
 def test_patience_counts_steps_in_a_row() -> None:

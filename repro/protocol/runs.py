@@ -145,7 +145,7 @@ class Training:
         precision: Floating-point type of parameters and data.
         test_every: Steps between two looks at the test split, for papers that looked; 0 for none before
             the end.
-        patience: Steps in a row without a lower training loss than the step before, after which a run
+        patience: Steps in a row without a lower loss than the step before, after which a run on a function
             stands still; 0 for none.
         keep_losses: Whether the training loss of every step becomes a curve.
         early_stopping: Evaluations in a row without a lower validation loss after which a run ends, its score

@@ -21,7 +21,7 @@ from repro.autodiff import leaves
 from repro.checkpoints import Checkpoint, Checkpoints
 from repro.engine import Patience
 from repro.environment import describe, give_memory_back, is_out_of_memory, now, synchronize
-from repro.protocol import Replica, RunSpec, Training
+from repro.protocol import ClosedForm, Replica, RunSpec, Training
 from repro.results import Record
 from repro.stopping import EarlyStopping
 from repro.training.log import Log, add_best, final_rows
@@ -254,9 +254,27 @@ def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | Non
         params,
         optimizer.init(params),
         _generators(specs, device),
-        Patience(first.task.patience, schedule.rates) if first.task.patience else None,
+        _patience(first, schedule.rates),
         problem.statistics(len(specs)),
     )
+
+
+def _patience(spec: RunSpec, rates: Tensor) -> Patience | None:
+    """Return the rule by which runs stand still, `None` where they do not.
+
+    Raises:
+        ValueError: If they would move again: the next mini-batch has another loss, and velocities go on at a rate of zero.
+    """
+    assert isinstance(spec.task, Training)
+    if not spec.task.patience:
+        return None
+    if not isinstance(spec.problem, ClosedForm) or spec.method.optimizer.name == "look_ahead":
+        raise ValueError(
+            "`patience` is for functions, whose loss stays where a run stands still, and for optimizers that move by nothing "
+            f"at a rate of zero. Found {spec.problem.name} and {spec.method.optimizer.name}: `early_stopping` ends runs "
+            "on data."
+        )
+    return Patience(spec.task.patience, rates)
 
 
 def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Generator]:
