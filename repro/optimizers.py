@@ -47,9 +47,10 @@ def _rates(learning_rate: Tensor, leaf: Tensor) -> Tensor:
     return learning_rate.view(-1, *[1] * (leaf.ndim - 1))
 
 
-def _alone(learning_rate: Tensor) -> bool:
-    """Whether PyTorch's fused kernels serve: one pass over the memory, but one rate and no recording."""
-    return learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
+def _fused(learning_rate: Tensor, params: Params) -> bool:
+    """Whether PyTorch's fused kernels serve: one pass over the memory, in its order, but one rate and no recording."""
+    alone = learning_rate.shape == (1,) and learning_rate.device.type == "cpu"
+    return alone and all(leaf.is_contiguous() for leaf in leaves(params))
 
 
 def _in_order(gradient: Params) -> list[Tensor]:
@@ -98,7 +99,7 @@ class Sgd:
             TypeError: If the learning rate is no tensor.
         """
         _refuse_number(learning_rate)
-        if self.momentum and _alone(learning_rate):
+        if self.momentum and _fused(learning_rate, params):
             sgd(
                 leaves(params),
                 _in_order(gradient),
@@ -223,7 +224,7 @@ class Adam:
         _refuse_number(learning_rate)
         points, slopes = leaves(params), leaves(gradient)
         state["step"] += 1
-        if _alone(learning_rate) and not self.epsilon_inside:
+        if not self.epsilon_inside and _fused(learning_rate, params):
             adam(
                 points,
                 _in_order(gradient),

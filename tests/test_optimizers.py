@@ -117,6 +117,21 @@ def test_the_layout_of_a_gradient_changes_nothing(name: str) -> None:
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_the_layout_of_a_parameter_changes_nothing(name: str) -> None:
+    optimizer, found = RULES[name], []
+    start, slopes = draw(1, 3, 4, seed=1), draw(1, 3, 4)
+    transposed = start.mT.contiguous().mT
+    assert torch.equal(transposed, start)
+    assert not transposed.is_contiguous()
+    for params in (start, transposed):
+        state = optimizer.init(params)
+        for _ in range(2):
+            optimizer.update(slopes, state, params, torch.tensor([0.1], dtype=torch.float64))
+        found.append(params)
+    torch.testing.assert_close(*found)
+
+
 @pytest.mark.parametrize("name", LOCKSTEP)
 def test_rates_may_change_from_step_to_step(name: str) -> None:
     optimizer, make_reference = LOCKSTEP[name]
