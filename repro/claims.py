@@ -151,15 +151,13 @@ def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
     known = {each.name: each for each in (*(others or ()), study)}
     for claim in study.claims:
         for check in claim.checks:
-            part: Check | None = check
-            while part is not None:
+            for part in check.parts:
                 try:
                     _refuse_unknown(part, study, known, closed=others is not None)
                 except ValueError as error:
                     raise ValueError(
                         f"Study {study.name!r}, claim {claim.number}, check {part.label!r}: {error}"
                     ) from error
-                part = part.provided
 
 
 def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], closed: bool) -> None:

@@ -332,6 +332,16 @@ def test_the_settings_that_name_an_experiment_are_those_of_the_measures() -> Non
     assert named == set(EXPERIMENT_SETTINGS)
 
 
+def test_a_claim_needs_what_its_checks_are_provided() -> None:
+    def check(experiment: str, provided: Check | None = None) -> Check:
+        measure = use("final_metric", experiment=experiment, method="m", metric="value")
+        return Check(experiment, measure, Expectation(low=0.0), provided=provided)
+
+    stated = Claim(1, "a claim", "Fig. 9", (check("a", check("b", check("c"))), check("a")))
+    of = Study("author2000", "citation", (), (), (stated,))
+    assert experiments_of(of, stated) == tuple((of.name, name) for name in "abc")
+
+
 def test_every_tested_claim_needs_experiments_that_exist() -> None:
     for of in (studies.get(name) for name in studies.names()):
         for stated in of.claims:

@@ -301,7 +301,7 @@ def _kept(
 
 
 def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
-    """Return the experiments that a claim's checks are measured on.
+    """Return the experiments that a claim's checks are measured on, and what they are provided.
 
     Args:
         study: The study that states the claim; a check may name another.
@@ -313,7 +313,8 @@ def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
     own = [experiment.name for experiment in study.experiments]
     pairs = (
         (str(options.get("study", study.name)), name)
-        for options in (check.measure.options() for check in claim.checks)
+        for check in claim.checks
+        for options in (part.measure.options() for part in check.parts)
         for setting in EXPERIMENT_SETTINGS
         if setting in options
         for name in spread(own, str(options[setting]))

@@ -79,6 +79,11 @@ class Check:
     unit: str = ""
     provided: Check | None = None
 
+    @property
+    def parts(self) -> tuple[Check, ...]:
+        """The check, what has to hold for it, what has to hold for that, and so on."""
+        return (self, *(self.provided.parts if self.provided is not None else ()))
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
