@@ -125,7 +125,7 @@ def draws_at_once(dimension: int, num_tangents: int) -> int:
 
 def _slopes(tangents: Tensor, gradient: Tensor) -> Tensor:
     """Return directional derivatives `(B, K)`, in float64 where a projection would magnify their rounding."""
-    if 4 * tangents.shape[-2] <= tangents.shape[-1]:
+    if not aggregation.nearly_dependent(tangents):
         return tangents @ gradient
     return tangents.double() @ gradient.double()
 
