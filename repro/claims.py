@@ -22,7 +22,15 @@ from typing import Any, Literal
 
 from repro import measures
 from repro.measures import Measurement
-from repro.protocol import Check, Claim, Expectation, Study, choose, spread
+from repro.protocol import (
+    EXPERIMENT_SETTINGS,
+    Check,
+    Claim,
+    Expectation,
+    Study,
+    choose,
+    spread,
+)
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
@@ -62,9 +70,8 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
-EXPERIMENTS = ("experiment", "first", "last", "run_time_experiment", "family")
 METHODS = ("method", "baseline", "base", "numerator", "denominator", "part", "a", "b", "minus")
-"""Settings of measures that are names of experiments, and of methods in all of these."""
+"""Settings of measures that are names of methods, in all experiments that the others name."""
 
 SURE = 0.9
 """Least confidence of an interval that decides: that of the median of few repetitions may be any."""
@@ -180,7 +187,7 @@ def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], clos
     declared = {e.name: {m.name for m in e.methods} for e in known[whose].experiments}
     values = {p.name: str(options.get(p.name, p.default) or "") for p in named}
     experiments: list[str] = []
-    for part in (values[each] for each in EXPERIMENTS if values.get(each)):
+    for part in (values[each] for each in EXPERIMENT_SETTINGS if values.get(each)):
         family = spread(declared, [part]) if part == values.get("family") else (part,)
         experiments += choose(declared, family, "experiment")
     for method in (values[each] for each in METHODS if values.get(each)):
