@@ -69,7 +69,6 @@ def work_on(
     store: Store,
     device: str,
     *,
-    on_steps: Callable[[int], None] = lambda steps: None,
     should_stop: Callable[[], bool] = lambda: False,
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> Ended:
@@ -79,7 +78,6 @@ def work_on(
         group: Runs that belong together.
         store: Where finished runs and checkpoints are.
         device: `cpu` or `cuda`.
-        on_steps: Told how many steps were just done.
         should_stop: Whether to leave a checkpoint and stop.
         checkpoint_every: Seconds between two checkpoints, 0 for none.
 
@@ -92,7 +90,7 @@ def work_on(
             return Ended(0)
     except RejectedFileError as error:
         return Ended(0, error=str(error))
-    return run_here(0, group, store, device, on_steps, should_stop, checkpoint_every)
+    return run_here(0, group, store, device, lambda steps: None, should_stop, checkpoint_every)
 
 
 def is_finished(group: Group, store: Store) -> bool:
