@@ -634,6 +634,16 @@ def test_a_rate_needs_other_repetitions_to_be_chosen_by() -> None:
         change(alone)
 
 
+def test_rates_are_compared_in_the_repetitions_that_all_of_them_have() -> None:
+    # as after an interruption: the last repetition of the best rate is missing
+    rows = at_rates()
+    gone = (rows.runs["learning_rate"] == 3.0) & (rows.runs["repetition"] == 2)
+    measured = change(dataclasses.replace(rows, runs=rows.runs[~gone]))
+    differences = [(0.5 + 0.3 * r) - (1.0 + 0.1 * r) for r in range(2)]
+    assert measured.interval.estimate == pytest.approx(sum(differences) / 2)
+    assert measured.interval.num == 2
+
+
 @pytest.mark.parametrize("limit", [0.01, 100.0])
 def test_a_limit_needs_rates_on_both_sides(limit: float) -> None:
     with pytest.raises(EmptySelectionError, match=f"no rate on one side of {limit:g} was run"):

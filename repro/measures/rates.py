@@ -82,7 +82,8 @@ def change_beyond(
         Mean and 95 % paired-t interval; NaN if a chosen run diverged.
 
     Raises:
-        EmptySelectionError: If the method was not run on both sides, or in fewer than two shared repetitions.
+        EmptySelectionError: If the method was not run on both sides, or in fewer than two repetitions that all rates
+            have.
     """
     rows = report_runs(results, experiment, [method], study=study)
     higher = rows["learning_rate"] > limit
@@ -90,16 +91,17 @@ def change_beyond(
         raise EmptySelectionError(
             f"Experiment {experiment!r}, {method}: no rate on one side of {limit:g} was run."
         )
-    sides = [rows[higher], rows[~higher]]
-    shared = sorted(set.intersection(*(set(side["repetition"]) for side in sides)))
+    # those of all rates: any may be chosen for any repetition
+    shared = sorted(set.intersection(*rows.groupby("learning_rate")["repetition"].agg(set)))
     if len(shared) < 2:
         raise EmptySelectionError(
             f"Experiment {experiment!r}, {method}: rates on either side of {limit:g} share {len(shared)} repetitions, "
             "and each is chosen by the others: run two or more."
         )
+    whole = rows["repetition"].isin(shared)
     kept = [
         pd.concat([_best(side, by, without=each) for each in shared], ignore_index=True)
-        for side in sides
+        for side in (rows[whole & higher], rows[whole & ~higher])
     ]
     beyond, within = (column(side, metric) for side in kept)
     rates = " and ".join(
