@@ -183,7 +183,7 @@ def value_and_directional_derivatives(
                 objective.objective, point, directions, chunk_size=chunk_size
             )
 
-        ((start,), (ways,)) = leaves(params), leaves(tangents)
+        (start,), (ways,) = leaves(params), leaves(tangents)
         size = max(1, CACHED // ways[:, 0].numel())
         if len(start) <= size:
             return objective.replay(("forward", chunk_size), forward, start, ways)
@@ -192,48 +192,59 @@ def value_and_directional_derivatives(
             for part in zip(torch.split(start, size), torch.split(ways, size, dim=1), strict=True)
         ]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
-    points, directions = leaves(params), leaves(tangents)
     load_rules()
-    with torch.no_grad(), in_words(), unchanged(points):
-        if directions[0].shape[0] == 1:
-            # one dual sweep: about 100 microseconds less overhead than vmap around jvp
-            with forward_ad.dual_level():
-                duals = [
-                    forward_ad.make_dual(point, direction[0])  # type: ignore[no-untyped-call]
-                    for point, direction in zip(points, directions, strict=True)
-                ]
-                dual = objective(like(params, duals))
-                require_value(dual)
-                value, slope = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
-                if slope is None:
-                    raise ValueError(UNSEEN)
-                return value, slope[None]
+    with torch.no_grad(), in_words(), unchanged(leaves(params)):
+        if leaves(tangents)[0].shape[0] == 1:
+            return _along_one(objective, params, tangents)
+        return _along_several(objective, params, tangents, chunk_size)
 
-        def along(*tangent: Tensor) -> tuple[Tensor, Tensor, Noted]:
-            def function(*arguments: Tensor) -> tuple[Tensor, Noted]:
-                value = objective(like(params, arguments))
-                require_value(value)
-                return value, _noted(objective)
 
-            return cast(
-                "tuple[Tensor, Tensor, Noted]",
-                jvp(function, tuple(points), tangent, has_aux=True, strict=True),
-            )
+def _along_one(objective: Objective, params: Params, tangents: Params) -> tuple[Tensor, Tensor]:
+    """Take one dual sweep: about 100 microseconds less overhead than vmap around jvp."""
+    with forward_ad.dual_level():
+        duals = [
+            forward_ad.make_dual(point, direction[0])  # type: ignore[no-untyped-call]
+            for point, direction in zip(leaves(params), leaves(tangents), strict=True)
+        ]
+        dual = objective(like(params, duals))
+        require_value(dual)
+        value, slope = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+        if slope is None:
+            raise ValueError(UNSEEN)
+        return value, slope[None]
 
-        # in one sweep what has no tangent has no tangent dimension either, in chunks it is repeated
-        whole = chunk_size is None
-        once = None if whole else 0
-        sweep = vmap(
-            along,
-            out_dims=cast("Any", (once, 0, once)),
-            # an objective that draws, as with dropout, is one function for all tangents of a sweep
-            randomness="same" if whole else "error",
-            chunk_size=chunk_size,
+
+def _along_several(
+    objective: Objective, params: Params, tangents: Params, chunk_size: int | None
+) -> tuple[Tensor, Tensor]:
+    """Take sweeps of all tangents at once, or of so many; what a `Layered` objective notes is kept once."""
+    points = tuple(leaves(params))
+
+    def along(*tangent: Tensor) -> tuple[Tensor, Tensor, Noted]:
+        def function(*arguments: Tensor) -> tuple[Tensor, Noted]:
+            value = objective(like(params, arguments))
+            require_value(value)
+            return value, _noted(objective)
+
+        return cast(
+            "tuple[Tensor, Tensor, Noted]",
+            jvp(function, points, tangent, has_aux=True, strict=True),
         )
-        value, slopes, noted = sweep(*directions)
-        if isinstance(objective, Layered):
-            objective.noted = {name: leaf if whole else leaf[0] for name, leaf in noted.items()}
-        return (value if whole else value[0]), slopes
+
+    # in one sweep what has no tangent has no tangent dimension either, in chunks it is repeated
+    whole = chunk_size is None
+    once = None if whole else 0
+    sweep = vmap(
+        along,
+        out_dims=cast("Any", (once, 0, once)),
+        # an objective that draws, as with dropout, is one function for all tangents of a sweep
+        randomness="same" if whole else "error",
+        chunk_size=chunk_size,
+    )
+    value, slopes, noted = sweep(*leaves(tangents))
+    if isinstance(objective, Layered):
+        objective.noted = {name: leaf if whole else leaf[0] for name, leaf in noted.items()}
+    return (value if whole else value[0]), slopes
 
 
 def _noted(objective: Objective) -> Noted:
