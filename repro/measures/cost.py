@@ -262,27 +262,7 @@ def steps_to_loss_ratio(
     rows = report_runs(results, experiment, [method, baseline], study=study)
     rows = shared_repetitions(rows, experiment)
     points = curve_rows(results, rows, metric, split)
-    curves = {
-        name: dict(list(part.groupby("repetition"))) for name, part in points.groupby("method")
-    }
-    diverged = set(rows[(rows["method"] == method) & (rows["status"] == "diverged")]["repetition"])
-    reached: list[float] = []
-    bounds: list[tuple[float, float]] = []
-    base: list[float] = []
-    for repetition in sorted(set(rows["repetition"])):
-        ours = curves.get(method, {}).get(repetition)
-        theirs = curves.get(baseline, {}).get(repetition)
-        if ours is None or theirs is None or theirs["value"].isna().all():
-            base.append(0.0)
-            continue
-        losses = theirs["value"].to_numpy(np.float64)
-        best = int(np.nanargmin(losses))
-        base.append(float(theirs["step"].iloc[best]))
-        found = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
-        crossing, before, after = found
-        budget = math.inf if repetition in diverged else float(ours["step"].max())
-        reached.append(math.inf if math.isnan(crossing) else crossing)
-        bounds.append((budget, math.inf) if math.isnan(crossing) else (before, after))
+    reached, bounds, base = _crossings(rows, points, method, baseline)
     missed = sum(math.isinf(steps) for steps in reached)
     if min(base) <= 0:
         interval = unknown(len(base), low=0.0)
@@ -305,6 +285,45 @@ def steps_to_loss_ratio(
         else "geometric mean of paired repetitions, t interval on logarithms, and the evaluations around the crossings"
     )
     return measurement(rows, interval, procedure, missed)
+
+
+def _crossings(
+    rows: pd.DataFrame, points: pd.DataFrame, method: str, baseline: str
+) -> tuple[list[float], list[tuple[float, float]], list[float]]:
+    """Return where a method comes down to the baseline's lowest loss, by repetition.
+
+    Args:
+        rows: Runs of both.
+        points: Their losses, as of `curve_rows`.
+        method: Name of the method.
+        baseline: Name of the baseline.
+
+    Returns:
+        The steps of the crossings, infinite for one that never comes; what bounds them, the budget and infinity for such
+        a one; and the steps of the lowest losses, 0 where there is none (and then no crossing either).
+    """
+    curves = {
+        name: dict(list(part.groupby("repetition"))) for name, part in points.groupby("method")
+    }
+    diverged = set(rows[(rows["method"] == method) & (rows["status"] == "diverged")]["repetition"])
+    reached: list[float] = []
+    bounds: list[tuple[float, float]] = []
+    base: list[float] = []
+    for repetition in sorted(set(rows["repetition"])):
+        ours = curves.get(method, {}).get(repetition)
+        theirs = curves.get(baseline, {}).get(repetition)
+        if ours is None or theirs is None or theirs["value"].isna().all():
+            base.append(0.0)
+            continue
+        losses = theirs["value"].to_numpy(np.float64)
+        best = int(np.nanargmin(losses))
+        base.append(float(theirs["step"].iloc[best]))
+        found = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
+        crossing, before, after = found
+        budget = math.inf if repetition in diverged else float(ours["step"].max())
+        reached.append(math.inf if math.isnan(crossing) else crossing)
+        bounds.append((budget, math.inf) if math.isnan(crossing) else (before, after))
+    return reached, bounds, base
 
 
 def _widened(
