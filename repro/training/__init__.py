@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -197,17 +197,35 @@ def train(
             raise Interrupted
 
     log.close()
-    final = final_rows(problem, start.judged(), replicas, log, first.role)
-    if early is not None and task.early_stopping:
-        add_best(final, problem, start.judged(), replicas, log, early, first.role)
+    return _records(specs, look, step, {**environment, "seconds": seconds})
+
+
+def _records(
+    specs: Sequence[RunSpec], look: Looking, step: int, told: Mapping[str, float | int | str]
+) -> list[Record]:
+    """Return the records of runs that have ended.
+
+    Args:
+        specs: The runs.
+        look: What was trained, and what was seen of it.
+        step: Steps that were done.
+        told: What the records of all of them say.
+
+    Returns:
+        One a run.
+    """
+    start, replicas, log, early = look.start, look.replicas, look.log, look.early
+    problem, role = start.problem, specs[0].role
+    final = final_rows(problem, start.judged(), replicas, log, role)
+    if early is not None and log.task.early_stopping:
+        add_best(final, problem, start.judged(), replicas, log, early, role)
     cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
     shared: dict[str, float | int | str] = {
-        "num_parameters": sum(leaf[0].numel() for leaf in leaves(params)),
-        "seconds": seconds,
+        "num_parameters": sum(leaf[0].numel() for leaf in leaves(start.params)),
         "group_size": len(specs),
         "finished": now(),
+        **told,
     }
-
     return [
         Record(
             spec=spec,
@@ -217,7 +235,6 @@ def train(
                 # a run that ended early is charged for what it did, not for what its stack did after it
                 **_cost(cost, log.diverged_at(index) or log.stopped_at(index) or step),
                 **shared,
-                **environment,
             },
             curves=log.curves(index),
             steps_per_epoch=problem.steps_per_epoch,
