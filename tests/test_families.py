@@ -199,6 +199,15 @@ def test_missed_descent() -> None:
     assert value(last) == pytest.approx(2.0 / 8.0)
 
 
+def test_no_descent_is_measured_from_a_later_point_than_the_start() -> None:
+    # of 1,002 points every third is kept, counted from the end
+    long = {"value": [(step, 10.0 - step / 1e3) for step in range(1_002)]}
+    rows = results(record("f-1", BP, curves=long), record("f-1", "m", best=5.0, curves=long))
+    assert rows.curves["step"].min() == 2
+    with pytest.raises(EmptySelectionError, match="recorded its value at the start"):
+        measures.missed_descent(rows, "f-1", "m", BP)
+
+
 def test_a_baseline_that_diverged_is_no_measure_of_descent() -> None:
     start = {"value": [(0, 10.0)]}
     rows = results(

@@ -689,6 +689,14 @@ def missed(rows: Results) -> measures.Measurement:
     return measures.missed_change_at_equal(rows, "easy", "hard", "loss", A, BP)
 
 
+def test_no_change_is_measured_from_a_later_point_than_the_start() -> None:
+    long = [3.0 - epoch / 1e3 for epoch in range(1_002)]
+    rows = results(*(by_epoch(e, m, 0, *long) for e in ("easy", "hard") for m in (A, BP)))
+    assert rows.curves["epoch"].min() == 2.0
+    with pytest.raises(EmptySelectionError, match="has no evaluation at its start"):
+        missed(rows)
+
+
 @pytest.mark.parametrize("more", [0, 3])  # what the easy one was trained beyond does not count
 def test_what_is_missed_on_two_problems_is_compared_after_equal_epochs(more: int) -> None:
     measured = missed(easy_and_hard(more=more))

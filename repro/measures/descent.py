@@ -189,5 +189,9 @@ def _shares(a: pd.Series, b: pd.Series, descent: pd.Series) -> Vector:
 
 
 def _start(results: Results, rows: pd.DataFrame) -> float:
-    # the start is fixed, the same for every method and repetition
-    return float(curve_rows(results, rows, "value", "none")["value"].iloc[0])
+    # the start is fixed, the same for every method and repetition; a long curve that was thinned may have lost it
+    points = curve_rows(results, rows, "value", "none")
+    starts = points.loc[points["step"] == 0, "value"]
+    if starts.empty:
+        raise EmptySelectionError(f"None of the {len(rows)} runs recorded its value at the start.")
+    return float(starts.iloc[0])

@@ -161,6 +161,10 @@ def missed_change_at_equal(
         raise EmptySelectionError(
             f"{first!r} and {last!r} were evaluated after no epoch in common."
         )
+    if any(
+        table.index[0] > 0.0 for table in tables
+    ):  # a long curve that was thinned may have lost it
+        raise EmptySelectionError(f"{first!r} or {last!r} has no evaluation at its start.")
     shares = []
     for rows, table in zip(parts, tables, strict=True):
         start, end = table.iloc[0], table.loc[epoch]
