@@ -46,6 +46,7 @@ from figures import (
     rike2022_fig2,
     rike2022_last_batch,
     rike2022_runs,
+    rike2022_scaling,
     rike2022_table1,
     searches,
     selection,
@@ -452,7 +453,7 @@ def line(axes: Any, label: str) -> Any:
 
 
 def test_names_are_of_two_kinds() -> None:
-    rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch")
+    rike = ("rike2022_fig1", "rike2022_fig2", "rike2022_last_batch", "rike2022_scaling")
     baydin = (*(f"baydin2022_fig{i}" for i in range(1, 7)), "baydin2022_identification")
     fluegel = (
         "fluegel2024_cost",
@@ -703,6 +704,24 @@ def test_training_losses_are_drawn_as_tabled(full: Results) -> None:
     # the first repetition is thicker than the others
     assert len({entry.get_linewidth() for entry in panel.lines if np.size(entry.get_xdata())}) == 2
     assert "n=3 each, 0 diverged" in panel.get_title()
+
+
+def test_shares_missed_are_drawn_as_tabled(full: Results) -> None:
+    table = rike2022_scaling.select(full)
+    rows = table[(table["panel"] == "Adam, clipped") & (table["series"] == "CNN")]
+    assert rows["x"].tolist() == [2.0, 4.0]
+    # both methods fall alike, from starts that differ by 0.25
+    np.testing.assert_allclose(rows["y"], [0.25 / (2.3 * (1 - math.exp(-e / 4))) for e in (2, 4)])
+    panel = drawn(rike2022_scaling, table).axes[5]
+    assert any(np.array_equal(np.asarray(e.get_ydata()), rows["y"]) for e in panel.lines)
+
+
+def test_no_share_is_drawn_where_a_run_diverged() -> None:
+    hurt = make(diverged=frozenset({("tuned-cnn-sgd", f"{CLIPPED}, SGD", 1)}))
+    table = rike2022_scaling.select(hurt)
+    lost = table["y"].isna()
+    assert set(table[lost]["panel"] + ": " + table[lost]["series"]) == {"SGD, clipped: CNN"}
+    assert "CNN: n=3, 1 diverged" in text(drawn(rike2022_scaling, table))
 
 
 def test_a_diverged_training_run_ends_in_a_cross() -> None:

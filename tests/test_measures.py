@@ -706,6 +706,21 @@ def test_what_is_missed_on_two_problems_is_compared_after_equal_epochs(more: int
     assert measured.interval.low == pytest.approx(expected.low)
 
 
+def test_the_share_of_a_descent_that_is_missed_epoch_by_epoch() -> None:
+    # the base falls from 3 to 1 to 0, the other by half as much, then to where it is
+    curves = [
+        (m, r, *c) for r in range(2) for m, c in ((BP, (3.0, 1.0, 0.0)), (A, (3.0, 2.0, 0.0)))
+    ]
+    rows = results(*(by_epoch("e", *curve) for curve in curves))
+    runs, shares = measures.missed_shares(rows, "e", "loss", A, BP)
+    assert len(runs) == 4
+    assert shares.index.tolist() == [1.0, 2.0]
+    assert shares.to_numpy().tolist() == [[0.5, 0.5], [0.0, 0.0]]
+    one = dataclasses.replace(by_epoch("e", A, 1, 3.0, 2.0, 0.0), status="diverged")
+    rows = results(*(by_epoch("e", *curve) for curve in curves[:3]), one)
+    assert measures.missed_shares(rows, "e", "loss", A, BP)[1].isna().all(axis=None)
+
+
 def test_where_nothing_has_been_learned_yet_nothing_is_compared() -> None:
     measured = missed(easy_and_hard(easy=1.95))
     assert math.isnan(measured.interval.estimate)

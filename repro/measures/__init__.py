@@ -29,7 +29,12 @@ from repro.measures.descent import (
     missed_descent,
     missed_descent_change,
 )
-from repro.measures.equal import missed_change_at_equal, paired_difference_at_equal
+from repro.measures.equal import (
+    ROOM,
+    missed_change_at_equal,
+    missed_shares,
+    paired_difference_at_equal,
+)
 from repro.measures.families import (
     curve_extreme,
     members,
@@ -73,6 +78,7 @@ __all__ = [
     "DIRECTION",
     "FORWARD_GRADIENT",
     "RATE",
+    "ROOM",
     "SCALES",
     "TOTAL",
     "Measurement",
@@ -96,6 +102,7 @@ __all__ = [
     "missed_change_at_equal",
     "missed_descent",
     "missed_descent_change",
+    "missed_shares",
     "paired_difference",
     "paired_difference_at_equal",
     "paired_p",

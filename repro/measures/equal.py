@@ -115,6 +115,51 @@ ROOM = 0.9
 """Share of a descent beyond which a method has missed so much of it that it could not miss noticeably more."""
 
 
+def missed_shares(
+    results: Results,
+    experiment: str,
+    metric: str,
+    method: str,
+    base: str,
+    *,
+    split: str | None = None,
+    study: str | None = None,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return which share of the descent of `base` a method misses, after every epoch at which both were evaluated.
+
+    The share is the gap between the two over the descent of `base` from the start: problems on which `base` itself gets less far
+    leave less to miss.
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        metric: Name of the metric in the curves table, e.g. `loss`.
+        method: Name of the method.
+        base: Name of the method whose descent is the measure.
+        split: See `curve_rows`.
+        study: See `report_runs`.
+
+    Returns:
+        The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by repetition, NaN
+        as soon as one of the runs diverged.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or the curves do not begin at the start.
+    """
+    rows = report_runs(results, experiment, [method, base], study=study)
+    rows = shared_repetitions(rows, experiment)
+    points = curve_rows(results, rows, metric, split)
+    points = points.assign(epoch=points["epoch"].round(6))
+    table = points.pivot(index="epoch", columns=["method", "repetition"], values="value")
+    if table.index[0] > 0.0:  # a long curve that was thinned may have lost it
+        raise EmptySelectionError(f"{experiment!r} has no evaluation at its start.")
+    start, later = table.iloc[0][base], table.iloc[1:]
+    missed = (later[method] - later[base]) / (start - later[base])
+    if (rows["status"] == "diverged").any():
+        missed = missed * np.nan
+    return rows, missed
+
+
 def missed_change_at_equal(
     results: Results,
     first: str,
@@ -128,8 +173,7 @@ def missed_change_at_equal(
 ) -> Measurement:
     """Return how much more of the descent of `base` a method misses on one problem than on another, after equal epochs.
 
-    The share missed is the gap between the two over the descent of `base` from the start: problems on which `base`
-    itself gets less far leave less to miss. The epoch is the last after which both experiments were evaluated.
+    The epoch is the last after which both experiments were evaluated; for the share, see `missed_shares`.
 
     Args:
         results: The tables.
@@ -148,29 +192,20 @@ def missed_change_at_equal(
     Raises:
         EmptySelectionError: If a method was not run in both, or no epoch is shared.
     """
-    parts, tables = [], []
+    parts, missed = [], []
     for experiment in (first, last):
-        rows = report_runs(results, experiment, [method, base], study=study)
-        parts.append(shared_repetitions(rows, experiment))
-        points = curve_rows(results, parts[-1], metric, split)
-        points = points.assign(epoch=points["epoch"].round(6))
-        tables.append(points.pivot(index="epoch", columns=["method", "repetition"], values="value"))
-    shared = tables[0].index.intersection(tables[1].index)
-    epoch = float(shared.max()) if len(shared) else 0.0
-    if epoch <= 0.0:
+        rows, table = missed_shares(
+            results, experiment, metric, method, base, split=split, study=study
+        )
+        parts.append(rows)
+        missed.append(table)
+    shared = missed[0].index.intersection(missed[1].index)
+    if shared.empty:
         raise EmptySelectionError(
             f"{first!r} and {last!r} were evaluated after no epoch in common."
         )
-    if any(
-        table.index[0] > 0.0 for table in tables
-    ):  # a long curve that was thinned may have lost it
-        raise EmptySelectionError(f"{first!r} or {last!r} has no evaluation at its start.")
-    shares = []
-    for rows, table in zip(parts, tables, strict=True):
-        start, end = table.iloc[0], table.loc[epoch]
-        missed = (end[method] - end[base]) / (start[base] - end[base])
-        lost = (rows["status"] == "diverged").any()
-        shares.append(np.where(lost, np.nan, missed.to_numpy(np.float64)))
+    epoch = float(shared.max())
+    shares = [table.loc[epoch].to_numpy(np.float64) for table in missed]
     known = all(np.isfinite(each).all() for each in shares)
     words = f"difference of the shares missed after epoch {epoch:g}, 95 % Welch interval"
     if known and shares[0].mean() > ROOM:

@@ -1,0 +1,102 @@
+"""Rike & Førland 2022, "do not scale": which share of backpropagation's descent forward gradients miss, by task and epoch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from figures import style
+from figures.rike2022_runs import BP, CLIPPED, FG, NETWORKS, OPTIMIZERS, STUDY, Setting
+from figures.selection import frame, not_run, stack
+from repro import measures, stats
+from repro.results import EmptySelectionError, Results
+
+TITLE = (
+    "Which share of backpropagation's descent in validation loss forward gradients miss after as many epochs: by task and optimizer, with and "
+    "without clipping of the directional derivative (bottom, top), every method at a rate searched on that very task. At 0 % a method is where "
+    "backpropagation is, at 100 % it has not left the start. Mean over paired repetitions, 95 % t band, which may reach beyond a panel; no line where "
+    "a run diverged. Above the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks."
+)
+LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.4)
+ESTIMATORS = {FG: "not clipped", CLIPPED: "clipped"}
+LOOKS = {
+    NETWORKS["nn"]: style.Look(style.PALETTE[9], "-", "o"),
+    NETWORKS["cnn"]: style.Look(style.PALETTE[4], (0, (4, 1.2)), "s"),
+    NETWORKS["cifar"]: style.Look(style.PALETTE[3], (0, (2, 1)), "^"),
+}
+HIGHEST = 1.3
+"""Of the ordinate; a method that ends above its start is beyond 1."""
+
+
+def select(results: Results) -> pd.DataFrame:
+    """Return the shares by estimator, optimizer, network and epoch."""
+    return stack(_panel(results, e, o) for e in ESTIMATORS for o in OPTIMIZERS)
+
+
+def _panel(results: Results, estimator: str, optimizer: str) -> pd.DataFrame:
+    name = f"{OPTIMIZERS[optimizer]}, {ESTIMATORS[estimator]}"
+    found = stack(_shares(results, name, Setting(n, optimizer), estimator) for n in NETWORKS)
+    return not_run(name) if (found["kind"] == "not run").all() else found
+
+
+def _shares(results: Results, panel: str, of: Setting, estimator: str) -> pd.DataFrame:
+    series = NETWORKS[of.network]
+    try:
+        rows, missed = measures.missed_shares(
+            results, f"tuned-{of.name}", "loss", of.method(estimator), of.method(BP),
+            split="validation", study=STUDY,
+        )  # fmt: skip
+    except EmptySelectionError as error:
+        return not_run(panel, series, str(error))
+    common: dict[str, object] = {
+        "panel": panel,
+        "series": series,
+        "n": missed.shape[1],
+        "diverged": int((rows["status"] == "diverged").sum()),
+        "scale": rows["scale"].iloc[0],
+        "kind": "mean",
+        "note": "mean, 95 % t interval",
+    }
+    found = []
+    for epoch, values in zip(missed.index, missed.to_numpy(np.float64), strict=True):
+        row = {**common, "x": epoch}
+        if np.isfinite(values).all():
+            interval = stats.mean_interval(values)
+            row |= {"y": interval.estimate, "low": interval.low, "high": interval.high}
+        found.append(row)
+    return frame(found)
+
+
+def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
+    """Draw a row of panels for each estimator, a column for each optimizer."""
+    for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
+        rows = table[table["panel"] == name]
+        style.title(panel, name, rows)
+        if not style.missing(panel, rows):
+            _lines(panel, rows)
+    for panel in axes[-1]:
+        panel.set_xlabel("epochs")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("share of the descent missed")
+    entries = [
+        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
+        for name, look in LOOKS.items()
+    ]
+    style.key(axes, entries, len(entries))
+
+
+def _lines(axes: Axes, rows: pd.DataFrame) -> None:
+    for series, part in rows[rows["kind"] == "mean"].groupby("series"):
+        look = LOOKS[str(series)]
+        # a band of one repetition has no bounds
+        low, high = (part[name].where(np.isfinite(part[name])) for name in ("low", "high"))
+        axes.fill_between(part["x"], low, high, color=look.color, alpha=0.2, lw=0, zorder=1.2)
+        axes.plot(
+            part["x"], part["y"], color=look.color, ls=look.dashes, marker=look.marker, zorder=2.5
+        )
+    axes.axhline(measures.ROOM, color=style.GREY, lw=0.5, zorder=0.5)
+    axes.set_ylim(0.0, HIGHEST)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
