@@ -97,14 +97,14 @@ def test_an_answer_is_printed_with_its_claims_and_named_where_a_ground_turned(
     )
     ground = {"study": "author2000", "number": 1, "label": "NN Adam", "found": "", "written": "x"}
     _, (line,) = compiled(tmp_path, shown, {**FACTS, "answers": [{**one, "stale": [ground]}]})
-    assert line.startswith("“It is.”: author2000 claim 1 is holds (NN Adam) now, and it was")
+    assert line.startswith("“It is.”: author2000 claim 1 (NN Adam): holds now, and it was")
 
 
 def test_every_stale_sentence_is_named_at_once(tmp_path: Path) -> None:
     text = '#holds(("author2000", 1, "partly"))[One.] #holds(("author2000", 1, "NN Adam", "fails"))[Two.]'
     _, stale = compiled(tmp_path, text)
     assert [line[:7] for line in stale] == ["“One.”:", "“Two.”:"]
-    assert "claim 1 is holds (NN Adam) now, and it was written for fails" in stale[1]
+    assert "claim 1 (NN Adam): holds now, and it was written for fails" in stale[1]
 
 
 def test_of_several_sentences_the_one_that_fits_is_printed(tmp_path: Path) -> None:

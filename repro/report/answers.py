@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from repro.claims import Finding, Judgement
-from repro.report.paper import pretty
+from repro.report.paper import pretty, turned
 
 MARKERS = ("<!-- answers: written by `repro publish` -->", "<!-- end of answers -->")
 """What encloses the answers in the README."""
@@ -204,9 +204,4 @@ def says(one: Mapping[str, Any]) -> str:
     """Return what an answer says: its text, or why it is being rewritten."""
     if not one["stale"]:
         return str(one["text"])
-    turned = "; ".join(
-        f"{of['study']} claim {of['number']}"
-        + (f" ({of['label']}): {of['found']} now" if of["label"] else f" is {of['found']} now")
-        for of in one["stale"]
-    )
-    return f"To be rewritten: {turned}."
+    return f"To be rewritten: {'; '.join(map(turned, one['stale']))}."

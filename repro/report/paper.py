@@ -234,10 +234,23 @@ def compile_pdf(root: Path) -> tuple[bytes | None, tuple[str, ...]]:
     return content, ()
 
 
+def turned(ground: Mapping[str, Any]) -> str:
+    """Return in words what a ground has come to.
+
+    Args:
+        ground: Its `study`, `number`, `label` (empty for the claim's verdict), and what it is `found` to be.
+
+    Returns:
+        E.g. `someone2030 claim 1 is partly now`.
+    """
+    claim = f"{ground['study']} claim {ground['number']}"
+    verb = f" ({ground['label']}):" if ground["label"] else " is"
+    return f"{claim}{verb} {ground['found']} now"
+
+
 def _spell(sentence: Mapping[str, Any]) -> str:
     changes = "; ".join(
-        f"{one['study']} claim {one['number']} is {one['found']} now, and it was written for {one['written']}"
-        for one in sentence["claims"]
+        f"{turned(one)}, and it was written for {one['written']}" for one in sentence["claims"]
     )
     text = " ".join(sentence["text"].split())
     return f"“{text}”: {changes}. Rewrite the sentence in paper/, and name the verdict it then rests on."
