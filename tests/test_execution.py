@@ -307,6 +307,16 @@ def test_timing_runs_are_measured(store: Store) -> None:
         assert record.measured["group_size"] == 4
 
 
+def test_the_runs_of_a_timing_are_of_one_session(store: Store) -> None:
+    runs = expand(STUDY, "smoke", only=["run-time-beale"])
+    execute(runs, store)
+    earlier = stamps(store)
+    store.path(runs[0].key).unlink()  # as if it had been killed between two of them
+    assert counts(execute(runs, store)) == (1, 0, 3, 0)
+    assert stamps(store).keys() == earlier.keys()
+    assert all(stamp != earlier[key] for key, stamp in stamps(store).items())
+
+
 # Killed and resumed
 
 

@@ -126,7 +126,7 @@ def run_group(
     should_stop: Callable[[], bool],
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> tuple[str, ...]:
-    """Run a group and write what is missing of it.
+    """Run a group and write what is missing of it; of a timing, whose runs take turns, all of it.
 
     Args:
         group: Runs that belong together.
@@ -138,7 +138,7 @@ def run_group(
             they are given up; 0 for none.
 
     Returns:
-        The statuses of the runs written; none if it gave up.
+        The statuses of the runs that were missing; none if it gave up.
 
     Raises:
         HaltError: If the device failed, or the store takes no more files.
@@ -184,7 +184,8 @@ def run_group(
         took["processor_seconds"] = checkpoints.earlier_processor_seconds + processor
     shares = {name: seconds / len(group) for name, seconds in took.items()}
     fresh = [record for record in records if record.spec.key not in store]
-    for record in fresh:
+    # turns of two sessions are no pairs: what was kept of an earlier one goes
+    for record in records if is_timing(group) else fresh:
         _write(store, dataclasses.replace(record, measured={**record.measured, **shares}))
     checkpoints.remove()
     return tuple(record.status for record in fresh)
