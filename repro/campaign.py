@@ -17,7 +17,6 @@ import pandas as pd
 from repro.pricing import Cost
 from repro.protocol import (
     Comparison,
-    Method,
     RunSpec,
     Study,
     Timing,
@@ -43,6 +42,15 @@ class _Row(NamedTuple):
     score: float
     spec: str
     values: tuple[float, ...]
+
+
+class _Found(NamedTuple):
+    """The rows of a searched method: finished trials and reported runs, each with a run that they are like."""
+
+    trial: RunSpec
+    report: RunSpec
+    tuned: Sequence[_Row]
+    reported: Sequence[_Row]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,31 +158,43 @@ def _rows_of(comparisons: Sequence[Comparison], runs: pd.DataFrame) -> Mapping[P
 def _searched(comparison: Comparison, rows: Mapping[Place, list[_Row]]) -> Work:
     experiment = comparison.experiment
     scale, digest = experiment.label(comparison.scale), comparison.digest
-    done, missing = {}, {}
+    found: dict[str, _Found] = {}
     for method in experiment.methods:
-        found = [
+        own = [
             row
             for row in rows.get((comparison.study, experiment.name, scale, method.name), [])
             if row.search in ("", digest)
         ]
-        done[method.name], missing[method.name] = _lacking(comparison, method, found)
+        trial, report = comparison.typical_runs(method)
+        found[method.name] = _Found(trial, report, _alike(trial, own), _alike(report, own))
+    proposed = _proposed(comparison, (row for own in found.values() for row in own.tuned))
+    done, missing = {}, {}
+    for name, own_rows in found.items():
+        done[name], missing[name] = _lacking(comparison, own_rows, proposed)
     return Work(comparison.study, experiment.name, scale, (), comparison, done, missing)
 
 
+def _proposed(comparison: Comparison, tuned: Iterable[_Row]) -> int:
+    """Return how many trials every method gets before those beside its winner, as far as that can be told."""
+    # the edge rule adds the same whole decades for all methods: one trial of any of them tells of the others
+    search = comparison.search
+    num, each = search.num_trials, search.extension_trials
+    last = max((row.trial for row in tuned if not row.stage and row.trial >= num), default=num - 1)
+    return num + math.ceil((last + 1 - num) / each) * each
+
+
 def _lacking(
-    comparison: Comparison, method: Method, rows: Sequence[_Row]
+    comparison: Comparison, found: _Found, proposed: int
 ) -> tuple[int, tuple[RunSpec, ...]]:
     """Return how many runs of a searched method are done, and what is missing as far as that can be told."""
-    search = comparison.search
-    trial, report = comparison.typical_runs(method)
-    tuned, reported = _alike(trial, rows), _alike(report, rows)
+    search, (trial, report, tuned, reported) = comparison.search, found
     trials: dict[float, dict[int, _Row]] = {}
     for row in tuned:
         trials.setdefault(row.trial, {})[row.repetition] = row
     refined = {row.trial for row in tuned if row.stage}
     repetitions = range(search.repetitions)
-    # trials that the edge rule adds are known when those before them are; those beside the winners have any number
-    wanted = [*range(search.num_trials), *sorted(refined)]
+    # those beside the winners have any number
+    wanted = [*range(proposed), *sorted(refined)]
     trials_left = sum(n not in trials.get(number, {}) for number in wanted for n in repetitions)
     trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
     if trials and not trials_left:

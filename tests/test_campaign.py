@@ -40,7 +40,8 @@ from repro.protocol import (
 from repro.results import Record, read_published, tabulate
 
 METHOD = Method("backpropagation", use("backpropagation"), use("sgd"))
-SEARCH = Search(SearchSpace((("learning_rate", LogUniform(1e-3, 1.0)),)), num_trials=4)
+SPACE = SearchSpace((("learning_rate", LogUniform(1e-3, 1.0)),))
+SEARCH = Search(SPACE, num_trials=4, extension_trials=2)
 
 
 def experiment(name: str, steps: int, search: Search | None = None) -> Experiment:
@@ -190,7 +191,7 @@ def reports(of: Comparison, num: int) -> list[Record]:
 
 @pytest.mark.parametrize(
     ("num_trials", "num_reports", "missing"),
-    [(0, 0, 4 + 2), (3, 0, 1 + 2), (4, 0, 2), (6, 0, 2), (6, 1, 1), (6, 2, 0)],
+    [(0, 0, 4 + 2), (3, 0, 1 + 2), (4, 0, 2), (5, 0, 1 + 2), (6, 0, 2), (6, 1, 1), (6, 2, 0)],
 )
 def test_a_search_lacks_its_trials_and_then_its_reports(
     num_trials: int, num_reports: int, missing: int
@@ -238,6 +239,26 @@ def test_a_trial_without_its_row_is_missing_however_many_there_are() -> None:
     comparison, rows = finished_search()
     assert missing_of(comparison, rows) == (8, [])
     assert missing_of(comparison, rows[1:]) == (7, ["tune"])
+
+
+def test_a_decade_of_the_edge_rule_is_wanted_of_every_method_once_one_has_a_trial_in_it() -> None:
+    other = Method("forward gradient", use("forward_gradient"), use("sgd"))
+    both = dataclasses.replace(SEARCHED, methods=(METHOD, other))
+    (comparison,) = comparisons(study([both], []), "full")
+    rows = [
+        finished(run, 10.0)
+        for method, num in ((METHOD, 5), (other, 4))
+        for n in range(num)
+        for run in comparison.trial_runs(
+            method, Trial(n, comparison.digest), settings(learning_rate=0.1 + n)
+        )
+    ]
+    (work,) = survey((), [comparison], tabulate(rows)[0])
+    lacking = {name: [run.role for run in runs] for name, runs in work.missing.items()}
+    assert lacking == {
+        METHOD.name: ["tune"] + ["report"] * 2,
+        other.name: ["tune"] * 2 + ["report"] * 2,
+    }
 
 
 @pytest.mark.parametrize(
