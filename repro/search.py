@@ -308,8 +308,9 @@ def refuse_other_searches(comparisons: Iterable[Comparison], runs: pd.DataFrame)
             & (tuned["scale"] == comparison.experiment.label(comparison.scale))
         ]
         if len(other := sorted(set(same["search"]) - {own})):
+            num = int((same["search"] == other[0]).sum())
             raise ValueError(
-                f"The rows of {comparison.study}, {comparison.experiment.name} hold {len(same)} trials "
+                f"The rows of {comparison.study}, {comparison.experiment.name} hold {num} run{'' if num == 1 else 's'} "
                 f"of search {other[0]}, of another space, budget or sampler; this one is {own} "
                 f"({SAMPLER}). Trials of two searches do not mix: rename the experiment, or start anew "
                 "with `--store` on an empty folder, once `repro publish --retire` has taken what is "

@@ -36,10 +36,11 @@ from repro.protocol import (
     SearchSpace,
     Settings,
     Training,
+    Trial,
     settings,
     use,
 )
-from repro.results import HeldError, Store, hold, read_store, tabulate
+from repro.results import HeldError, Record, Store, hold, read_store, tabulate
 from repro.search import (
     Progress,
     Score,
@@ -356,7 +357,7 @@ def test_rows_of_another_search_are_refused(
     changed = comparison(other)
     assert changed.digest != SMALL.digest
     before = course(undisturbed)
-    message = r"hold \d+ trials of search .* do not mix: rename the experiment, or start anew"
+    message = r"hold \d+ runs of search .* do not mix: rename the experiment, or start anew"
     runs, _ = tabulate(read_store(undisturbed.directory)[0])
     with pytest.raises(ValueError, match=message):
         work_off(survey((), [changed], runs), Store(tmp_path), runs=runs)
@@ -371,6 +372,20 @@ def test_another_sampler_is_another_search(
     monkeypatch.setattr("repro.protocol.choosing.SAMPLER", "optuna 6 QMCSampler, Sobol, scrambled")
     with pytest.raises(ValueError, match="do not mix"):
         refuse_other_searches([SMALL], published)
+
+
+def test_runs_of_another_search_are_counted_without_its_own() -> None:
+    of_others, own = (comparison(Search(SPACE, 8, repetitions=2, seed=seed)) for seed in (1, 0))
+    rows = [
+        Record(run, "done", {}, ())
+        for compared, num in ((of_others, 1), (own, 3))
+        for number in range(num)
+        for run in compared.trial_runs(
+            METHODS[0], Trial(number, compared.digest), settings(learning_rate=0.1)
+        )
+    ]
+    with pytest.raises(ValueError, match=f"hold 2 runs of search {of_others.digest}"):
+        refuse_other_searches([own], tabulate(rows)[0])
 
 
 def test_a_search_is_held_although_nothing_seems_to_be_left(
