@@ -324,12 +324,13 @@ def test_differences_at_equal_seconds_take_the_timed_steps() -> None:
         )
 
 
-def test_seconds_of_another_problem_do_not_count() -> None:
+@pytest.mark.parametrize("change", [{"name": "wider"}, {"dataset": "mnist"}])
+def test_seconds_of_another_problem_do_not_count(change: dict[str, str]) -> None:
     own = timed("t", (2.0, 8.0, 4.0), (1.0, 4.0, 2.0))
     small = [dataclasses.replace(r, spec=dataclasses.replace(r.spec, scale="reduced")) for r in own]
-    wider = dataclasses.replace(PROBLEM, name="wider")
+    other = dataclasses.replace(PROBLEM, **change)  # type: ignore[arg-type]
     large = [
-        dataclasses.replace(r, spec=dataclasses.replace(r.spec, problem=wider))
+        dataclasses.replace(r, spec=dataclasses.replace(r.spec, problem=other))
         for r in timed("t", (9.0,), (1.0,))
     ]
     rows = results(*priced(OURS, THEIRS), *small, *large)

@@ -54,7 +54,7 @@ def paired_difference_at_equal(
         b: Name of the method to subtract.
         equal: One of `COSTS`.
         run_time_experiment: Name of the timing experiment; needed for `seconds`. Rows of another problem
-            (a wider network at a larger scale) do not count.
+            (a wider network at a larger scale, or another data set under the same name) do not count.
         split: See `curve_rows`.
         study: See `report_runs`.
 
@@ -78,10 +78,12 @@ def paired_difference_at_equal(
     points = curve_rows(results, rows, metric, split)
     timed = {}
     if equal == "seconds":
-        # a timing at a larger scale may be of a larger network: only the same problem's counts
-        same = results.runs["problem"].isin(set(rows["problem"]))
-        alike = same | (results.runs["experiment"] != run_time_experiment)
-        of_problem = results.beside(results.runs[alike])
+        # a timing at another scale may be of another network, also under the same name: only the same problem's counts
+        problems = set(map(_problem, rows["spec"]))
+        of_timing = (results.runs["experiment"] == run_time_experiment).to_numpy(bool)
+        kept = ~of_timing
+        kept[of_timing] = [_problem(text) in problems for text in results.runs["spec"][of_timing]]
+        of_problem = results.beside(results.runs[kept])
         timed = {m: step_seconds(of_problem, run_time_experiment, m, study=study) for m in (a, b)}
         seconds = {method: measured.interval.estimate for method, measured in timed.items()}
         spent = points["step"] * points["method"].map(seconds)
@@ -109,6 +111,12 @@ def paired_difference_at_equal(
         scale=max((found.scale, *(m.scale for m in timed.values())), key=SCALES.index),
         device=timed[a].device,
     )
+
+
+def _problem(text: str) -> str:
+    """Return the problem of a run from its canonical JSON: found, not parsed."""
+    # a key is followed by the next of its class, and no string holds a bare quote
+    return text.partition('"problem":')[2].partition(',"repetition":')[0]
 
 
 ROOM = 0.9
