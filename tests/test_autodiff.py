@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from repro.autodiff import (
     Params,
     affine,
+    batch_norm,
     convolution,
     leaves,
     like,
@@ -350,6 +351,31 @@ def test_convolution_derives_along_any_of_its_arguments(moving: tuple[bool, bool
         ]
         images, weight, bias = duals
         primal, slope = forward_ad.unpack_dual(convolution(images, weight, bias, 1))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(primal, expected)
+    assert (slope is None) == (not any(moving))
+    torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)
+
+
+@pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))
+def test_batch_norm_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
+    values = [draw(4, 3, 2, 2, seed=0), draw(3, seed=1), draw(3, seed=2)]
+    tangents = [
+        draw(*v.shape, seed=9 + i) if moves else torch.zeros_like(v)
+        for i, (v, moves) in enumerate(zip(values, moving, strict=True))
+    ]
+
+    def plain(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        return nn.functional.batch_norm(maps, None, None, scale, shift, training=True)
+
+    expected, expected_slope = torch.func.jvp(plain, tuple(values), tuple(tangents))  # type: ignore[misc]
+    with forward_ad.dual_level():
+        duals = [
+            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
+            for value, tangent, moves in zip(values, tangents, moving, strict=True)
+        ]
+        maps, scale, shift = duals
+        outputs, _, _ = batch_norm(maps, scale, shift)
+        primal, slope = forward_ad.unpack_dual(outputs)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(primal, expected)
     assert (slope is None) == (not any(moving))
     torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)

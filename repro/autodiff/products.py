@@ -261,7 +261,8 @@ def batch_norm(
         slope = slope + normal * _wide(dw)
     if db is not None:
         slope = slope + _wide(db)
-    outputs = _dual(normal * _wide(w) + _wide(b), slope)
+    # a tangent of the shift alone is the same for all values of a channel
+    outputs = _dual(normal * _wide(w) + _wide(b), slope.expand_as(normal))
     return outputs, mean, variance * (count / (count - 1))
 
 
