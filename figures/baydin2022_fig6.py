@@ -63,7 +63,7 @@ def _one_machine(results: Results) -> Results:
     if chosen.empty:
         return results.beside(chosen)
     sizes = chosen.groupby(["scale", "device", "num_threads"]).size().reset_index(name="size")
-    sizes["order"] = sizes["scale"].map(measures.SCALES.index)
+    sizes["order"] = sizes["scale"].map(measures.LARGEST_FIRST.index)
     best = sizes.sort_values(["size", "order"], ascending=[False, True], kind="stable").iloc[0]
     same = np.logical_and.reduce([chosen[c] == best[c] for c in ("scale", "device", "num_threads")])
     return results.beside(chosen[same])

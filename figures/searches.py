@@ -66,7 +66,7 @@ def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
     for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
         scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])
-        scale = next(s for s in measures.SCALES if s in scales)
+        scale = next(s for s in measures.LARGEST_FIRST if s in scales)
         kept = rows[rows["scale"] == scale]
         # of two searches the one with more trials: theirs never mix
         kept = kept[kept["search"] == kept["search"].value_counts().sort_index().idxmax()]

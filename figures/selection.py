@@ -220,7 +220,7 @@ def curves(
 
 def min_scale(*scales: str) -> str:
     """Return the smallest of some scales, which is what may be said of them together."""
-    return max((s for s in scales if s), key=measures.SCALES.index)
+    return max((s for s in scales if s), key=measures.LARGEST_FIRST.index)
 
 
 def _repetitions(points: pd.DataFrame, common: Mapping[str, object]) -> pd.DataFrame:

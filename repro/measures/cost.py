@@ -13,7 +13,7 @@ from repro import stats
 from repro.measures.rows import (
     BACKPROPAGATION,
     FORWARD_GRADIENT,
-    SCALES,
+    LARGEST_FIRST,
     Measurement,
     Vector,
     curve_rows,
@@ -400,7 +400,7 @@ def time_to_loss_ratio(
     return Measurement(
         interval,
         tuple(sorted({*iterations.keys, *time.keys})),
-        max(iterations.scale, time.scale, key=SCALES.index),
+        max(iterations.scale, time.scale, key=LARGEST_FIRST.index),
         f"iterations ({iterations.procedure}) times step time (median of rounds), joint interval",
         iterations.diverged,
         iterations.missed,

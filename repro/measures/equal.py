@@ -10,7 +10,7 @@ import pandas as pd
 from repro import stats
 from repro.measures.cost import step_seconds
 from repro.measures.rows import (
-    SCALES,
+    LARGEST_FIRST,
     Measurement,
     Vector,
     curve_rows,
@@ -108,7 +108,7 @@ def paired_difference_at_equal(
     return dataclasses.replace(
         found,
         keys=tuple(sorted({*found.keys, *(key for m in timed.values() for key in m.keys)})),
-        scale=max((found.scale, *(m.scale for m in timed.values())), key=SCALES.index),
+        scale=max((found.scale, *(m.scale for m in timed.values())), key=LARGEST_FIRST.index),
         device=timed[a].device,
     )
 

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from repro import stats
+from repro.protocol import SCALES
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
-SCALES = ("full", "reduced", "smoke")
-"""In order of preference."""
+LARGEST_FIRST: tuple[str, ...] = tuple(reversed(SCALES))
+"""Scales in order of preference."""
 
 FORWARD_GRADIENT = "forward gradient"
 BACKPROPAGATION = "backpropagation"
@@ -82,7 +83,7 @@ def _report_runs(
     # looking at single columns, and taking rows once: rows have many columns, and selections are small
     scales = results.runs["scale"].to_numpy()
     present = set(scales[places])
-    scale = next(each for each in SCALES if each in present)
+    scale = next(each for each in LARGEST_FIRST if each in present)
     places = places[scales[places] == scale]
     timing = results.runs["task"].to_numpy()[places] == "timing"
     if timing.any():
@@ -295,7 +296,7 @@ def summary(parts: list[pd.DataFrame], interval: Interval, procedure: str) -> Me
     """Return one number from several experiments as a measurement, of the smallest scale among them."""
     rows = pd.concat(parts, ignore_index=True)
     scales = set(rows["scale"])
-    smallest = next(scale for scale in reversed(SCALES) if scale in scales)
+    smallest = next(scale for scale in SCALES if scale in scales)
     return measurement(rows.assign(scale=smallest), interval, procedure)
 
 

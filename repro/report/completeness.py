@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from repro.campaign import Work, survey
-from repro.measures import SCALES
+from repro.measures import LARGEST_FIRST
 from repro.protocol import Experiment, Scale, Study, comparisons, expand
 from repro.tables import Cell, Column, Table
 
@@ -77,7 +77,7 @@ def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
             len(members[0].methods),
             *counts,
             int((rows["status"] == "diverged").sum()),
-            next((scale for scale in SCALES if scale in reported), None),
+            next((scale for scale in LARGEST_FIRST if scale in reported), None),
         )
 
 
