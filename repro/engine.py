@@ -21,7 +21,7 @@ from torch import Tensor
 
 from repro.autodiff import Layered, Params, leaves
 from repro.environment import is_out_of_memory
-from repro.estimators import Estimator, recordable
+from repro.estimators import Estimator
 from repro.models import MOMENTUM
 from repro.optimizers import Optimizer, State
 from repro.problems import BuiltProblem
@@ -166,7 +166,7 @@ def prepare(step: Step, device: torch.device) -> Advance:
     Returns:
         A function with the step's arguments and result. The result lives until the next call.
     """
-    graphs = device.type == "cuda" and recordable(step.estimator)
+    graphs = device.type == "cuda" and step.estimator.recordable
     return Recorded(step, device) if graphs else step
 
 

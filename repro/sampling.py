@@ -64,7 +64,7 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     params = problem.start(replicas)
     estimator = estimators.build(spec.method.estimator.name, **spec.method.estimator.options())
     generators = [tangent_generator(spec, device)]
-    cost = estimators.cost_on(estimator, objective)
+    cost = estimator.cost_on(objective)
     value, exact = value_and_gradient(objective, params)
     gradient = torch.cat([leaf.flatten() for leaf in leaves(exact)])
     draws = torch.stack(

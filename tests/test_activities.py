@@ -31,7 +31,6 @@ from repro.estimators import (
     ForwardGradient,
     Generators,
     build,
-    cost_on,
 )
 from repro.models import Linear, Network
 from repro.models import build as build_network
@@ -208,7 +207,7 @@ def test_replicas_are_independent_of_each_other(name: str, mode: str) -> None:
     def of(params: Params) -> Layered:
         return on_images(network, image, len(leaves(params)[0]), 3)
 
-    class OnAsMany:
+    class OnAsMany(Estimator):
         """Takes the objective of as many replicas as it is given."""
 
         cost = Cost(0.0, 0)
@@ -403,14 +402,14 @@ def test_costs() -> None:
     _, vit, _ = case("vit")
     _, resnet18, _ = case("resnet18")
     forward, simulated = activations(4), activations(4, mode="simulated")
-    assert cost_on(simulated, mlp) == simulated.cost == Cost(3.0, 4)
-    assert cost_on(forward, mlp) == forward.cost == Cost(1.0 + 5.0 + 1.0, 4)
-    assert cost_on(simulated, vit) == cost_on(simulated, resnet18) == Cost(4.0, 4)
-    assert cost_on(forward, vit) == Cost(1.0 + 5.0 + 2.0, 4)
+    assert simulated.cost_on(mlp) == simulated.cost == Cost(3.0, 4)
+    assert forward.cost_on(mlp) == forward.cost == Cost(1.0 + 5.0 + 1.0, 4)
+    assert simulated.cost_on(vit) == simulated.cost_on(resnet18) == Cost(4.0, 4)
+    assert forward.cost_on(vit) == Cost(1.0 + 5.0 + 2.0, 4)
     # a mini-batch of four is normalised: four sweeps
-    assert cost_on(forward, resnet18) == Cost(1.0 + 4 * 5.0 + 2.0, 4)
-    assert cost_on(Backpropagation(), resnet18) == Cost(3.0, 0)
-    assert cost_on(ForwardGradient(4), resnet18) == ForwardGradient(4).cost
+    assert forward.cost_on(resnet18) == Cost(1.0 + 4 * 5.0 + 2.0, 4)
+    assert Backpropagation().cost_on(resnet18) == Cost(3.0, 0)
+    assert ForwardGradient(4).cost_on(resnet18) == ForwardGradient(4).cost
 
 
 def test_simulated_mode_does_what_backpropagation_does_and_no_more() -> None:

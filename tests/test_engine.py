@@ -20,8 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 import studies
 from repro import datasets, engine, estimators, optimizers, problems, training
-from repro.autodiff import leaves, sweeps
+from repro.autodiff import Objective, Params, leaves, like, sweeps
 from repro.engine import Recorded, Step, prepare
+from repro.estimators import Backpropagation, Cost, Estimate, Estimator, Generators
 from repro.problems.classification import ClassificationProblem
 from repro.protocol import (
     Classification,
@@ -392,7 +393,7 @@ def test_a_step_that_is_recorded_waits_for_nothing(
     monkeypatch.setattr(sweeps, "_on_cpu", lambda params: False)  # the way that CUDA takes
     step, replicas = make(problem, name, num_replicas=4)
     step = of_shared_sources(step)
-    assert estimators.recordable(step.estimator)
+    assert step.estimator.recordable
     batches, number = step.problem.batches(replicas), torch.zeros((), dtype=torch.float64)
     step(next(batches), number)
     rows = next(batches)
@@ -400,12 +401,40 @@ def test_a_step_that_is_recorded_waits_for_nothing(
         step(rows, number)
 
 
+class Guarded(Estimator):
+    """One that is added: a gradient that is left out where it is not finite."""
+
+    cost = Cost(forward_passes=3.0, tangents=0)
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        found = Backpropagation()(objective, params, generator)
+        if all(leaf.isfinite().all() for leaf in leaves(found.gradient)):
+            return found
+        return dataclasses.replace(
+            found, gradient=like(params, [0.0 * leaf for leaf in leaves(params)])
+        )
+
+
+def test_an_estimator_that_says_nothing_of_it_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recorded = object()
+    monkeypatch.setattr(engine, "Recorded", lambda step, device: recorded)
+    step, replicas = make(DIGITS, "backpropagation, SGD")
+    objective = step.problem.objective(next(step.problem.batches(replicas)))
+    cuda = torch.device("cuda")
+    assert prepare(step, cuda) is recorded
+    added = dataclasses.replace(step, estimator=Guarded())
+    assert prepare(added, cuda) is added
+    assert Guarded().cost_on(objective) == Guarded.cost
+
+
 def test_a_projection_looks_at_its_factor_and_is_not_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     step, replicas = make(DIGITS, "projection, Adam")
     rows = next(step.problem.batches(replicas))
-    assert not estimators.recordable(step.estimator)
+    assert not step.estimator.recordable
     with (
         Recording(),
         pytest.raises(RuntimeError, match=r"capturing: (is_nonzero|_local_scalar)"),
@@ -467,7 +496,7 @@ def test_a_declared_step_stays_on_its_device(
         number = torch.zeros((), device=META, dtype=torch.float64)
         looks = (
             contextlib.nullcontext()
-            if estimators.recordable(step.estimator)
+            if step.estimator.recordable
             else pytest.raises(RuntimeError, match=r"capturing: (is_nonzero|_local_scalar)")
         )
         with looks, Recording(META):

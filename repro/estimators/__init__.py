@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from repro.autodiff import Objective
 from repro.estimators.backpropagation import Backpropagation
 from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, as_stack_of_one
 from repro.estimators.forward_gradient import ForwardGradient
@@ -34,41 +33,12 @@ __all__ = [
     "Generators",
     "as_stack_of_one",
     "build",
-    "cost_on",
-    "recordable",
 ]
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "backpropagation": Backpropagation,
     "forward_gradient": ForwardGradient,
 }
-
-
-def cost_on(estimator: Estimator, objective: Objective) -> Cost:
-    """Return what one estimate of an objective's gradient costs.
-
-    Args:
-        estimator: The estimator.
-        objective: The objective.
-
-    Returns:
-        The cost.
-    """
-    if isinstance(estimator, ForwardGradient):
-        return estimator.cost_on(objective)
-    return estimator.cost
-
-
-def recordable(estimator: Estimator) -> bool:
-    """Tell whether an estimate is the same work every time, which a CUDA graph can hold.
-
-    Args:
-        estimator: The estimator.
-
-    Returns:
-        `False` for projections, which look at their factor before they trust it; `True` for all others.
-    """
-    return getattr(estimator, "aggregation", None) != "orthogonal_projection"
 
 
 def build(name: str, **options: Any) -> Estimator:

@@ -8,17 +8,22 @@ import torch
 
 from repro import autodiff
 from repro.autodiff import Objective, Params
-from repro.estimators.estimates import Cost, Estimate, Generators, refuse_many
+from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, refuse_many
 
 
 @dataclasses.dataclass(frozen=True)
-class Backpropagation:
+class Backpropagation(Estimator):
     """The gradient itself, by reverse mode."""
 
     @property
     def cost(self) -> Cost:
         """Cost of one estimate."""
         return Cost(forward_passes=3.0, tangents=0)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a CUDA graph can hold an estimate: it looks at no value."""
+        return True
 
     def __call__(
         self, objective: Objective, params: Params, generator: Generators | None = None

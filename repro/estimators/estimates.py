@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -50,12 +51,28 @@ Generators = torch.Generator | Sequence[torch.Generator]
 
 
 class Estimator(Protocol):
-    """What training asks of an estimator."""
+    """What training asks of an estimator; one that is made from this has what is not abstract here.
+
+    It costs the same whatever the objective, and no CUDA graph holds it, until it says otherwise: recorded, an estimator
+    that looks at its values could not be taken at all; not recorded, it is only slower.
+    """
 
     @property
+    @abstractmethod
     def cost(self) -> Cost:
         """Cost of one estimate."""
 
+    def cost_on(self, objective: Objective) -> Cost:
+        """Return the cost of one estimate of an objective's gradient."""
+        del objective
+        return self.cost
+
+    @property
+    def recordable(self) -> bool:
+        """Whether an estimate is the same work every time, decided by no value, which a CUDA graph can hold."""
+        return False
+
+    @abstractmethod
     def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
         """Estimate the gradient of the objective at the parameters."""
 

@@ -15,11 +15,11 @@ from repro import aggregation as aggregations
 from repro import autodiff
 from repro import tangents as distributions
 from repro.autodiff import BlockwisePass, Layered, Objective, Params, leaves, like
-from repro.estimators.estimates import Cost, Estimate, Generators, as_stack_of_one
+from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, as_stack_of_one
 
 
 @dataclasses.dataclass(frozen=True)
-class ForwardGradient:
+class ForwardGradient(Estimator):
     """Directional derivatives along random tangents, aggregated; needs no backward pass.
 
     Call it with an objective, the parameters at which to differentiate, and a `torch.Generator` on their device, from
@@ -107,6 +107,11 @@ class ForwardGradient:
             return self._cost(sweeps=1, within=1)
         passes = 1.0 + 2.0 * self.num_tangents if self.mode == "forward" else 3.0
         return Cost(forward_passes=passes, tangents=self.num_tangents)
+
+    @property
+    def recordable(self) -> bool:
+        """Whether a CUDA graph can hold an estimate: not a projection, which looks at its factor before it trusts it."""
+        return self.aggregation != "orthogonal_projection"
 
     def cost_on(self, objective: Objective) -> Cost:
         """Return the cost of one estimate of an objective's gradient.

@@ -201,7 +201,7 @@ def _training_step(case: _Case) -> Program:
         case.optimizer.update(estimate.gradient, state, case.params, rates)
 
     # as training takes it
-    return _without_launches(run, case) if estimators.recordable(estimator) else run
+    return _without_launches(run, case) if estimator.recordable else run
 
 
 def _epoch(case: _Case) -> Program:

@@ -219,7 +219,7 @@ def _records(
     final = final_rows(problem, start.judged(), replicas, log, role)
     if early is not None and log.task.early_stopping:
         add_best(final, problem, start.judged(), replicas, log, early, role)
-    cost = estimators.cost_on(start.estimator, problem.objective(next(problem.batches(replicas))))
+    cost = start.estimator.cost_on(problem.objective(next(problem.batches(replicas))))
     shared: dict[str, float | int | str] = {
         "num_parameters": sum(leaf[0].numel() for leaf in leaves(start.params)),
         "group_size": len(specs),
