@@ -1,5 +1,6 @@
 """Measures over families of experiments, against numbers worked out by hand."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -126,6 +127,18 @@ def test_ties_may_count_as_not_lower() -> None:
     assert (interval.estimate, interval.low, interval.high, interval.num) == (0.5, 0.5, 0.5, 2)
     with pytest.raises(ValueError, match=r"`ties` is one of left out, counted\. Found 'lost'"):
         measures.share_lower(rows, "f", "best_value", "a", "b", ties="lost")
+
+
+def test_a_tie_of_methods_that_always_diverge_settles_nothing() -> None:
+    rows = results(
+        *cell("f-1", a=CLEAR, b=CLEAR),
+        *(
+            dataclasses.replace(row, status="diverged")
+            for row in cell("f-2", a=(math.nan,) * len(CLEAR), b=(math.nan,) * len(CLEAR))
+        ),
+    )
+    interval = measures.share_lower(rows, "f", "best_value", "a", "b", ties="counted").interval
+    assert (interval.estimate, interval.low, interval.high, interval.num) == (0.0, 0.0, 0.5, 2)
 
 
 def test_a_share_may_be_of_the_larger_dimensions() -> None:

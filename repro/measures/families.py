@@ -159,8 +159,8 @@ def share_lower(
 
     Returns:
         The share by means; its bounds are the share in which `a` is lower beyond doubt, and one less that in which
-        it is not, beyond doubt. A run that diverged is above any that did not. NaN within 0 and 1 where nothing is
-        left.
+        it is not, beyond doubt. A run that diverged is above any that did not; an experiment in which all runs of both
+        diverged is a tie that is not beyond doubt. NaN within 0 and 1 where nothing is left.
 
     Raises:
         EmptySelectionError: If nothing was run, or no dimension is left.
@@ -168,7 +168,7 @@ def share_lower(
     """
     if ties not in ("left out", "counted"):
         raise ValueError(f"`ties` is one of left out, counted. Found {ties!r}.")
-    parts, p_values, signs = [], [], []
+    parts, p_values, signs, untold = [], [], [], 0
     for experiment in members(results, family, study):
         rows, first, second = pairs(results, experiment, metric, a, b, study)
         if above and int(rows["num_parameters"].iloc[0]) <= above:
@@ -178,6 +178,8 @@ def share_lower(
         if sign:
             p_values.append(p_value)
             signs.append(sign)
+        elif ties == "counted" and np.isnan(first).all() and np.isnan(second).all():
+            untold += 1  # which of two that never end is lower no row tells
     if not parts:
         raise EmptySelectionError(f"The family {family!r} has no dimension above {above}.")
     tied = len(parts) - len(signs)
@@ -188,7 +190,7 @@ def share_lower(
     if not num:
         return summary(parts, Interval(math.nan, 0.0, 1.0, len(parts), 1.0), procedure)
     settled, lower = stats.holm(p_values) < 0.05, np.array(signs) < 0
-    beyond_doubt, unsettled = int((settled & lower).sum()), int((~settled).sum())
+    beyond_doubt, unsettled = int((settled & lower).sum()), int((~settled).sum()) + untold
     interval = Interval(
         int(lower.sum()) / num, beyond_doubt / num, (beyond_doubt + unsettled) / num, num, 0.95
     )
