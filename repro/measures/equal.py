@@ -120,7 +120,7 @@ def _problem(text: str) -> str:
 
 
 ROOM = 0.9
-"""Share of a descent beyond which a method has missed so much of it that it could not miss noticeably more."""
+"""Share of a descent beyond which so much of it is missed that no more can be missed noticeably."""
 
 
 def missed_shares(
@@ -148,8 +148,9 @@ def missed_shares(
         study: See `report_runs`.
 
     Returns:
-        The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by repetition, NaN
-        as soon as one of the runs diverged.
+        The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by repetition. All are
+        NaN as soon as one of the runs diverged; one is where `base` itself, in that repetition, misses more than `ROOM` of its median
+        descent: it leaves nothing to miss.
 
     Raises:
         EmptySelectionError: If a method was not run, or the curves do not begin at the start.
@@ -162,7 +163,9 @@ def missed_shares(
     if table.index[0] > 0.0:  # a long curve that was thinned may have lost it
         raise EmptySelectionError(f"{experiment!r} has no evaluation at its start.")
     start, later = table.iloc[0][base], table.iloc[1:]
-    missed = (later[method] - later[base]) / (start - later[base])
+    descent = start - later[base]
+    stuck = descent.lt((1 - ROOM) * descent.median(axis=1), axis=0)
+    missed = ((later[method] - later[base]) / descent).mask(stuck)
     if (rows["status"] == "diverged").any():
         missed = missed * np.nan
     return rows, missed
@@ -194,8 +197,8 @@ def missed_change_at_equal(
         study: See `report_runs`.
 
     Returns:
-        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged, and
-        where more than `ROOM` is missed on the first problem already: too early to compare.
+        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged or one of `base` has
+        hardly left its start, and where more than `ROOM` is missed on the first problem already: too early to compare.
 
     Raises:
         EmptySelectionError: If a method was not run in both, or no epoch is shared.
@@ -216,6 +219,10 @@ def missed_change_at_equal(
     shares = [table.loc[epoch].to_numpy(np.float64) for table in missed]
     known = all(np.isfinite(each).all() for each in shares)
     words = f"difference of the shares missed after epoch {epoch:g}, 95 % Welch interval"
+    for rows, each in zip(parts, shares, strict=True):
+        stuck = int(np.isnan(each).sum())
+        if stuck and not (rows["status"] == "diverged").any():
+            words = f"{base} itself has hardly left its start after epoch {epoch:g} in {stuck} of {each.size} runs of {rows['experiment'].iloc[0]}"
     if known and shares[0].mean() > ROOM:
         words = f"too early to compare: after epoch {epoch:g} {shares[0].mean():.0%} are missed on the first"
         known = False
