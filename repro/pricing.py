@@ -161,8 +161,8 @@ class Prices:
 
         Training: steps times the seconds of a step, plus looks times the seconds of a look, which rows with
         `wall_seconds` tell. A trial of a search may diverge and stop early: it has the mean cost of the
-        finished trials of its experiment and method, or else of its problem and estimator, by the share of
-        them that diverged and what those took.
+        finished trials of its experiment and method, or else of its problem and estimator, or else of its estimator
+        alone, by the share of them that diverged and what those took.
 
         Args:
             spec: The run.
@@ -206,19 +206,18 @@ class Prices:
         look = self._look(spec, trained, step)
         steps = self._steps(spec, task, trained)
         whole = None if step is None else step * steps + look * float(_looks(spec, steps))
-        trials = [r for r in trained if r.spec.role == "tune"] if spec.role == "tune" else []
-        own = [r for r in trials if _searched(r.spec) == _searched(spec)]
-        of_estimator = [r for r in trials if r.spec.method.estimator == spec.method.estimator]
-        found = own or of_estimator
-        if not found:
+        if spec.role != "tune":
             return whole
-        # a trial that diverges does so after as many steps, whatever its budget
-        early = np.concatenate([r.took[~r.done] for r in found])
-        share = len(early) / sum(len(r.place) for r in found)
-        lost = share * statistics.fmean(early.tolist()) if len(early) else 0.0
-        if share == 1.0:
-            return lost
-        return None if whole is None else lost + (1 - share) * whole
+        trials = _trials(spec, trained)
+        own = [r for r in trials if _searched(r.spec) == _searched(spec)]
+        if own or trials:
+            share, early = _early(own or trials, lambda r: r.took)
+        else:  # of other problems only how often they diverge, and after how many steps
+            share, early = _early(_trials(spec, self._rows), lambda r: r.steps)
+            early *= step or 0.0
+        if share == 1.0 and early:
+            return early
+        return None if whole is None else share * early + (1 - share) * whole
 
     def _steps(self, spec: RunSpec, task: Training, trained: Kinds) -> float:
         if not task.early_stopping:
@@ -359,6 +358,27 @@ def _median(rows: Kinds, value: Callable[[_Rows], Numbers]) -> float | None:
         latest += zip(r.place[known].tolist(), values[known].tolist(), strict=True)
     counted = [number for _, number in sorted(latest)[:LATEST]]
     return statistics.median(counted) if counted else None
+
+
+def _trials(spec: RunSpec, rows: Kinds) -> Kinds:
+    """Return the trials of a run's estimator, on functions or on data as its own problem is."""
+    return [
+        r
+        for r in rows
+        if r.spec.role == "tune"
+        and isinstance(r.spec.task, Training)
+        and isinstance(r.spec.problem, type(spec.problem))
+        and r.spec.method.estimator == spec.method.estimator
+    ]
+
+
+def _early(trials: Kinds, cost: Callable[[_Rows], Numbers]) -> tuple[float, float]:
+    """Return which share of trials diverged, and their mean cost: they do so after as many steps, whatever the budget."""
+    if not trials:
+        return 0.0, 0.0
+    early = np.concatenate([cost(r)[~r.done] for r in trials])
+    share = len(early) / sum(len(r.place) for r in trials)
+    return share, statistics.fmean(early.tolist()) if len(early) else 0.0
 
 
 def _looks(spec: RunSpec, steps: Numbers | float) -> Numbers:

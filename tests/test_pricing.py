@@ -211,6 +211,19 @@ def test_trials_of_a_new_search_cost_what_those_of_its_estimator_did() -> None:
     assert Prices(rows(*found, *own))(new) == pytest.approx(70.0)
 
 
+def test_trials_on_a_new_problem_diverge_as_often_and_as_soon_as_those_of_their_estimator_elsewhere() -> (
+    None
+):
+    elsewhere = dataclasses.replace(PROBLEM, batch_size=2 * PROBLEM.batch_size)
+    on = [dataclasses.replace(trial(n), problem=elsewhere) for n in range(4)]
+    lost = row(on[0], 1.0, status="diverged", num_steps=10)
+    found = [lost, *(row(spec, 900.0) for spec in on[1:])]
+    timed = row(run(task=Timing(3, 1, "cpu", 1)), 0.6, step_seconds=0.2)
+    prices = Prices(rows(*found, timed))
+    assert prices(run()) == pytest.approx(20.0)
+    assert prices(trial(0)) == pytest.approx((10 * 0.2 + 3 * 20.0) / 4)
+
+
 def test_a_longer_search_loses_no_more_to_trials_that_diverge_at_once() -> None:
     found = [row(trial(0), 50.0), row(trial(1), 2.0, status="diverged", num_steps=1)]
     longer = dataclasses.replace(trial(0), task=Training(500, evaluate_every=500))
