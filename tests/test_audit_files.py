@@ -110,6 +110,17 @@ def test_a_list_as_a_setting_is_a_word(tmp_path: Path) -> None:
         ("x.jsonl", "[1, 2]", "expected objects, one a row; found '1'"),
         ("x.jsonl", '{"method": "a"\n', "line 1 is no JSON"),
         ("x.jsonl", '{"a.b": 1, "a": {"b": 2}}', "two columns are called 'a.b'"),
+        ("x.csv", "", "x.csv: holds no trials."),
+        ("x.csv", "method,score\n", "x.csv: holds no trials."),
+        ("x.csv", "# of May\nmethod,score\na,1\n", "expected names of columns first, found '# of May' above line 2"),
+        ("x.csv", "method   score\na   1\n", "expected commas between columns, found blanks"),
+        ("x.csv", "a,0.5\nb,0.4\n", "or write names above the first row, which seems to have taken their place"),
+        ("x.csv", 'method,score\n"a,1\nb,2\n', "a quoted cell that begins in row 1 never ends; close its quotation mark"),
+        ("x.csv", "method,score\na,1\n\0\0\0", "line 3 holds bytes of 0"),
+        ("x.csv", 'method,score,params_n\na,1,"1,000"\n', "Write decimal points, not commas, and nothing between thousands."),
+        ("x.csv", "method,score,config,config.lr\na,1,{'lr': 1},2\n", "two columns are called 'config.lr'"),
+        ("x.json", '{"runs": [{"method": "a"}]}', "found one object with a list 'runs'; save that list alone"),
+        ("x.json", "[" * 100_000, "not a readable json file"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_is_refused(
@@ -297,29 +308,3 @@ def test_a_table_of_thousands_of_columns_is_audited(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "x.csv", index=False)
     evidence = trials.from_table(table_files.read_table(tmp_path / "x.csv"), {}, "x")
     assert len(evidence.runs.filter(like="param ").columns) == 1_000
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("x.csv", "", "x.csv: holds no trials."),
-        ("x.csv", "method,score\n", "x.csv: holds no trials."),
-        ("x.csv", "# of May\nmethod,score\na,1\n", "expected names of columns first, found '# of May' above line 2"),
-        ("x.csv", "method   score\na   1\n", "expected commas between columns, found blanks"),
-        ("x.csv", "a,0.5\nb,0.4\n", "or write names above the first row, which seems to have taken their place"),
-        ("x.csv", 'method,score\n"a,1\nb,2\n', "a quoted cell that begins in row 1 never ends; close its quotation mark"),
-        ("x.csv", "method,score\na,1\n\0\0\0", "line 3 holds bytes of 0"),
-        ("x.csv", 'method,score,params_n\na,1,"1,000"\n', "Write decimal points, not commas, and nothing between thousands."),
-        ("x.csv", "method,score,config,config.lr\na,1,{'lr': 1},2\n", "two columns are called 'config.lr'"),
-        ("x.json", '{"runs": [{"method": "a"}]}', "found one object with a list 'runs'; save that list alone"),
-        ("x.json", "[" * 100_000, "not a readable json file"),
-    ],
-)  # fmt: skip
-def test_what_stands_in_the_way_of_a_reading_is_said(
-    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / name).write_text(text)
-    assert main(["audit", "--csv", str(tmp_path / name)]) == USAGE
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.count("\n") == 1

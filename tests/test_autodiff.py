@@ -3,6 +3,7 @@
 import itertools
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -332,53 +333,52 @@ def test_a_large_layer_derives_forward_as_a_small_one(
     torch.testing.assert_close(slopes.double(), expected, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))
-def test_convolution_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
-    values = [draw(2, 3, 5, 6, seed=0), draw(4, 3, 3, 3, seed=1), draw(4, seed=2)]
+MOVING = list(itertools.product([False, True], repeat=3))
+"""Which of three arguments have a tangent."""
+
+
+def derives_as(
+    plain: Callable[..., Tensor],
+    ours: Callable[..., Tensor],
+    values: Sequence[Tensor],
+    moving: Sequence[bool],
+) -> None:
+    """Assert that a layer of ours and PyTorch's have one value and one derivative, along some of their arguments."""
     tangents = [
         draw(*v.shape, seed=9 + i) if moves else torch.zeros_like(v)
         for i, (v, moves) in enumerate(zip(values, moving, strict=True))
     ]
+    expected, expected_slope = torch.func.jvp(plain, tuple(values), tuple(tangents))  # type: ignore[misc]
+    with forward_ad.dual_level():
+        duals = [
+            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
+            for value, tangent, moves in zip(values, tangents, moving, strict=True)
+        ]
+        primal, slope = forward_ad.unpack_dual(ours(*duals))  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(primal, expected)
+    assert (slope is None) == (not any(moving))
+    torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)
 
+
+@pytest.mark.parametrize("moving", MOVING)
+def test_convolution_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
     def plain(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return nn.functional.conv2d(images, weight, bias, padding=1)
 
-    expected, expected_slope = torch.func.jvp(plain, tuple(values), tuple(tangents))  # type: ignore[misc]
-    with forward_ad.dual_level():
-        duals = [
-            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
-            for value, tangent, moves in zip(values, tangents, moving, strict=True)
-        ]
-        images, weight, bias = duals
-        primal, slope = forward_ad.unpack_dual(convolution(images, weight, bias, 1))  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(primal, expected)
-    assert (slope is None) == (not any(moving))
-    torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)
+    def ours(images: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return convolution(images, weight, bias, padding=1)
+
+    values = [draw(2, 3, 5, 6, seed=0), draw(4, 3, 3, 3, seed=1), draw(4, seed=2)]
+    derives_as(plain, ours, values, moving)
 
 
-@pytest.mark.parametrize("moving", list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("moving", MOVING)
 def test_batch_norm_derives_along_any_of_its_arguments(moving: tuple[bool, bool, bool]) -> None:
-    values = [draw(4, 3, 2, 2, seed=0), draw(3, seed=1), draw(3, seed=2)]
-    tangents = [
-        draw(*v.shape, seed=9 + i) if moves else torch.zeros_like(v)
-        for i, (v, moves) in enumerate(zip(values, moving, strict=True))
-    ]
-
     def plain(maps: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         return nn.functional.batch_norm(maps, None, None, scale, shift, training=True)
 
-    expected, expected_slope = torch.func.jvp(plain, tuple(values), tuple(tangents))  # type: ignore[misc]
-    with forward_ad.dual_level():
-        duals = [
-            forward_ad.make_dual(value, tangent) if moves else value  # type: ignore[no-untyped-call]
-            for value, tangent, moves in zip(values, tangents, moving, strict=True)
-        ]
-        maps, scale, shift = duals
-        outputs, _, _ = batch_norm(maps, scale, shift)
-        primal, slope = forward_ad.unpack_dual(outputs)  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(primal, expected)
-    assert (slope is None) == (not any(moving))
-    torch.testing.assert_close(expected_slope if slope is None else slope, expected_slope)
+    values = [draw(4, 3, 2, 2, seed=0), draw(3, seed=1), draw(3, seed=2)]
+    derives_as(plain, lambda *three: batch_norm(*three)[0], values, moving)
 
 
 @pytest.mark.parametrize("num_tangents", [1, 3])
