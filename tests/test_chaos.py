@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import json
 import logging
 import multiprocessing
 import os
@@ -220,6 +221,13 @@ def test_a_result_flipped_anywhere_in_its_header_is_no_row(
         path.write_bytes(flipped)
         with pytest.raises(RejectedFileError):
             read_record(path)
+
+
+def test_a_number_in_other_digits_is_no_row(small_file: bytes, tmp_path: Path) -> None:
+    seconds = json.dumps(json.loads(small_file)["body"]["measured"]["seconds"]).encode()
+    path = placed(small_file, tmp_path, small_file.replace(seconds, seconds + b"0"))
+    with pytest.raises(RejectedFileError, match="corrupt"):
+        read_record(path)
 
 
 # Folders that take nothing

@@ -332,7 +332,7 @@ def test_a_checkpoint_of_another_schema_is_refused(made: Path) -> None:
     line, _, body = made.read_bytes().partition(b"\n")
     about = {**json.loads(line)["about"], "schema": 1}
     head = {"sha256": checkpoints._digest(about, body), "about": about}
-    made.write_bytes(json.dumps(head).encode() + b"\n" + body)
+    made.write_bytes(checkpoints._encode(head) + b"\n" + body)
     refused(group(METHODS["sgd"]), made, r"was made for other readers\.")
 
 
@@ -353,6 +353,13 @@ def test_a_damaged_checkpoint_is_refused_wherever_it_is(made: Path) -> None:
         made.write_bytes(content[:length])
         with pytest.warns(RuntimeWarning, match="is truncated or damaged"):
             assert checkpoint.load() is None
+
+
+def test_a_number_in_other_digits_is_damage_too(made: Path) -> None:
+    line, _, body = made.read_bytes().partition(b"\n")
+    seconds = json.dumps(json.loads(line)["about"]["seconds"])
+    made.write_bytes(line.replace(seconds.encode(), f"{seconds}0".encode()) + b"\n" + body)
+    refused(group(METHODS["sgd"]), made, r"is truncated or damaged\.")
 
 
 class Evil:
