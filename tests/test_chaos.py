@@ -225,7 +225,7 @@ def test_a_result_flipped_anywhere_in_its_header_is_no_row(
 
 def test_a_number_in_other_digits_is_no_row(small_file: bytes, tmp_path: Path) -> None:
     seconds = json.dumps(json.loads(small_file)["body"]["measured"]["seconds"]).encode()
-    path = placed(small_file, tmp_path, small_file.replace(seconds, seconds + b"0"))
+    path = placed(small_file.replace(seconds, seconds + b"0"), tmp_path, small_file)
     with pytest.raises(RejectedFileError, match="corrupt"):
         read_record(path)
 
