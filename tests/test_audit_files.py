@@ -150,17 +150,21 @@ COMMAS = "method;score;lr\nrén;0,5;0,01\nb;1,25;1E-3\n"
 POINTS = "method,score,lr\nrén,0.5,0.01\nb,1.25,1E-3\n"
 
 
+def packed(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)  # the same in every process that collects tests
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("x.csv.gz", gzip.compress(POINTS.encode())),
+        ("x.csv.gz", packed(POINTS.encode())),
         ("x.CSV.GZ", POINTS.encode()),  # a browser unpacks what it loads
-        ("x.csv", gzip.compress(POINTS.encode())),
-        ("x.tsv.gz", gzip.compress(POINTS.replace(",", "\t").encode())),
+        ("x.csv", packed(POINTS.encode())),
+        ("x.tsv.gz", packed(POINTS.replace(",", "\t").encode())),
         ("x.csv", POINTS.encode("utf-8-sig")),
         ("x.csv", POINTS.encode("utf-16")),
         ("x.txt", POINTS.replace(",", "\t").replace("\n", "\r\n").encode("utf-16")),
-        ("x.csv.gz", gzip.compress(POINTS.encode("utf-16"))),
+        ("x.csv.gz", packed(POINTS.encode("utf-16"))),
         ("x.csv", POINTS.replace(",", ";").encode()),
         ("x.csv", COMMAS.encode()),
         ("x.csv", COMMAS.replace("\n", "\r").encode("utf-8-sig")),
@@ -184,7 +188,7 @@ def test_objects_are_read_however_they_were_saved(
 ) -> None:
     text = table().to_json(orient="records", lines=suffix != "json")
     path = tmp_path / f"x.{suffix}.gz"
-    path.write_bytes(gzip.compress(text.encode(encoding)))
+    path.write_bytes(packed(text.encode(encoding)))
     pd.testing.assert_frame_equal(table_files.read_table(path), table())
 
 
@@ -231,8 +235,8 @@ def test_a_list_beside_numbers_with_points_is_no_number(tmp_path: Path) -> None:
         ("x.csv", POINTS.encode("utf-16-le"), "expected UTF-8, or UTF-16 with a byte order mark, found neither"),
         ("x.csv", POINTS.encode("utf-16")[:-1], "Save the file as UTF-8"),
         ("x.csv", b"PK\x03\x04\x14\x00", "found an Excel workbook, or a ZIP archive, by its first bytes; save the table as CSV"),
-        ("x.csv.gz", gzip.compress(POINTS.encode())[:-9], "Found it cut short or damaged"),
-        ("x.json.gz", gzip.compress(b"[1]")[:-4] + b"1234", "Found it cut short or damaged"),
+        ("x.csv.gz", packed(POINTS.encode())[:-9], "Found it cut short or damaged"),
+        ("x.json.gz", packed(b"[1]")[:-4] + b"1234", "Found it cut short or damaged"),
         ("x.xlsx", b"PK\x03\x04", "Found '.xlsx'. Save the sheet as CSV."),
         ("x.csv.zip", b"PK\x03\x04", "Found '.zip'. Unpack it, or compress the table itself with gzip"),
         ("x.parquet.gz", b"", "Found '.parquet.gz'. Unpack it"),
