@@ -103,6 +103,30 @@ def test_a_row_that_waited_for_other_work_is_priced_by_its_processor() -> None:
     assert Prices(rows(alone))(run()) == prices(run())
 
 
+def test_a_row_that_may_have_waited_counts_for_no_more_than_a_timed_step_does_in_training() -> None:
+    timing = Timing(3, 1, "cpu", 1)
+    wide, deep = (
+        dataclasses.replace(PROBLEM, network=use("mlp", **sizes))
+        for sizes in ({"width": 4096}, {"depth": 9})
+    )
+    known = [
+        entry
+        for problem in (wide, deep)  # in training 1.5 times as long as timed
+        for entry in (
+            row(run(task=timing, problem=problem), 0.6, step_seconds=0.2),
+            row(run(problem=problem), 30.0, wall_seconds=36.0),
+        )
+    ]
+    timed = row(run(task=timing), 0.6, step_seconds=0.2)
+    waited = row(run(), 300.0, wall_seconds=360.0)  # ten times as long: its looks, too
+    assert Prices(rows(*known, timed, waited))(run()) == pytest.approx(36.0)
+    assert Prices(rows(*known, waited))(run()) == pytest.approx(360.0)
+    quick = row(run(), 15.0, wall_seconds=18.0)
+    assert Prices(rows(*known, timed, quick))(run()) == pytest.approx(18.0)
+    at_work = row(run(), 300.0, wall_seconds=360.0, processor_seconds=360.0)  # it did take as long
+    assert Prices(rows(*known, timed, at_work))(run()) == pytest.approx(360.0)
+
+
 def test_an_optimizer_that_was_never_run_is_priced_by_its_estimator() -> None:
     prices = Prices(rows(row(run(BP), 50.0), row(run(FG), 90.0)))
     assert prices(run(BP_NESTEROV)) == pytest.approx(50.0)

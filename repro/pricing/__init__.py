@@ -2,7 +2,8 @@
 
 A run costs its steps and its looks at the validation and the test split. Both prices come from rows: of the
 same device where it has any, the latest first, because the code gets faster. Where a row has the seconds of its
-processor, these are the price: a row that was made beside other work has waited for it, too. Rows count as alike by what
+processor, these are the price: a row that was made beside other work has waited for it, too. Where it has not, and a
+step like its own was timed alone, it counts for no more than such steps take in training. Rows count as alike by what
 decides the cost: the problem's function or network, data set and batch size, not its name, and the method or, where its
 optimizer was never run there, the estimator. A run that may end early has as many steps as such runs took; all that it
 is allowed where none has run.
@@ -11,31 +12,31 @@ is allowed where none has run.
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterable
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from repro.pricing.kinds import (
+    Kinds,
+    Numbers,
+    Rows,
+    by_kind,
+    done_only,
+    like,
+    median,
+    num_looks,
+    size_of,
+)
 from repro.protocol import (
     Approximation,
     Classification,
-    ClosedForm,
-    Problem,
     RunSpec,
     Sampling,
     Timing,
     Training,
-    parse_run,
 )
-
-Numbers: TypeAlias = npt.NDArray[np.float64]
-
-LATEST = 5
-"""How many of the latest rows alike a price is the median of."""
 
 LONG = 0.1
 """Share of a run's steps below which another says little of their price: it mostly paid for its start."""
@@ -71,60 +72,6 @@ class Cost:
         return self.shared / workers + self.alone
 
 
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """Finished runs that differ in repetition, hyperparameters and trial alone, the latest first.
-
-    Attributes:
-        spec: What they have in common.
-        place: Of each among the rows of all kinds, the latest first.
-        done: Whether each ended as it should.
-        steps: Steps of each.
-        seconds: Of its training, its share where a group trained together; those of other work on the machine left
-            out where the processor's are known, here and below.
-        wall_seconds: From its start to its end.
-        step_seconds: Of a step, where steps were timed.
-    """
-
-    spec: RunSpec
-    place: npt.NDArray[np.intp]
-    done: npt.NDArray[np.bool_]
-    steps: Numbers
-    seconds: Numbers
-    wall_seconds: Numbers
-    step_seconds: Numbers
-
-    @property
-    def took(self) -> Numbers:
-        """Seconds from start to end, as far as they were measured."""
-        return np.where(np.isnan(self.wall_seconds), self.seconds, self.wall_seconds)
-
-    @property
-    def step(self) -> Numbers:
-        """Seconds of a step."""
-        return self.seconds / self.steps
-
-    @property
-    def look(self) -> Numbers:
-        """Seconds of a look at a held-out split; NaN where nothing tells."""
-        if not isinstance(self.spec.task, Training):
-            return np.full(len(self.place), math.nan)
-        looks = (self.wall_seconds - self.seconds) / _looks(self.spec, self.steps)
-        return np.where(self.done, looks, math.nan)
-
-    def only(self, chosen: npt.NDArray[np.bool_]) -> _Rows:
-        """Return some of them."""
-        columns = {
-            field.name: getattr(self, field.name)[chosen]
-            for field in dataclasses.fields(self)
-            if field.name != "spec"
-        }
-        return _Rows(self.spec, **columns)
-
-
-Kinds: TypeAlias = Sequence[_Rows]
-
-
 class Prices:
     """Predicts the seconds of runs, each on one core that it has to itself, from the rows of one device.
 
@@ -148,13 +95,16 @@ class Prices:
         self.device = device or next(iter(devices), "")
         own = places[devices == self.device]
         self.borrowed = not own.size
-        self._rows = _kinds(runs, places if self.borrowed else own)
+        told_rows = by_kind(runs, places if self.borrowed else own)
+        self._company = _company(told_rows)
+        self._rows: list[Rows] = []
         self._known: dict[object, float | None] = {}
         self._foreign_looks: dict[bool, float] = {}
-        self._sizes: dict[object, list[_Rows]] = {}
-        for rows in self._rows:
-            self._sizes.setdefault(_size(rows.spec.problem), []).append(rows)
-        self._company = _company(self._rows)
+        self._sizes: dict[object, list[Rows]] = {}
+        for same_size in _by_size(told_rows).values():
+            quiet = [self._without_waiting(rows, same_size) for rows in same_size]
+            self._rows += quiet
+            self._sizes[size_of(quiet[0].spec.problem)] = quiet
 
     def __call__(self, spec: RunSpec) -> float | None:
         """Return the price of a run in seconds; `None` where nothing like it was ever run.
@@ -189,7 +139,7 @@ class Prices:
         return total
 
     def _price(self, spec: RunSpec) -> float | None:
-        rows = self._sizes.get(_size(spec.problem), [])
+        rows = self._sizes.get(size_of(spec.problem), [])
         match spec.task:
             case Training():
                 return self._training(spec, spec.task, rows)
@@ -197,7 +147,7 @@ class Prices:
                 return self._timing(spec, spec.task, rows)
             case Sampling(num_draws=num) | Approximation(num_draws=num):
                 sampled = [r for r in rows if isinstance(r.spec.task, type(spec.task))]
-                draw = _median(_alike(spec, sampled), lambda r: r.wall_seconds / r.steps)
+                draw = median(like(spec, sampled), lambda r: r.wall_seconds / r.steps)
                 return None if draw is None else draw * num
 
     def _training(self, spec: RunSpec, task: Training, rows: Kinds) -> float | None:
@@ -205,7 +155,7 @@ class Prices:
         step = self._step(spec, task, trained, rows)
         look = self._look(spec, trained, step)
         steps = self._steps(spec, task, trained)
-        whole = None if step is None else step * steps + look * float(_looks(spec, steps))
+        whole = None if step is None else step * steps + look * float(num_looks(spec, steps))
         if spec.role != "tune":
             return whole
         trials = _trials(spec, trained)
@@ -222,24 +172,35 @@ class Prices:
     def _steps(self, spec: RunSpec, task: Training, trained: Kinds) -> float:
         if not task.early_stopping:
             return task.num_steps
-        ended = _alike(spec, _done([r for r in trained if r.spec.task == task]))
+        ended = like(spec, done_only([r for r in trained if r.spec.task == task]))
         taken = [number for r in ended for number in r.steps.tolist()]
         # the mean: some runs learn to the end, and it is their sum that is predicted
         return statistics.fmean(taken) if taken else task.num_steps
 
     def _step(self, spec: RunSpec, task: Training, trained: Kinds, rows: Kinds) -> float | None:
-        alike = _alike(spec, _done(trained))
+        alike = like(spec, done_only(trained))
         most = max((r.steps.max() for r in alike), default=0.0)
         long = [r.only(r.steps >= LONG * min(task.num_steps, most)) for r in alike]
-        step = _median(long, lambda r: r.step)
+        step = median(long, lambda r: r.step)
         if step is None:
-            timed = [r for r in rows if _is_plain(r.spec.task)]
-            alone = _median(_alike(spec, timed), lambda r: r.step_seconds)
-            step = None if alone is None else alone * self._company
+            step = self._from_timings(spec, rows)
         return step
 
+    def _from_timings(self, spec: RunSpec, rows: Kinds) -> float | None:
+        """Return what a step takes in training by the rows that timed it alone."""
+        timed = [r for r in rows if _is_plain(r.spec.task)]
+        alone = median(like(spec, timed), lambda r: r.step_seconds)
+        return None if alone is None else alone * self._company
+
+    def _without_waiting(self, rows: Rows, same_size: Kinds) -> Rows:
+        """Return training rows, where they know no processor, at no more than their timed steps cost."""
+        if not isinstance(rows.spec.task, Training):
+            return rows
+        most = self._from_timings(rows.spec, same_size)
+        return rows if most is None else rows.at_most(most)
+
     def _look(self, spec: RunSpec, trained: Kinds, step: float | None) -> float:
-        look = _median(trained, lambda r: r.look)
+        look = median(trained, lambda r: r.look)
         if look is None and step is not None:
             look = step * self._steps_of_a_look(spec.scale == "smoke")
         return look or 0.0
@@ -247,117 +208,49 @@ class Prices:
     def _steps_of_a_look(self, smoke: bool) -> float:
         """Return how many steps a look takes with other networks: both pass as many examples through one."""
         if smoke not in self._foreign_looks:
-            like = [
+            on_data = [
                 r
                 for r in self._rows
                 if isinstance(r.spec.problem, Classification) and (r.spec.scale == "smoke") == smoke
             ]
-            self._foreign_looks[smoke] = _median(like, lambda r: r.look / r.step) or 0.0
+            self._foreign_looks[smoke] = median(on_data, lambda r: r.look / r.step) or 0.0
         return self._foreign_looks[smoke]
 
     def _timing(self, spec: RunSpec, task: Timing, rows: Kinds) -> float | None:
         turns = task.num_warmup + task.num_steps
-        timed = _alike(spec, [r for r in rows if _turn(r.spec.task) == _turn(task)])
-        turn = _median(timed, lambda r: r.wall_seconds / _turns(r.spec.task))
-        turn = turn or _median(timed, lambda r: r.step)
+        timed = like(spec, [r for r in rows if _turn(r.spec.task) == _turn(task)])
+        turn = median(timed, lambda r: r.wall_seconds / _turns(r.spec.task))
+        turn = turn or median(timed, lambda r: r.step)
         if turn is None and _is_plain(task):
-            trained = _done([r for r in rows if isinstance(r.spec.task, Training)])
-            turn = _median(_alike(spec, trained), lambda r: r.step)
+            trained = done_only([r for r in rows if isinstance(r.spec.task, Training)])
+            turn = median(like(spec, trained), lambda r: r.step)
         return None if turn is None else turn * turns
 
 
-def _kinds(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[_Rows]:
-    """Return the rows at some places by kind: a specification is parsed once, however many runs have it."""
-    texts = runs["spec"].to_numpy()
-    known: dict[object, int] = {}
-    codes = np.array(
-        [known.setdefault(_kind(text), len(known)) for text in texts[places]], dtype=np.intp
-    )
-    num = {
-        name: runs[name].to_numpy(np.float64)[places]
-        for name in ("num_steps", "seconds", "wall_seconds", "processor_seconds", "step_seconds")
-    }
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at_work = num["processor_seconds"] / num["wall_seconds"]
-    # what a run waited for, beside other work, the next one need not
-    at_work[~np.isfinite(at_work)] = 1.0
-    columns = {
-        "place": np.arange(len(codes)),
-        "done": (runs["status"] == "done").to_numpy(bool)[places],
-        "steps": num["num_steps"],
-        "seconds": num["seconds"] * at_work,
-        "wall_seconds": num["wall_seconds"] * at_work,
-        "step_seconds": num["step_seconds"],
-    }
-    shared = np.maximum(1, runs["group_size"].to_numpy())[places]
-    order = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes, minlength=len(known)))
-    found = []
-    for part in np.split(order, ends)[: len(known)]:
-        spec = parse_run(texts[places[part[0]]])
-        values = {name: column[part] for name, column in columns.items()}
-        if isinstance(spec.task, Training):
-            # the runs of a training group share their seconds; timing runs have their own
-            values["seconds"] = values["seconds"] / shared[part]
-        found.append(_Rows(spec, **values))
-    return found
-
-
-def _kind(text: str) -> tuple[str, str, str]:
-    """Return what is left of a canonical JSON without hyperparameters, repetition and trial: found, not parsed."""
-    # a key is followed by the next of its class, and no string holds a bare quote
-    head, _, rest = text.partition('"hyperparameters":[')
-    body, _, rest = rest.partition('],"method":')[2].partition('"repetition":')
-    return head, body, rest.partition(',"role":')[2].partition(',"trial":')[0].rstrip("}")
-
-
-def _done(rows: Kinds) -> Kinds:
-    """Return those that ended as they should."""
-    return [r.only(r.done) for r in rows if r.done.any()]
-
-
-def _size(problem: Problem) -> tuple[object, ...]:
-    """Return what of a problem decides the cost of a step."""
-    if isinstance(problem, ClosedForm):
-        return (problem.function, problem.num_parameters)
-    return (problem.dataset, problem.network, problem.batch_size)
-
-
-def _alike(spec: RunSpec, rows: Kinds) -> Kinds:
-    """Return the rows of the same method, or else those of the same estimator."""
-    method, estimator = spec.method, spec.method.estimator
-    same = [r for r in rows if r.spec.method.name == method.name]
-    return same or [r for r in rows if r.spec.method.estimator == estimator]
+def _by_size(rows: Kinds) -> dict[object, list[Rows]]:
+    """Return the rows by what of their problem decides the cost of a step."""
+    sizes: dict[object, list[Rows]] = {}
+    for r in rows:
+        sizes.setdefault(size_of(r.spec.problem), []).append(r)
+    return sizes
 
 
 def _company(rows: Kinds) -> float:
     """Return how much longer a step takes in training, beside other workers, than timed alone."""
-    trained: dict[object, list[_Rows]] = {}
-    timed: dict[object, list[_Rows]] = {}
+    trained: dict[object, list[Rows]] = {}
+    timed: dict[object, list[Rows]] = {}
     for r in rows:
-        kind = (_size(r.spec.problem), r.spec.method.estimator, r.spec.method.optimizer)
+        kind = (size_of(r.spec.problem), r.spec.method.estimator, r.spec.method.optimizer)
         if isinstance(r.spec.task, Training) and r.done.any():
             trained.setdefault(kind, []).append(r.only(r.done))
         elif _is_plain(r.spec.task):
             timed.setdefault(kind, []).append(r)
     pairs = [
-        (_median(trained[kind], lambda r: r.step), _median(timed[kind], lambda r: r.step_seconds))
+        (median(trained[kind], lambda r: r.step), median(timed[kind], lambda r: r.step_seconds))
         for kind in trained
         if kind in timed
     ]
     return statistics.median([long / short for long, short in pairs if long and short] or [1.0])
-
-
-def _median(rows: Kinds, value: Callable[[_Rows], Numbers]) -> float | None:
-    """Return the median of the latest positive values, or `None` without any."""
-    latest: list[tuple[int, float]] = []
-    for r in rows:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            values = value(r)
-        known = np.flatnonzero(np.isfinite(values) & (values > 0))[:LATEST]
-        latest += zip(r.place[known].tolist(), values[known].tolist(), strict=True)
-    counted = [number for _, number in sorted(latest)[:LATEST]]
-    return statistics.median(counted) if counted else None
 
 
 def _trials(spec: RunSpec, rows: Kinds) -> Kinds:
@@ -372,25 +265,13 @@ def _trials(spec: RunSpec, rows: Kinds) -> Kinds:
     ]
 
 
-def _early(trials: Kinds, cost: Callable[[_Rows], Numbers]) -> tuple[float, float]:
+def _early(trials: Kinds, cost: Callable[[Rows], Numbers]) -> tuple[float, float]:
     """Return which share of trials diverged, and their mean cost: they do so after as many steps, whatever the budget."""
     if not trials:
         return 0.0, 0.0
     early = np.concatenate([cost(r)[~r.done] for r in trials])
     share = len(early) / sum(len(r.place) for r in trials)
     return share, statistics.fmean(early.tolist()) if len(early) else 0.0
-
-
-def _looks(spec: RunSpec, steps: Numbers | float) -> Numbers:
-    """Return how often training runs of so many steps look at a held-out split."""
-    task = spec.task
-    assert isinstance(task, Training)
-    validation: Numbers = 1 + np.ceil(np.asarray(steps) / task.evaluate_every)
-    if task.test_every:
-        return validation + 1 + np.ceil(np.asarray(steps) / task.test_every)
-    # after early stopping the best epoch is tested beside the last
-    tested = 2 if task.early_stopping else 1
-    return validation + (tested if spec.role == "report" else 0)
 
 
 def _searched(spec: RunSpec) -> tuple[str, str, str]:
