@@ -18,9 +18,8 @@ from repro.measures.cost import (
     step_time_ratio,
     step_time_ratio_change,
     step_time_ratio_without,
-    steps_to_loss_ratio,
-    time_to_loss_ratio,
 )
+from repro.measures.crossings import steps_to_loss_ratio, time_to_loss_ratio
 from repro.measures.descent import (
     DIRECTION,
     RATE,

@@ -1,0 +1,216 @@
+"""Measures of how far it is to a loss: iterations, and time, to the lowest one of a baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from repro import stats
+from repro.measures.cost import step_time_ratio
+from repro.measures.rows import (
+    BACKPROPAGATION,
+    FORWARD_GRADIENT,
+    LARGEST_FIRST,
+    Measurement,
+    curve_rows,
+    measurement,
+    report_runs,
+    shared_repetitions,
+    unknown,
+)
+from repro.results import Results
+from repro.stats import Interval
+
+
+def steps_to_loss_ratio(
+    results: Results,
+    experiment: str,
+    *,
+    method: str = FORWARD_GRADIENT,
+    baseline: str = BACKPROPAGATION,
+    metric: str = "loss",
+    split: str | None = None,
+    confidence: float = 0.95,
+    study: str | None = None,
+) -> Measurement:
+    """Return the iterations `method` needs for the baseline's lowest loss, over those of the baseline.
+
+    Per repetition: the level is the baseline's lowest recorded validation loss, its iterations are the step
+    where it was recorded, those of the method the first crossing of that level (straight between
+    evaluations). What becomes of repetitions in which the method never gets there:
+
+    * all get there: ratio of geometric means with a paired-t interval on logarithms, which is widened to hold the
+      ratios of the evaluations before and after the crossings: where a loss falls between two of them is not known;
+    * some do not (`missed`): their ratio is infinite; the estimate is the median (infinite where half or more
+      missed), `high` is infinite, and `low` is the smallest ratio of all repetitions, a missing one taken as
+      its budget over the baseline's iterations (infinite if it diverged). `low` lies below the true median
+      with probability `1 - 2**-n`, which is the stated confidence;
+    * the baseline never improves on its start in some repetition: no ratio exists, NaN within (0, inf).
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        method: The method that has to reach the level.
+        baseline: The method that sets the level.
+        metric: Name of a metric in the curves table for which less is better.
+        split: See `curve_rows`.
+        confidence: Within (0, 1).
+        study: See `report_runs`.
+
+    Returns:
+        The ratio; `num` counts repetitions, `missed` those that never reached the level.
+
+    Raises:
+        EmptySelectionError: If a method was not run, or they share no repetition.
+    """
+    rows = report_runs(results, experiment, [method, baseline], study=study)
+    rows = shared_repetitions(rows, experiment)
+    points = curve_rows(results, rows, metric, split)
+    reached, bounds, base = _crossings(rows, points, method, baseline)
+    missed = sum(math.isinf(steps) for steps in reached)
+    if min(base) <= 0:
+        interval = unknown(len(base), low=0.0)
+    elif missed:
+        ratios = np.array(reached) / np.array(base)
+        interval = Interval(
+            float(np.median(ratios)),
+            float((np.array(bounds)[:, 0] / np.array(base)).min()),
+            math.inf,
+            len(base),
+            1.0 - 0.5 ** len(base),
+        )
+    elif min(reached) <= 0:  # the start is already as good: no logarithm
+        interval = unknown(len(base), low=0.0)
+    else:
+        interval = _widened(stats.ratio_interval(reached, base, confidence), bounds, base)
+    procedure = (
+        "median, repetitions that never got there as infinite"
+        if missed
+        else "geometric mean of paired repetitions, t interval on logarithms, and the evaluations around the crossings"
+    )
+    return measurement(rows, interval, procedure, missed)
+
+
+def _crossings(
+    rows: pd.DataFrame, points: pd.DataFrame, method: str, baseline: str
+) -> tuple[list[float], list[tuple[float, float]], list[float]]:
+    """Return where a method comes down to the baseline's lowest loss, by repetition.
+
+    Args:
+        rows: Runs of both.
+        points: Their losses, as of `curve_rows`.
+        method: Name of the method.
+        baseline: Name of the baseline.
+
+    Returns:
+        The steps of the crossings, infinite for one that never comes; what bounds them, the budget and infinity for such
+        a one; and the steps of the lowest losses, 0 where there is none (and then no crossing either).
+    """
+    curves = {
+        name: dict(list(part.groupby("repetition"))) for name, part in points.groupby("method")
+    }
+    diverged = set(rows[(rows["method"] == method) & (rows["status"] == "diverged")]["repetition"])
+    reached: list[float] = []
+    bounds: list[tuple[float, float]] = []
+    base: list[float] = []
+    for repetition in sorted(set(rows["repetition"])):
+        ours = curves.get(method, {}).get(repetition)
+        theirs = curves.get(baseline, {}).get(repetition)
+        if ours is None or theirs is None or theirs["value"].isna().all():
+            base.append(0.0)
+            continue
+        losses = theirs["value"].to_numpy(np.float64)
+        best = int(np.nanargmin(losses))
+        base.append(float(theirs["step"].iloc[best]))
+        found = stats.first_crossing(ours["step"], ours["value"], float(losses[best]))
+        crossing, before, after = found
+        budget = math.inf if repetition in diverged else float(ours["step"].max())
+        reached.append(math.inf if math.isnan(crossing) else crossing)
+        bounds.append((budget, math.inf) if math.isnan(crossing) else (before, after))
+    return reached, bounds, base
+
+
+def _widened(
+    interval: Interval, bounds: Sequence[tuple[float, float]], base: Sequence[float]
+) -> Interval:
+    """Return an interval that holds the ratios at both ends of what is known of every crossing."""
+    with np.errstate(divide="ignore"):  # a crossing before the first evaluation may lie at step 0
+        ends = np.exp(np.log(np.array(bounds) / np.array(base)[:, None]).mean(axis=0))
+    return dataclasses.replace(
+        interval,
+        low=float(min(interval.low, ends[0])),
+        high=float(max(interval.high, ends[1])),
+    )
+
+
+def time_to_loss_ratio(
+    results: Results,
+    experiment: str,
+    run_time_experiment: str,
+    *,
+    method: str = FORWARD_GRADIENT,
+    baseline: str = BACKPROPAGATION,
+    metric: str = "loss",
+    split: str | None = None,
+    study: str | None = None,
+) -> Measurement:
+    """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's.
+
+    The product of `steps_to_loss_ratio` and `step_time_ratio`, whose two sources of doubt are independent:
+    each interval is taken at 97.5 %, so that the product of their bounds holds with 95 % (Bonferroni).
+    Evaluation takes no part in the time.
+
+    Args:
+        results: The tables.
+        experiment: Name of the training experiment.
+        run_time_experiment: Name of the timing experiment on the same problem.
+        method: The method that has to reach the level.
+        baseline: The method that sets the level.
+        metric: See `steps_to_loss_ratio`.
+        split: See `curve_rows`.
+        study: See `report_runs`.
+
+    Returns:
+        The ratio, infinite or NaN where that of the iterations is; its keys are those of both experiments,
+        its scale the smaller of the two.
+
+    Raises:
+        EmptySelectionError: If either experiment was not run.
+    """
+    each = 0.975
+    iterations = steps_to_loss_ratio(
+        results,
+        experiment,
+        method=method,
+        baseline=baseline,
+        metric=metric,
+        split=split,
+        confidence=each,
+        study=study,
+    )
+    time = step_time_ratio(
+        results, run_time_experiment, method, baseline, confidence=each, study=study
+    )
+    factor, cost = iterations.interval, time.interval
+    interval = Interval(
+        factor.estimate * cost.estimate,
+        factor.low * cost.low if cost.low else 0.0,
+        factor.high * cost.high,
+        factor.num,
+        max(
+            1e-3, factor.confidence + cost.confidence - 1.0
+        ),  # next to nothing, which has no interval
+    )
+    return Measurement(
+        interval,
+        tuple(sorted({*iterations.keys, *time.keys})),
+        max(iterations.scale, time.scale, key=LARGEST_FIRST.index),
+        f"iterations ({iterations.procedure}) times step time (median of rounds), joint interval",
+        iterations.diverged,
+        iterations.missed,
+        time.device,
+    )
