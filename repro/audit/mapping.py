@@ -120,6 +120,17 @@ def aliases(columns: Mapping[str, str]) -> dict[str, list[str]]:
     }
 
 
+def has(key: str, table: pd.DataFrame) -> bool:
+    """Tell whether a table has a column of the name of a key, with a tracker's prefix or without."""
+    known = [str(c) for c in table.columns]
+    return _whole(key, known) in known
+
+
+def without_lists(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return what a map says of single columns, which every row needs, unlike a hyperparameter."""
+    return {k: c for k, c in columns.items() if k not in LISTS and not k.startswith(PARAM)}
+
+
 def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
     """Return where a table says what.
 
@@ -208,7 +219,11 @@ def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
             for c in known
             if table[c].dtype.kind not in "biufcM" and 2 <= table[c].nunique() <= len(table) / 2
         ]
-        hint = f", which may be {' or '.join(told[:3])}." if told else ", or add one."
+        hint = (
+            f", which may be {' or '.join(told[:3])}."
+            if told
+            else ", add one, or give a file a method: `--csv a.csv b.csv`."
+        )
         if any(re.fullmatch(r"[-+.\d][-+.\deE]*", c) for c in known):
             hint = ", or write names above the first row, which seems to have taken their place."
     meaning = KEYS.get(key, KEYS["param NAME"])

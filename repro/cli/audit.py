@@ -18,10 +18,9 @@ from repro.audit import (
     optuna_files,
     ours,
     report,
+    several_files,
     standing,
     stated,
-    table_files,
-    trials,
 )
 from repro.audit.checklists import fill
 from repro.audit.evidence import Evidence
@@ -46,6 +45,8 @@ what can be audited
   repro audit --optuna x.db --map method=opt   one study, its methods told apart by the hyperparameter `opt`
   repro audit --csv trials.csv --map method=opt,score=val_loss,params=lr:momentum,seed=seed
                                     a table of trials: .csv, .tsv, .parquet, .jsonl, also .csv.gz; files are only read
+  repro audit --csv sgd.csv adam.csv --map score=val_loss
+                                    a file a method, where each was searched by itself
   repro audit --csv log.csv --map method=opt,score=val_loss,step=_step,number=Name
                                     a log, in which a run has many rows: its last one counts
   repro audit --csv final.csv --reported       a table of final results: all rows are reported runs
@@ -76,9 +77,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
                         help="Optuna storages: sqlite:///FILE, or a journal; read only")  # fmt: skip
     parser.add_argument("--studies", default="", metavar="A,B",
                         help="only these studies of the storages, separated by commas")  # fmt: skip
-    parser.add_argument(
-        "--csv", type=Path, metavar="FILE", help="a table of trials, one row a run; read only"
-    )
+    parser.add_argument("--csv", nargs="+", type=Path, default=[], metavar="FILE",
+                        help="tables of trials, one row a run; without a column of methods, a file a method; read only")  # fmt: skip
     parser.add_argument("--map", action="append", default=[], metavar="KEY=COLUMN,...",
                         help="what the columns or attributes are called in the file; repeatable")  # fmt: skip
     better = parser.add_mutually_exclusive_group()
@@ -163,7 +163,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 def _read(options: argparse.Namespace) -> list[Path]:
     """Return the files of others that are read."""
-    given = [*options.optuna, *([options.csv] if options.csv else [])]
+    given = [*options.optuna, *options.csv]
     paths = [Path(str(name).removeprefix("sqlite:///")) for name in given]
     return [path for path in paths if path.exists()]
 
@@ -228,16 +228,12 @@ def _foreign(options: argparse.Namespace) -> Evidence | None:
         )
     if options.studies:
         raise ValueError("`--studies` belongs to `--optuna`. A table has methods: leave it out.")
-    table = table_files.read_table(
-        options.csv, columns.get("method", "method"), columns.get("seed", "seed")
-    )
-    return trials.from_table(
-        table,
-        columns,
-        options.csv.name,
-        maximise=options.maximise,
-        reported=options.reported,
-        facts=facts,
+    if beside := [path for path in options.csv if not path.suffix and not path.exists()]:
+        raise ValueError(
+            f"A file is audited by itself. Found the target {str(beside[0])!r} beside it."
+        )
+    return several_files.from_files(
+        options.csv, columns, maximise=options.maximise, reported=options.reported, facts=facts
     )
 
 
