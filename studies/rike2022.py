@@ -41,7 +41,7 @@ NN = images("mnist mlp", "mnist", "mlp", width=1024, depth=2)
 CNN = images("mnist cnn", "mnist", "cnn", channels=64, padding=0)
 VGG = images("cifar10 vgg", "cifar10", "vgg", channels=64, width=4096)
 NETWORKS = {"nn": NN, "cnn": CNN, "cifar": VGG}
-SEARCHABLE = {  # what a laptop can search: fewer channels, and as deep as backpropagation learns in a few epochs
+LIGHT = {  # for a laptop: fewer channels, and as deep as backpropagation learns in a few epochs
     "nn": NN,
     "cnn": images("mnist cnn, 16 channels", "mnist", "cnn", channels=16, width=256),
     "cifar": images("cifar10 vgg, 8 channels, 1 pair", "cifar10", "vgg", channels=8, width=128, pairs=1),
@@ -100,17 +100,6 @@ def as_run(row: Row) -> tuple[Method, Settings]:
     return method, settings(learning_rate=row.used["learning_rate"], **decay)
 
 
-NARROW_VGG = images("cifar10 vgg, 8 channels", "cifar10", "vgg", channels=8, width=512)
-
-
-def on_a_laptop(label: str, training: Training) -> Plan:
-    """Return what a laptop runs of a row: all of it, or where that takes a day one epoch, or a narrow network."""
-    if label == "cnn":
-        epoch = EPOCH[CNN.dataset]
-        return Plan(CNN, Training(epoch, evaluate_every=epoch, test_every=epoch), 1)
-    return Plan(NARROW_VGG if label == "cifar" else NETWORKS[label], training, 3)
-
-
 def published(setting: str) -> Experiment:
     """Return two rows of Table I: three repetitions, the test split looked at after every epoch."""
     label = setting.partition("-")[0]
@@ -124,7 +113,7 @@ def published(setting: str) -> Experiment:
         tuple(method for method, _ in runs),
         (settings(),),
         smoke=Plan(DIGITS, Training(24, evaluate_every=12, test_every=12), 2),
-        reduced=on_a_laptop(label, full),
+        reduced=Plan(LIGHT[label], full, 1 if label == "cnn" else 3),
         full=Plan(problem, full, 3),
         own=tuple((method.name, own) for method, own in runs),
     )  # fmt: skip
@@ -150,7 +139,7 @@ SEARCHED_EPOCHS = {"nn": 10, "cnn": 3, "cifar": 5}  # at reduced scale
 
 def tuned(label: str, optimizer: str) -> Experiment:
     """Return the search of one network and optimizer."""
-    small, problem = SEARCHABLE[label], NETWORKS[label]
+    small, problem = LIGHT[label], NETWORKS[label]
     epoch = EPOCH[problem.dataset]
     less = Training(SEARCHED_EPOCHS[label] * epoch, evaluate_every=epoch)
     full = Training(EPOCHS[label] * epoch, evaluate_every=epoch)
@@ -174,7 +163,7 @@ def run_time(label: str, optimizer: str) -> Experiment:
         fair(optimizer),
         (settings(learning_rate=1e-5),),
         smoke=Plan(DIGITS, Timing(3, 1, "cpu", 1), 1),
-        reduced=Plan(SEARCHABLE[label], timing, 1),
+        reduced=Plan(LIGHT[label], timing, 1),
         full=Plan(NETWORKS[label], timing, 1),
     )
 
