@@ -27,6 +27,7 @@ import torch
 import studies
 from repro import cli, execution
 from repro.checkpoints import steps_done
+from repro.engine import RecordingError
 from repro.execution import (
     STACKED_FORMULAS,
     STACKED_REPLICAS,
@@ -190,6 +191,21 @@ def test_a_device_that_fails_is_named_and_what_finished_is_kept(
         "command carries on from them once the device answers again."
     )
     assert {path.stem for path in store.files()} == {spec.key for spec in first}
+
+
+def test_a_step_that_cannot_be_recorded_is_no_device_that_failed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group,) = form_groups(expand(STUDY, "smoke", only=["run-time-beale"]))
+    reason = "CUDA error: operation not permitted when stream is capturing"
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RecordingError(reason)
+
+    monkeypatch.setattr("repro.timing.measure", refuse)
+    ended = workers.run_here(0, group, store, "cpu", lambda steps: None, lambda: False, 0.0)
+    assert ended.error == f"RecordingError: {reason}"
+    assert not ended.fatal  # the others go on
 
 
 def test_timing_comes_last_wherever_it_is_declared(store: Store) -> None:

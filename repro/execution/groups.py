@@ -143,12 +143,14 @@ def run_group(
     Raises:
         HaltError: If the device failed, or the store takes no more files.
         OSError: If the device has too little memory for a run alone.
+        RecordingError: If what is timed could not be recorded.
         RuntimeError: If PyTorch did for another reason.
     """
     import torch
 
     from repro.approximation import approximate
     from repro.checkpoints import Checkpoints
+    from repro.engine import RecordingError
     from repro.environment import is_out_of_memory, set_up_process
     from repro.sampling import sample
     from repro.timing import measure
@@ -169,6 +171,8 @@ def run_group(
         )
     except Interrupted:
         return ()
+    except RecordingError:
+        raise  # its reason may be an error of CUDA, but the device goes on
     except RuntimeError as error:
         if "CUDA error" not in str(error) or is_out_of_memory(error):
             raise
