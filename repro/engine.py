@@ -265,7 +265,8 @@ def record(
 
     Raises:
         RecordingError: If the function does what cannot be recorded, or anything did in this process before.
-        RuntimeError: If memory runs out.
+        OutOfMemoryError: If memory ran out, and the recording broke off for it.
+        RuntimeError: If memory runs out otherwise.
     """
     if _failures:
         raise RecordingError(
@@ -278,7 +279,10 @@ def record(
         if is_out_of_memory(error):
             raise
         # what broke it off comes before what ended it
-        reason = str(error.__context__ or error).partition("\n")[0]
+        cause = error.__context__ or error
+        if isinstance(cause, RuntimeError) and is_out_of_memory(cause):
+            raise torch.OutOfMemoryError(str(cause)) from error
+        reason = str(cause).partition("\n")[0]
         _failures.append(reason)
         raise RecordingError(reason) from error
 

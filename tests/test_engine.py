@@ -235,6 +235,29 @@ def test_what_broke_a_recording_off_is_said_and_not_what_ended_it(
         train(Recorded(step, CPU), step, replicas)
 
 
+@pytest.mark.parametrize(
+    "broke",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+def test_too_little_memory_that_broke_a_recording_off_is_no_step_that_cannot_be_recorded(
+    broke: RuntimeError, imitate: Callable[[Step], Imitation]
+) -> None:
+    (large, replicas), (small, _) = (make(BEALE, "backpropagation, SGD") for _ in range(2))
+    ended = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    ended.__context__ = broke
+    imitate(large).error = ended
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        train(Recorded(large, CPU), large, replicas)
+    assert str(caught.value) == str(broke)
+    # those that fit are recorded
+    imitation = imitate(small)
+    train(Recorded(small, CPU), small, replicas)
+    assert len(imitation.recorded) == 1
+
+
 def test_after_a_recording_that_failed_nothing_is_recorded_any_more(
     imitate: Callable[[Step], Imitation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
