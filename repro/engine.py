@@ -233,9 +233,12 @@ def aside(function: Callable[[], Tensor]) -> Tensor:
     current = torch.cuda.current_stream()
     other = _side_stream(torch.cuda.current_device())
     other.wait_stream(current)
-    with torch.cuda.stream(other):
-        value = function()
-    current.wait_stream(other)
+    try:
+        with torch.cuda.stream(other):
+            value = function()
+    finally:
+        # also where it broke off: what it used may be freed now, and given to the current stream
+        current.wait_stream(other)
     value.record_stream(current)
     return value
 

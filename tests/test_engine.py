@@ -333,6 +333,28 @@ def test_the_allocator_is_told_of_the_end_of_a_recording_that_failed(
     assert calls == [("end", 3, (0, 7)), *([] if told else [("release", 3, (0, 7))])]
 
 
+def test_what_breaks_off_on_a_stream_of_its_own_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[str] = []
+    current = SimpleNamespace(wait_stream=lambda other: waited.append("for it"))
+    other = SimpleNamespace(wait_stream=lambda current: waited.append("before it"))
+    for name, stand_in in {
+        "stream": lambda stream: contextlib.nullcontext(),
+        "current_stream": lambda: current,
+        "current_device": lambda: 3,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(engine, "_side_stream", lambda device: other)
+
+    def function() -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        engine.aside(function)
+    assert waited == ["before it", "for it"]
+
+
 @pytest.mark.parametrize("itself", [False, True], ids=["before 2.14", "from 2.14 on"])
 def test_generators_are_registered_once_where_pytorch_does_not_do_it_itself(
     itself: bool, monkeypatch: pytest.MonkeyPatch
