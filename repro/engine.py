@@ -181,6 +181,7 @@ class Recorded:
             device: Where its tensors lie.
         """
         self._step = step
+        self._begun = [source.get_state() for source in step.generators]
         self._number = torch.zeros((), device=device, dtype=torch.float64)
         self._calls: dict[torch.Size, int] = {}
         self._programs: dict[torch.Size, tuple[Tensor, Tensor, Callable[[], None]]] = {}
@@ -205,10 +206,9 @@ class Recorded:
         fixed = rows.clone()
         # one replay ends before the next begins, and their results stay: nothing of one is in the other's way
         self._pool = self._pool or memory_pool()
+        drawn = drawn_from(self._step.generators, self._begun)  # by the warm-up
         try:
-            value, replay = record(
-                lambda: self._step(fixed, self._number), self._step.generators, self._pool
-            )
+            value, replay = record(lambda: self._step(fixed, self._number), drawn, self._pool)
         except RecordingError as error:
             # recording runs nothing, so nothing has been done twice
             warnings.warn(
@@ -252,6 +252,22 @@ def memory_pool() -> Any:
     return torch.cuda.graph_pool_handle()
 
 
+def drawn_from(
+    generators: Sequence[torch.Generator], states: Sequence[Tensor]
+) -> list[torch.Generator]:
+    """Return the generators that have been drawn from: of any other, a replay would send seed and offset for nothing.
+
+    Args:
+        generators: Those that may have been.
+        states: Theirs before.
+
+    Returns:
+        Those whose state is another.
+    """
+    pairs = zip(generators, states, strict=True)
+    return [source for source, state in pairs if not torch.equal(source.get_state(), state)]
+
+
 def record(
     function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: Any = None
 ) -> tuple[Tensor, Callable[[], None]]:
@@ -259,7 +275,7 @@ def record(
 
     Args:
         function: Launches work on the current CUDA device; never waits for it.
-        generators: Those that it draws from; every replay draws on.
+        generators: Those that it draws from, and no others; every replay draws on.
         pool: Of `memory_pool`, where its memory comes from; one of its own by default.
 
     Returns:

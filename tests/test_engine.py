@@ -122,6 +122,7 @@ class Imitation:
         self.step = step
         self.recorded: list[torch.Size] = []
         self.pools: list[object] = []
+        self.generators: list[torch.Generator] = []
         self.error: Exception | None = None
 
     def tensors(self) -> list[Tensor]:
@@ -134,6 +135,7 @@ class Imitation:
         self, function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: object
     ) -> tuple[Tensor, Callable[[], None]]:
         self.pools.append(pool)
+        self.generators += generators
         if self.error is not None:
             raise self.error
         before = [tensor.clone() for tensor in self.tensors()]
@@ -192,6 +194,18 @@ def test_both_shapes_of_mini_batch_are_recorded_once(
     assert len(imitation.recorded) == 2
     assert len(imitation.pools) == 2
     assert len(set(imitation.pools)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "drawn"), [("backpropagation, SGD", 0), ("forward gradient, Nesterov", 2)]
+)
+def test_generators_are_registered_that_a_step_draws_from_and_no_others(
+    name: str, drawn: int, imitate: Callable[[Step], Imitation]
+) -> None:
+    step, replicas = make(BEALE, name)
+    imitation = imitate(step)
+    train(Recorded(step, CPU), step, replicas)
+    assert imitation.generators == step.generators[:drawn]
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_and_says_so_once(

@@ -5,11 +5,13 @@ import math
 import multiprocessing
 import threading
 import warnings
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import pytest
 import torch
+from torch import Tensor
 from torch.profiler import profile
 
 from repro import engine, limits
@@ -27,7 +29,7 @@ from repro.protocol import (
     use,
 )
 from repro.results import Record
-from repro.timing import PARTS, measure, timing_group
+from repro.timing import PARTS, measure, steps, timing_group
 from repro.training import Interrupted
 
 CPU = torch.device("cpu")
@@ -370,6 +372,39 @@ def test_a_process_that_is_lost_is_said() -> None:
         measure(runs(task=task), CPU, on_steps=lose)
     assert multiprocessing.active_children() == []
     assert threading.active_count() == 1
+
+
+@pytest.fixture
+def cases(monkeypatch: pytest.MonkeyPatch) -> list["weakref.ref[steps._Case]"]:
+    """Have what is built recorded as on CUDA; what it is made from comes here."""
+    made: list[weakref.ref[steps._Case]] = []
+
+    class OnCuda(steps._Case):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            self.device = torch.device("cuda")
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(steps, "_Case", OnCuda)
+    return made
+
+
+def test_generators_are_registered_that_are_drawn_from_and_no_others(
+    cases: list["weakref.ref[steps._Case]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered: list[int] = []
+
+    def record(
+        function: Callable[[], Tensor], generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Callable[[], None]]:
+        registered.append(len(generators))
+        return torch.zeros(()), lambda: None
+
+    monkeypatch.setattr(engine, "record", record)
+    drawing = {"tangents alone", "forward gradient", "random numbers"}
+    compared = [method for method in ALL if "plain" not in method.name]
+    steps.build(runs(MLP, dataclasses.replace(FIVE, replicas=2), tuple(compared)), CPU)
+    assert registered == [2 if method.name in drawing else 0 for method in compared]
 
 
 def test_what_a_part_needs() -> None:

@@ -268,8 +268,10 @@ def _without_launches(program: Program, case: _Case) -> Program:
     if case.device.type != "cuda":
         return program
     case.unrecorded = program
+    states = [source.get_state() for source in case.generators]
     program()  # libraries set themselves up, which cannot be recorded
-    _, replay = engine.record(cast("Callable[[], Tensor]", program), case.generators)
+    drawn = engine.drawn_from(case.generators, states)
+    _, replay = engine.record(cast("Callable[[], Tensor]", program), drawn)
     # what is recorded reads and writes tensors that the program holds
     return lambda: (program, replay())
 
