@@ -1,6 +1,7 @@
 """Timing: what a record holds, what a step's memory must at least be, and what cannot be timed together."""
 
 import dataclasses
+import gc
 import math
 import multiprocessing
 import threading
@@ -405,6 +406,21 @@ def test_generators_are_registered_that_are_drawn_from_and_no_others(
     compared = [method for method in ALL if "plain" not in method.name]
     steps.build(runs(MLP, dataclasses.replace(FIVE, replicas=2), tuple(compared)), CPU)
     assert registered == [2 if method.name in drawing else 0 for method in compared]
+
+
+def test_what_was_timed_is_freed_without_a_garbage_collection(
+    cases: list["weakref.ref[steps._Case]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "record", lambda *_: (torch.zeros(()), lambda: None))
+    gc.collect()
+    gc.disable()
+    try:
+        built = steps.build(runs(MLP), CPU)
+        assert all(case() is not None for case in cases)
+        del built
+        assert [case() for case in cases] == [None] * len(METHODS)
+    finally:
+        gc.enable()
 
 
 def test_what_a_part_needs() -> None:

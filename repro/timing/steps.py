@@ -94,9 +94,11 @@ def _build(
     case = _Case(spec, spec.task, problem, device)
     points = leaves(case.params)
     run = PARTS.get(spec.method.estimator.name, _training_step)(case)
+    # the program holds its case: left there it would keep the data on the device until a garbage collection
+    unrecorded, case.unrecorded = case.unrecorded or run, None
     return Step(
         run,
-        case.unrecorded or run,
+        unrecorded,
         sum(leaf[0].numel() for leaf in points),
         sum(leaf.numel() * leaf.element_size() for leaf in points),
     )
