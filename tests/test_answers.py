@@ -52,6 +52,17 @@ def test_numbers_have_two_digits_and_a_sentence_says_its_scale(
     assert told(judgements, "{published author2000 1: a loss}")["text"] == "n/a"
 
 
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (0.3955, "0.40"), (2.013, "2.0"), (9.96, "10"), (298.8, "300"), (-0.0504, "\N{MINUS SIGN}0.050"), (0.0, "0"),
+        (2.3e-7, "2.3·10⁻⁷"), (float("inf"), "∞"),
+    ],
+)  # fmt: skip
+def test_a_last_zero_is_a_digit(value: float, told: str) -> None:
+    assert answers._brief(value) == told
+
+
 def test_an_answer_names_its_claims_once_and_stands_while_its_grounds_do(
     judgements: tuple[Judgement, ...],
 ) -> None:

@@ -7,6 +7,7 @@ read from the claims' measurements; one whose verdict turned is said nowhere unt
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -147,7 +148,12 @@ def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
 
 
 def _brief(value: float) -> str:
-    return pretty(float(f"{value:.2g}"))
+    """Return a number to two digits, a last zero among them: 0.40 says more than 0.4."""
+    rounded = float(f"{value:.2g}")
+    if not 1e-4 <= abs(rounded) < 10:
+        return pretty(rounded)
+    decimals = 1 - math.floor(math.log10(abs(rounded)))
+    return f"{rounded:.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _finding(
