@@ -91,7 +91,9 @@ def nasty_table() -> Table:
         (3, "", "3"),
         (1234567, ",d", "1,234,567"),
         (ACCURACY, ".1f", "91.5 [90.2, 92.8], n=6"),
-        (Interval(-1.0, -math.inf, math.inf, 1, 0.95), ".1f", "−1.0 [−∞, ∞], n=1"),  # noqa: RUF001
+        (Interval(-1.0, -math.inf, math.inf, 1, 0.95), ".1f", "−1.0, n=1"),  # noqa: RUF001
+        (Interval(math.nan, -math.inf, math.inf, 6, 0.95), ".1f", "n/a, n=6"),
+        (Interval(1.0, -math.inf, 2.0, 2, 0.95), ".1f", "1.0 [−∞, 2.0], n=2"),  # noqa: RUF001
     ],
 )
 def test_cell_text(cell: Cell, spec: str, expected: str) -> None:
@@ -171,8 +173,8 @@ def test_typst_snapshot_with_notes() -> None:
       table.hline(),
     )
     #align(left)[
-      #text(size: 0.8em, "95 % paired t.") \\
-      #text(size: 0.8em, "Second note.")
+      #text("95 % paired t.") \\
+      #text("Second note.")
     ]
   ],
   caption: "Accuracy & cost",

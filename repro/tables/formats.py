@@ -101,7 +101,7 @@ def to_typst(table: Table) -> str:
         ")",
     ]
     if table.notes:
-        notes = (f"    #text(size: 0.8em, {escape_typst(note)})" for note in table.notes)
+        notes = (f"    #text({escape_typst(note)})" for note in table.notes)
         lines[0] = "#" + lines[0]
         beneath = ["  #align(left)[", " \\\n".join(notes), "  ]"]
         lines = ["[", *(f"  {line}" for line in lines), *beneath, "]"]

@@ -112,6 +112,8 @@ def cell_text(column: Column, cell: Cell) -> str:
         '0.91 [0.90, 0.93], n=6'
         >>> cell_text(accuracy, None)
         'not run'
+        >>> cell_text(accuracy, Interval(0.9, -math.inf, math.inf, 1, 0.95))  # which excludes nothing
+        '0.90, n=1'
     """
     if cell is None:
         return NOT_RUN
@@ -119,6 +121,8 @@ def cell_text(column: Column, cell: Cell) -> str:
         return cell
     if isinstance(cell, Interval):
         estimate, low, high = (_number(column, x) for x in (cell.estimate, cell.low, cell.high))
+        if cell.low == -math.inf and cell.high == math.inf:
+            return f"{estimate}, n={cell.num}"
         return f"{estimate} [{low}, {high}], n={cell.num}"
     return _number(column, cell)
 
