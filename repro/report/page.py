@@ -250,8 +250,7 @@ _PAGE = """<!DOCTYPE html>
 <header><h1>Are forward gradients as good, and as fast, as published?</h1>
 <p>A forward gradient estimates a gradient without a backward pass: how fast the loss changes along a random direction, times that
 direction. Papers on training with it, re-run as published and under one fair protocol. Everything here was drawn from the published
-rows; <em>reduced scale</em> means fewer or shorter runs than published, or
-a smaller network.</p>
+rows; <em>reduced scale</em> means fewer or shorter runs than published, or smaller networks.</p>
 <p class="chips">{counts}</p>
 <nav aria-label="Sections">{links}</nav></header>
 <main>
