@@ -22,6 +22,8 @@ TITLE = (
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 3.0)
 POINT = (1.5, -0.1)
 DIMENSION = 2
+WIDE = 2.6
+"""Width of the line of the mean error, in points."""
 SCALE = 0.1
 NUM_ARROWS = 12
 MIN_BOOTSTRAP = 10
@@ -113,6 +115,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     if style.missing(right, rows):
         return
     style.lines(right, rows)
+    mean = rows[rows["kind"] == "mean"]
+    # wide, or the line of the theory would hide it where they agree
+    right.plot(mean["x"], mean["y"], color=style.LOOKS[FORWARD_GRADIENT].color, lw=WIDE, zorder=2.6)
     theory = rows[rows["kind"] == "theory"]
     look = style.LOOKS["theory"]
     right.plot(theory["x"], theory["y"], color=look.color, ls=look.dashes, zorder=3)
@@ -123,7 +128,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         [
             ("gradient", {"color": style.LOOKS["backpropagation"].color}),
             ("forward gradient", {"color": fg.color, "marker": ".", "ls": "-"}),
-            ("root mean square, 95 % band", {"color": fg.color, "ls": fg.dashes}),
+            ("root mean square, 95 % band", {"color": fg.color, "lw": WIDE}),
             ("single repetitions", {"color": fg.color, "lw": 0.4}),
             ("theory √((d+1)/N)", {"color": law.color, "ls": law.dashes}),
         ],
