@@ -162,6 +162,14 @@ def is_crowded(table: pd.DataFrame) -> bool:
 
 TITLE_WIDTH = 31
 """Letters that fit above a panel."""
+NAMES = {
+    "cifar10": "CIFAR-10",
+    "mnist": "MNIST",
+    "mlp": "dense NN",
+    "cnn": "CNN",
+    "vgg": "CNN like VGG",
+}
+"""What is printed for words of a problem's name."""
 
 
 def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
@@ -181,7 +189,9 @@ def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, st
     for panel, name in zip(axes.flat, names, strict=False):
         rows = table[table["panel"] == name]
         if not style.missing(panel, rows):
-            heading = name.partition(": ")[2]
+            heading = re.sub(
+                r"\w+", lambda word: NAMES.get(word[0], word[0]), name.partition(": ")[2]
+            )
             study = f"{name.partition(' ')[0]}: " if several else ""
             yield panel, study + heading, rows
 

@@ -32,10 +32,10 @@ OPEN = "logistic"
 Quantity = Callable[[Speed], Spread | None]
 SHARES: dict[str, tuple[str, str, tuple[str, ...], Quantity]] = {
     "limit": ("Unavoidable work", "share of the step", OURS, lambda s: s.limit),
-    "plain": ("Over the plain loop", "time over the plain loop's", OURS, lambda s: s.over_plain),
+    "plain": ("Over the plain loop", "ratio of times", OURS, lambda s: s.over_plain),
     "backpropagation": (
         "Over backpropagation",
-        "time over backpropagation's",
+        "ratio of times",
         (SERIES[1], SERIES[3]),
         lambda s: s.over_backpropagation,
     ),

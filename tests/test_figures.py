@@ -670,7 +670,7 @@ def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
     # the whole budget over the baseline's iterations
     assert reverse.interval.low == pytest.approx(1.0)
     rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
-    assert style.number(rows, "T") == "T > 1.00\nnot reached by half or more"
+    assert style.number(rows, "T") == "T > 1.00\nnever reached by half or more"
 
 
 def test_diverged_runs_leave_no_mean_of_survivors() -> None:
@@ -917,7 +917,7 @@ def test_a_panel_for_every_searched_comparison(full: Results) -> None:
     more = dataclasses.replace(few, runs=pd.concat([few.runs, four], ignore_index=True))
     figure = drawn(tuning_budget, tuning_budget.select(more))
     assert [axes.axison for axes in figure.axes] == [True] * 4 + [False] * 2
-    assert "another2030: mnist nn" in text(figure)
+    assert "another2030: MNIST nn" in text(figure)
 
 
 def test_comparisons_of_many_methods_have_panels_with_room(full: Results) -> None:
