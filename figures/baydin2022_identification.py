@@ -13,7 +13,7 @@ from figures.selection import BACKPROPAGATION, curves, frame, published, stack
 from repro.results import Results
 
 TITLE = (
-    "Settings that the paper leaves open, identified from its published curves of backpropagation: validation loss of "
+    "Settings that what we had of the paper leaves open, identified from its published curves of backpropagation: validation loss of "
     "logistic regression (Fig. 3) for two input scalings and three decays, and of the multi-layer network at 2×10⁻⁴ "  # noqa: RUF001
     "(Fig. 4) for two decays. The legend gives the largest absolute deviation of the mean from the published values "
     "(read off within 0.02) after the start, which no decay decides."
