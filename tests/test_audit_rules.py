@@ -902,3 +902,98 @@ def test_settings_of_a_search_without_reported_runs_are_those_of_its_trials() ->
     facts = count(rows, {}, "rows")
     parts = RULES["settings"].look(Evidence("x", "foreign", ("a", "b"), facts, rows))
     assert [(p.status, p.text) for p in parts] == [("fail", "batch: 32 for a, 1024 for b")]
+
+
+LR = {"searched from lr": 1e-5, "searched to lr": 1e5, "scale of lr": "log"}
+RATE = {"searched from p": 0.0, "searched to p": 1.0, "scale of p": "linear"}
+EPOCHS = {"trials": 16, "search epochs": 320}
+COST = {"claim of cost": "half", "synchronised timing": 1, "step-time ratio": 0.5}
+Told = float | str | tuple[float | str, float | str]
+AT_THE_THRESHOLD: tuple[tuple[str, dict[str, Told], str], ...] = (
+    ("budget", {**EPOCHS, "trials": (20, 16)}, "warn"),
+    ("budget", {**EPOCHS, "trials": (21, 16)}, "fail"),
+    ("budget", {**EPOCHS, "earlier trials": (4, 0)}, "warn"),
+    ("budget", {**EPOCHS, "earlier trials": (5, 0)}, "fail"),
+    ("budget", {**EPOCHS, "search epochs": (400, 320)}, "pass"),
+    ("budget", {**EPOCHS, "search epochs": (401, 320)}, "warn"),
+    ("budget", {**EPOCHS, "search epochs": (641, 320)}, "fail"),
+    ("budget", {**EPOCHS, "search steps": (9000, 320)}, "warn"),  # of smaller mini-batches
+    ("budget", {"trials": 16, "search steps": (641, 320)}, "fail"),
+    ("budget", {**EPOCHS, "trials": 20, "repeated trials": (2, 0)}, "pass"),
+    ("budget", {**EPOCHS, "trials": 20, "repeated trials": (3, 0)}, "warn"),
+    ("space", {**LR, "trials": 20, "tried values of lr": (20, 10)}, "pass"),
+    ("space", {**LR, "trials": 21, "tried values of lr": (21, 10)}, "warn"),
+    ("space", {**LR, "trials": (50, 5), "tried values of lr": 5}, "pass"),
+    ("space", {**LR, "trials": (50, 5), "tried values of lr": (50, 5)}, "pass"),
+    ("edge", {**LR, "best lr": (1.03e-4, 0.97e4)}, "pass"),
+    ("edge", {**LR, "best lr": (0.97e-4, 1.0)}, "fail"),
+    ("edge", {**LR, "best lr": (1.0, 1.03e4)}, "fail"),
+    ("edge", {**RATE, "best p": (0.1, 0.9)}, "pass"),
+    ("edge", {**RATE, "best p": (0.5, 0.91)}, "warn"),
+    ("edge", {**RATE, "best p": (0.09, 0.5)}, "warn"),
+    ("edge", {**RATE, "best p": 0.0}, "pass"),  # nothing lies beyond it
+    ("edge", {**LR, "best lr": 1.0, "known better lr": 1e5}, "pass"),
+    ("edge", {**LR, "best lr": 1.0, "known better lr": 1.1e5}, "fail"),
+    ("winner", {"best lr": 1.0, "used lr": 1.02}, "pass"),
+    ("winner", {"best lr": 1.0, "used lr": 1.021}, "fail"),
+    ("horizon", {"trial epochs": 90, "reported epochs": 100}, "pass"),
+    ("horizon", {"trial epochs": 89, "reported epochs": 100}, "warn"),
+    ("shared", {"used lr": 0.1, "origin of lr": "no search"}, "fail"),
+    ("shared", {"used lr": (0.1, 0.2), "origin of lr": "no search"}, "pass"),
+    ("shared", {"used lr": 0.1, "origin of lr": ("search", "no search")}, "pass"),
+    ("selection", {"selection split": "train"}, "warn"),
+    ("selection", {"selection split": "validation", "reported split": "validation"}, "warn"),
+    ("selection", {"selection split": "validation", "searches made again after a test result": (0, 1)}, "fail"),
+    ("metric", {"selection examples": 100, "selection split size": 100}, "pass"),
+    ("metric", {"selection examples": (100, 99), "selection split size": 100}, "warn"),
+    ("metric", {"selection examples": (100, 50), "selection split size": 100}, "warn"),
+    ("metric", {"selection examples": (100, 49), "selection split size": 100}, "fail"),
+    ("learned", {"final loss": (1.79, 1.0), "chance loss": 2.0}, "pass"),
+    ("learned", {"final loss": (1.81, 1.0), "chance loss": 2.0}, "warn"),
+    ("settings", {"ran with clip": (1.0, 1.0 + 1e-7)}, "pass"),
+    ("settings", {"ran with clip": (1.0, 1.0 + 1e-5)}, "fail"),
+    ("settings", {"ran with data order": ("one", "another")}, "warn"),
+    ("stated", {"published score": 0.12, "published decimals": 2, "printed score": 0.125}, "pass"),
+    ("stated", {"published score": 0.12, "published decimals": 2, "printed score": 0.1251}, "fail"),
+    ("repetitions", {"repetitions": (6, 1)}, "fail"),
+    ("repetitions", {"repetitions": (2, 5)}, "warn"),
+    ("repetitions", {"repetitions": 6, "independent seeds": 6}, "pass"),
+    ("repetitions", {"repetitions": 6, "independent seeds": (6, 5)}, "warn"),
+    ("interval", {"repetitions": 6, "interval multiplier": 2.35}, "pass"),  # t has 2.571
+    ("interval", {"repetitions": 6, "interval multiplier": 2.32}, "warn"),
+    ("interval", {"repetitions": 6, "interval multiplier": 2.06}, "warn"),
+    ("interval", {"repetitions": 6, "interval multiplier": 2.05}, "fail"),
+    ("cost", {**COST, "time-to-loss ratio": 0.549}, "pass"),
+    ("cost", {**COST, "time-to-loss ratio": 0.551}, "fail"),
+    ("cost", {**COST, "time-to-loss ratio": 0.456}, "pass"),
+    ("cost", {**COST, "time-to-loss ratio": 0.454}, "fail"),
+    ("cost", {**COST, "timed engine": ("one", "another")}, "warn"),
+    ("cost", {"claim of cost": "half", "timed steps": 300}, "warn"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "told", "status"), AT_THE_THRESHOLD)
+def test_a_rule_turns_at_the_threshold_that_it_states(
+    name: str, told: dict[str, Told], status: str
+) -> None:
+    facts = [
+        say(quantity, value, method)
+        for quantity, values in told.items()
+        for method, value in (
+            zip("ab", values, strict=True) if isinstance(values, tuple) else [("", values)]
+        )
+    ]
+    assert judge(RULES[name], Evidence("x", "paper", ("a", "b"), tuple(facts))).status == status
+
+
+@pytest.mark.parametrize(("left", "status"), [(5, "pass"), (4, "warn")])
+def test_a_search_that_lost_more_than_half_of_its_trials_is_told(left: int, status: str) -> None:
+    rows = runs_frame(
+        [
+            {"method": m, "role": "tune", "score": 0.1, "status": "done" if n < well else "failed"}
+            for m, well in (("a", 10), ("b", left))
+            for n in range(10)
+        ]
+    )
+    finding = judge(RULES["divergence"], Evidence("x", "foreign", ("a", "b"), (), rows))
+    assert finding.status == status
