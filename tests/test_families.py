@@ -231,6 +231,20 @@ def test_a_baseline_that_diverged_is_no_measure_of_descent() -> None:
     assert math.isnan(value(measures.missed_descent(rows, "f-1", "m", BP)))
 
 
+def test_a_run_that_diverged_leaves_no_change_of_descent() -> None:
+    start = {"value": [(0, 10.0)]}
+    rows = results(
+        *(record(e, BP, r, best=0.0, curves=start) for e in ("f-1", "f-2") for r in range(2)),
+        *(record("f-1", "m", r, best=5.0 + r, curves=start) for r in range(2)),
+        record("f-2", "m", 0, best=5.0, curves=start),
+        record("f-2", "m", 1, status="diverged", curves=start),
+    )
+    for first, last in (("f-1", "f-2"), ("f-2", "f-1")):
+        change = measures.missed_descent_change(rows, first, last, "m", BP)
+        assert math.isnan(value(change))
+        assert change.diverged == 1
+
+
 def test_welch_by_hand() -> None:
     found = stats.welch_interval([1.0, 3.0], [2.0, 2.0])
     # the second sample has no spread: one degree of freedom, as of the first alone

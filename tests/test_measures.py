@@ -133,6 +133,30 @@ def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
     assert len(change.keys) == 4
 
 
+def test_rounds_of_two_sessions_are_no_pairs() -> None:
+    old, new = (2.0, 2.5, 2.25), (6.0, 7.0, 6.5, 5.0)
+    rows = results(*timed("shallow", old, (1.0,) * 3), *timed("deep", new, (1.0,) * 4))
+    change = measures.step_time_ratio_change(rows, "shallow", "deep", FG, BP)
+    assert change.interval == stats.ratio_interval(new, old, paired=False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "bounds", "confidence"),
+    [
+        ((2.0, 8.0, 4.0, 1.0, 5.0), (0.0, math.inf), 1.0),  # a time is positive: no more is known
+        ((3.0, 1.0, 2.0, 6.0, 5.0, 4.0), (1.0, 6.0), 1 - 2 / 64),
+    ],
+)
+def test_six_rounds_bound_a_time_and_five_do_not(
+    ours: Sequence[float], bounds: tuple[float, float], confidence: float
+) -> None:
+    rows = results(*timed("t", ours, (1.0,) * len(ours)))
+    ratio = measures.step_time_ratio(rows, "t", FG, BP).interval
+    for interval in (ratio, measures.step_seconds(rows, "t", FG).interval):
+        assert (interval.low, interval.high) == bounds
+        assert interval.confidence == confidence
+
+
 def test_a_change_between_two_scales_is_of_the_smaller_one() -> None:
     small = timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0))
     rows = results(
@@ -182,6 +206,18 @@ def test_peak_memory_is_compared_without_chance() -> None:
     assert (interval.estimate, interval.low, interval.high, interval.num) == (1.5, 1.5, 1.5, 1)
 
 
+def test_peak_memory_is_bounded_by_the_runs_furthest_apart() -> None:
+    rows = results(
+        *(
+            record("t", method, repetition, timing=True, peak_bytes=peak)
+            for method, peaks in ((FG, (300.0, 250.0, 400.0)), (BP, (200.0,) * 3))
+            for repetition, peak in enumerate(peaks)
+        )
+    )
+    interval = measures.peak_memory_ratio(rows, "t", FG, BP).interval
+    assert interval == stats.Interval(1.5, 1.25, 2.0, 3, 1.0)
+
+
 def test_time_to_loss_is_iterations_times_step_time() -> None:
     # backpropagation reaches its lowest loss 1.0 at step 100; the forward gradient crosses it at 50
     rows = results(
@@ -213,6 +249,80 @@ def test_a_loss_never_reached_counts_as_infinite() -> None:
     assert measured.missed == 2
     assert measured.interval.estimate == math.inf
     assert measured.interval.low == 0.0  # the first may have got there right after its start
+
+
+def test_what_never_gets_there_bounds_the_ratio_by_its_budget() -> None:
+    base = losses((0, 2.0), (100, 1.0))
+    reached = losses((0, 1.5), (40, 1.1), (80, 0.9))  # at step 60
+    never = losses((0, 1.5), (300, 1.2))
+    lost = record("e", FG, 1, curves=losses((0, 1.5), (20, 1.2)), status="diverged")
+
+    def ratio(*ours: Record) -> measures.Measurement:
+        theirs = (record("e", BP, r, curves=base) for r in range(len(ours)))
+        return measures.steps_to_loss_ratio(results(*ours, *theirs), "e")
+
+    most = ratio(
+        record("e", FG, 0, curves=never),
+        lost,
+        *(record("e", FG, r, curves=reached) for r in (2, 3, 4)),
+    )
+    interval = most.interval
+    # the median of five; below it lies the smallest but in one of 32 draws
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.6, 0.4, math.inf))
+    assert (most.missed, interval.num, interval.confidence) == (2, 5, 1 - 1 / 32)
+    # a run of 300 steps would have needed more; one that diverged would never have got there
+    none = ratio(record("e", FG, 0, curves=never), lost).interval
+    assert (none.estimate, none.low, none.high) == (math.inf, 3.0, math.inf)
+    assert none.confidence == 0.75
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (losses((0, 3.0), (100, 0.5)), losses((0, 1.0), (100, 2.0))),  # the baseline only rises
+        (losses((0, 3.0), (100, 0.5)), losses((0, math.nan), (100, math.nan))),
+        (losses((0, 3.0), (100, 0.5)), {}),
+        (losses((0, 0.9), (100, 0.5)), losses((0, 2.0), (100, 1.0))),  # there from the start
+    ],
+    ids=["rises", "nowhere", "unrecorded", "at once"],
+)
+def test_one_repetition_without_a_ratio_leaves_none(
+    ours: dict[tuple[str, str], list[tuple[int, float]]],
+    theirs: dict[tuple[str, str], list[tuple[int, float]]],
+) -> None:
+    rows = results(
+        record("e", FG, 0, curves=losses((0, 3.0), (100, 0.5))),
+        record("e", BP, 0, curves=losses((0, 2.0), (100, 1.0))),
+        record("e", FG, 1, curves=ours),
+        record("e", BP, 1, curves=theirs),
+    )
+    interval = measures.steps_to_loss_ratio(rows, "e").interval
+    assert math.isnan(interval.estimate)
+    assert (interval.low, interval.high, interval.num) == (0.0, math.inf, 2)
+
+
+def test_the_doubt_of_a_time_to_loss_is_that_of_both_its_factors() -> None:
+    dense = [(step, 3.0 - step / 100) for step in range(0, 301, 5)]  # at 1.0 after 200 steps
+    rows = results(
+        *(record("e", BP, r, curves=losses((0, 2.0), (400 + 10 * r, 1.0))) for r in range(3)),
+        *(record("e", FG, r, curves=losses(*dense)) for r in range(3)),
+        *(
+            dataclasses.replace(one, spec=dataclasses.replace(one.spec, scale="reduced"))
+            for one in timed("t", (2.0, 2.1, 1.9, 2.2, 1.8, 2.3, 1.7, 2.0), (1.0,) * 8)
+        ),
+    )
+    steps = measures.steps_to_loss_ratio(rows, "e", confidence=0.975).interval
+    step = measures.step_time_ratio(rows, "t", FG, BP, confidence=0.975).interval
+    time = measures.time_to_loss_ratio(rows, "e", "t")
+    joint = time.interval
+    assert time.scale == "reduced"  # the smaller of the two
+    assert 0.0 < steps.low < steps.estimate < steps.high
+    assert (joint.estimate, joint.low, joint.high) == pytest.approx(
+        (steps.estimate * step.estimate, steps.low * step.low, steps.high * step.high)
+    )
+    # the risks add up, whatever the two have to do with one another
+    assert joint.confidence == pytest.approx(1 - (1 - steps.confidence) - (1 - step.confidence))
+    assert joint.confidence >= 0.95
 
 
 def test_a_crossing_between_two_evaluations_is_known_no_better_than_they_are_apart() -> None:
@@ -493,16 +603,16 @@ A, B = "projection", "mean"
 
 def test_a_difference_of_descents_is_of_rate_and_direction() -> None:
     rows = results(
-        *descent("own", BP, 0.0, 0.0, 0.0),
+        *descent("own", BP, 5.0, 0.0, 6.0),  # by 5, 10 and 4
         *descent("own", A, 1.0, 2.0, 3.0),
         *descent("own", B, 2.0, 4.0, 3.0),
         *descent("other", B, 1.5, 2.0, 4.0),
     )
     found = measures.descent_differences(rows, "own", [(A, B), (A, "x")], BP, exchanged="other")
     shares = {
-        measures.TOTAL: [-0.1, -0.2, 0.0],
-        measures.RATE: [-0.05, -0.2, 0.1],
-        measures.DIRECTION: [-0.05, 0.0, -0.1],
+        measures.TOTAL: [-0.2, -0.2, 0.0],
+        measures.RATE: [-0.1, -0.2, 0.25],
+        measures.DIRECTION: [-0.1, 0.0, -0.25],
     }
     assert set(found) == {(part, A, B) for part in shares}
     for part, values in shares.items():
@@ -541,6 +651,9 @@ def test_differences_of_descents_need_a_descent() -> None:
     flat = results(*descent("e", BP, 0.0, start=0.0), *descent("e", A, 0.0, start=0.0))
     with pytest.raises(EmptySelectionError, match="'backpropagation' descends nowhere"):
         measures.descent_differences(flat, "e", [(A, BP)], BP)
+    once = results(*descent("e", BP, 0.0, 10.0), *descent("e", A, 0.0, 0.0))
+    with pytest.raises(EmptySelectionError, match="'backpropagation' descends nowhere"):
+        measures.descent_differences(once, "e", [(A, BP)], BP)
     with pytest.raises(EmptySelectionError, match="has no run of 'x'"):
         measures.descent_differences(flat, "e", [(A, BP)], "x")
 
