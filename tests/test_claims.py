@@ -105,7 +105,9 @@ def test_a_check_decides_nothing_where_its_condition_does_not_hold(
     assert beside.verdict == "partly"
 
 
-@pytest.mark.parametrize(("confidence", "outcome"), [(0.875, "undecided"), (0.926, "holds")])
+@pytest.mark.parametrize(
+    ("confidence", "outcome"), [(0.875, "undecided"), (0.9, "holds"), (0.926, "holds")]
+)
 def test_an_interval_of_few_repetitions_decides_nothing(
     monkeypatch: pytest.MonkeyPatch, confidence: float, outcome: str
 ) -> None:

@@ -340,6 +340,7 @@ def test_first_crossing_takes_the_first_of_several() -> None:
     ("values", "expected"),
     [
         ([1.0, 0.5, 0.2], (10.0, 10.0, 10.0)),  # there from the start
+        ([0.5, 0.2, 0.5], (10.0, 10.0, 10.0)),  # and back there at the end
         ([3.0, 1.0, 0.2], (20.0, 10.0, 20.0)),  # touches the level at a recorded point
         ([math.inf, 0.5, 0.2], (20.0, 10.0, 20.0)),  # no line from an infinite point
         ([math.nan, 0.5, 0.2], (20.0, 10.0, 20.0)),
