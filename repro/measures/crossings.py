@@ -201,9 +201,8 @@ def time_to_loss_ratio(
         factor.low * cost.low if cost.low else 0.0,
         factor.high * cost.high,
         factor.num,
-        max(
-            1e-3, factor.confidence + cost.confidence - 1.0
-        ),  # next to nothing, which has no interval
+        # of one repetition at least a half, and of the rounds 0.975
+        factor.confidence + cost.confidence - 1.0,
     )
     return Measurement(
         interval,
