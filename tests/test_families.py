@@ -258,7 +258,8 @@ def test_published_values_are_met_or_not() -> None:
             {"study": "s", "quantity": "final value", "setting": setting, "method": method,
              "value": stated}
             for setting, method, stated in (
-                ("x-1", "a", 100.0), ("x-1", "b", 1e-40), ("x-2", "a", 3.0), ("x-2", "b", 4.0), ("x-3", "a", 1.0),
+                ("x-1", "a", 100.0), ("x-1", "b", 1e-40), ("x-1", "c", 2.0), ("x-1", "d", 1e-40),
+                ("x-2", "a", 3.0), ("x-2", "b", 4.0), ("x-3", "a", 1.0),
                 ("y-1", "a", 5.0),
             )
         ]
@@ -268,6 +269,8 @@ def test_published_values_are_met_or_not() -> None:
         record("f-x-1", "a", best=100.001),
         record("f-x-1", "a", 1, best=7.0),
         record("f-x-1", "b", best=0.0),
+        record("f-x-1", "c", best=0.0),  # of two values that are not both tiny one is wrong
+        record("f-x-1", "d", best=1.0),
         record("f-x-2", "a", best=3.1),
         record("f-x-2", "b", status="diverged"),
         record("f-x-2", "c", best=9.0),
@@ -276,8 +279,8 @@ def test_published_values_are_met_or_not() -> None:
     found = measures.published_share(
         rows, "f", setting="x", quantity="final value", rtol=1e-4, smallest=1e-30, study="s"
     )
-    assert value(found) == 0.5
-    assert found.interval.num == 4
+    assert value(found) == pytest.approx(2 / 6)
+    assert found.interval.num == 6
     with pytest.raises(EmptySelectionError, match=r"No experiment named f-z-\.\.\. was run"):
         measures.published_share(
             rows, "f", setting="z", quantity="final value", rtol=1e-4, smallest=0.0, study="s"
@@ -306,6 +309,7 @@ def test_the_repetition_that_was_tuned_on() -> None:
     rows = results(
         *cell("f-1", a=(1.0, 2.0, 3.0, 4.0), b=(5.0, 2.0, 3.0, 4.0)),
         *cell("f-2", a=(1.0, 2.0, 3.0, 4.0), b=(1.0, 1.0, 1.0, 1.0)),
+        *cell("f-3", a=(1.0, 2.0)),  # of two one is always the lower
     )
     found = measures.tuning_seed_share(rows, "f", "best_value")
     assert value(found) == pytest.approx(2 / 3)

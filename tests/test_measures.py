@@ -73,8 +73,9 @@ def test_a_diverged_run_leaves_no_mean_over_survivors() -> None:
     measured = measures.final_metric(rows, "e", BP, "value")
     assert math.isnan(measured.interval.estimate)
     assert measured.diverged == 1
-    share = measures.diverged_share(rows, "e", BP).interval
-    assert (share.estimate, share.num) == (0.5, 2)
+    more = results(*(record("e", BP, r, status="diverged" if r < 3 else "done") for r in range(5)))
+    share = measures.diverged_share(more, "e", BP).interval
+    assert share == stats.binomial_interval(3, 5)
 
 
 def test_differences_and_ratios_are_paired_by_repetition() -> None:
@@ -89,6 +90,26 @@ def test_differences_and_ratios_are_paired_by_repetition() -> None:
     ratio = measures.paired_ratio(rows, "e", "value", FG, BP)
     assert ratio.interval == stats.ratio_interval(ours, theirs)
     assert len(ratio.keys) == 6
+    for lost in (FG, BP):  # a run that diverged leaves no ratio over survivors
+        kept = [record("e", m, 0, value=2.0) for m in (FG, BP)]
+        kept += [
+            record("e", m, 1, status="diverged") if m == lost else record("e", m, 1, value=3.0)
+            for m in (FG, BP)
+        ]
+        nothing = measures.paired_ratio(results(*kept), "e", "value", FG, BP).interval
+        assert math.isnan(nothing.estimate)
+        assert (nothing.low, nothing.high, nothing.num) == (0.0, math.inf, 2)
+
+
+def test_times_are_of_the_machine_that_took_most_of_them() -> None:
+    rows = results(
+        *(record("t", BP, r, timing=True, curves=rounds(2.0), device="a cpu") for r in range(3)),
+        *(record("t", BP, r, timing=True, curves=rounds(9.0), device="b cpu") for r in (3, 4)),
+        record("t", BP, 5, timing=True, curves=rounds(7.0), device="a cpu", num_threads=2),
+    )
+    measured = measures.step_seconds(rows, "t", BP)
+    assert (measured.interval.estimate, measured.interval.num) == (2.0, 3)
+    assert measured.device == "a cpu, 1 thread"
 
 
 def test_the_largest_scale_counts_and_scales_never_mix() -> None:
@@ -104,6 +125,20 @@ def test_curve_at_reads_a_recorded_step_and_interpolates_nothing() -> None:
     assert measures.curve_at(rows, "e", BP, "loss", 50).interval.estimate == 1.0
     with pytest.raises(EmptySelectionError, match="not recorded at step 25"):
         measures.curve_at(rows, "e", BP, "loss", 25)
+    # of two runs one diverged before that step: there is no mean over survivors
+    lost = record("e", BP, 1, curves=losses((0, 2.0)), status="diverged")
+    both = results(record("e", BP, 0, curves=losses((0, 2.0), (50, 1.0))), lost)
+    assert math.isnan(measures.curve_at(both, "e", BP, "loss", 50).interval.estimate)
+
+
+def test_a_metric_is_of_the_validation_split_or_where_else_it_was_recorded() -> None:
+    train = {("train", "loss"): [(50, 3.0)]}
+    rows = results(
+        record("both", BP, curves={**train, **losses((50, 1.0))}), record("one", BP, curves=train)
+    )
+    assert measures.curve_at(rows, "both", BP, "loss", 50).interval.estimate == 1.0
+    assert measures.curve_at(rows, "both", BP, "loss", 50, split="train").interval.estimate == 3.0
+    assert measures.curve_at(rows, "one", BP, "loss", 50).interval.estimate == 3.0
 
 
 def timed(experiment: str, ours: Sequence[float], theirs: Sequence[float]) -> tuple[Record, Record]:
@@ -359,6 +394,8 @@ def test_nothing_run_is_said_as_such() -> None:
     rows = results(record("e", BP, value=1.0))
     with pytest.raises(EmptySelectionError, match="'elsewhere' was not run"):
         measures.final_metric(rows, "elsewhere", BP, "value")
+    with pytest.raises(EmptySelectionError, match="'e' was not run"):
+        measures.final_metric(rows, "e", BP, "value", study="other")
     with pytest.raises(EmptySelectionError, match="no run of 'forward gradient'"):
         measures.paired_difference(rows, "e", "value", FG, BP)
     with pytest.raises(ValueError, match="Unknown metric 'charm'"):
@@ -416,6 +453,23 @@ def test_differences_at_equal_passes_cut_the_dearer_method() -> None:
     assert measured.interval.high == pytest.approx(expected.high)
     swapped = measures.paired_difference_at_equal(rows, "e", "loss", BP, FG, equal="forward_passes")
     assert swapped.interval.estimate == pytest.approx(-expected.estimate)
+
+
+def test_passes_are_counted_by_the_step_where_runs_differ_in_length() -> None:
+    rows = results(
+        *(
+            record(
+                "e", method, 0, num_steps=float(steps), forward_passes=passes * steps,
+                curves=losses((0, 4.0), (steps // 2, 3.0), (steps, 1.0)),
+            )
+            for method, steps, passes in ((FG, 100, 2.0), (BP, 200, 4.0))
+        )
+    )  # fmt: skip
+    measured = measures.paired_difference_at_equal(
+        rows, "e", "loss", FG, BP, equal="forward_passes"
+    )
+    # 200 passes are all of the one and a quarter of the other's 800
+    assert measured.interval.estimate == 1.0 - 3.5
 
 
 def test_differences_at_equal_seconds_take_the_timed_steps() -> None:
@@ -566,9 +620,9 @@ def test_a_chosen_rate_is_known_up_to_the_trials_beside_it() -> None:
 
 
 def wave(height: float) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """A fall, then ten points that alternate by a height."""
+    """A fall, then ten points of which the last five are higher."""
     fall = [(step, 100.0 - step) for step in range(90)]
-    return {("train", "loss"): [*fall, *((90 + n, height * (n % 2)) for n in range(10))]}
+    return {("train", "loss"): [*fall, *((90 + n, height * (n // 5)) for n in range(10))]}
 
 
 def test_curve_spread_ratio_is_of_the_last_tenth() -> None:
@@ -717,6 +771,9 @@ def test_the_best_rate_beyond_a_limit_is_compared_with_the_best_up_to_it() -> No
     assert measured.interval.estimate == pytest.approx(sum(differences) / 3)
     assert measured.interval.num == 3
     assert "rates 3 and 1" in measured.procedure
+    # beyond the best rate the others are worse
+    differences = [(0.9 + 1.0 * r) - (0.5 + 0.3 * r) for r in range(3)]
+    assert change(at_rates(), 3.0).interval.estimate == pytest.approx(sum(differences) / 3)
 
 
 def test_a_rate_with_diverged_runs_comes_last() -> None:
@@ -739,6 +796,21 @@ def test_a_rate_is_not_chosen_by_the_luck_of_the_run_it_is_judged_by() -> None:
         )
     )
     assert change(rows).interval.estimate == pytest.approx(0.0)
+
+
+def test_a_rate_is_chosen_by_the_mean_of_the_others() -> None:
+    # at 3 all but one are lucky: their mean is above that at 10 wherever the unlucky one is among them
+    by = {1.0: (1.0,) * 4, 3.0: (0.1, 0.1, 0.1, 5.0), 10.0: (1.0,) * 4}
+    rows = results(
+        *(
+            record(
+                "e", A, r, rate=rate, best_validation_loss=loss, best_test_loss=float(rate == 10)
+            )
+            for rate, each in by.items()
+            for r, loss in enumerate(each)
+        )
+    )
+    assert change(rows).interval.estimate == 3 / 4
 
 
 def test_a_rate_needs_other_repetitions_to_be_chosen_by() -> None:
@@ -818,6 +890,15 @@ def test_what_is_missed_on_two_problems_is_compared_after_equal_epochs(more: int
     expected = stats.welch_interval(shares[1], shares[0])
     assert measured.interval.estimate == pytest.approx(expected.estimate)
     assert measured.interval.low == pytest.approx(expected.low)
+
+
+def test_problems_are_compared_after_the_last_epoch_that_both_have() -> None:
+    curves = {
+        ("easy", BP): (2.0, 1.5, 1.0, 0.9), ("easy", A): (2.0, 1.9, 1.5, 1.0),  # half is missed
+        ("hard", BP): (3.0, 2.0, 1.0), ("hard", A): (3.0, 2.0, 2.5),  # three quarters
+    }  # fmt: skip
+    rows = results(*(by_epoch(e, m, r, *c) for (e, m), c in curves.items() for r in range(2)))
+    assert missed(rows).interval.estimate == pytest.approx(0.75 - 0.5)
 
 
 def test_the_share_of_a_descent_that_is_missed_epoch_by_epoch() -> None:

@@ -223,7 +223,10 @@ def test_epochs_stand_beside_the_authors_seconds() -> None:
     study = studies.get("speed")
     seconds = {"epoch of backpropagation": [4.0, 5.0, 6.0], "epoch of projection, k=4": [10.0] * 3}
     found = results(*rows("epoch-mlp", seconds))
-    stated = dataclasses.replace(found, facts=tabulate_facts([study]))
+    facts = tabulate_facts([study])
+    # neither another study's seconds nor another quantity of the same method are theirs
+    others = [facts.assign(study="else", value=1.0), facts.assign(quantity="steps", value=2.0)]
+    stated = dataclasses.replace(found, facts=pd.concat([facts, *others], ignore_index=True))
     back, projection = speed.epochs(stated)
     assert (back.seconds.median, back.theirs, back.times_faster) == (5.0, 18.0, 3.6)
     assert projection.times_faster == 2.5 < bars.TIMES_FASTER
