@@ -903,11 +903,11 @@ def test_settings_of_a_search_without_reported_runs_are_those_of_its_trials() ->
     assert [(p.status, p.text) for p in parts] == [("fail", "batch: 32 for a, 1024 for b")]
 
 
-LR = {"searched from lr": 1e-5, "searched to lr": 1e5, "scale of lr": "log"}
-RATE = {"searched from p": 0.0, "searched to p": 1.0, "scale of p": "linear"}
-EPOCHS = {"trials": 16, "search epochs": 320}
-COST = {"claim of cost": "half", "synchronised timing": 1, "step-time ratio": 0.5}
 Told = float | str | tuple[float | str, float | str]
+LR: dict[str, Told] = {"searched from lr": 1e-5, "searched to lr": 1e5, "scale of lr": "log"}
+RATE: dict[str, Told] = {"searched from p": 0.0, "searched to p": 1.0, "scale of p": "linear"}
+EPOCHS: dict[str, Told] = {"trials": 16, "search epochs": 320}
+COST: dict[str, Told] = {"claim of cost": "half", "synchronised timing": 1, "step-time ratio": 0.5}
 AT_THE_THRESHOLD: tuple[tuple[str, dict[str, Told], str], ...] = (
     ("budget", {**EPOCHS, "trials": (20, 16)}, "warn"),
     ("budget", {**EPOCHS, "trials": (21, 16)}, "fail"),
