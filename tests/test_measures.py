@@ -917,16 +917,16 @@ def test_the_share_of_a_descent_that_is_missed_epoch_by_epoch() -> None:
 
 
 def test_a_base_that_has_not_left_its_start_leaves_nothing_to_miss() -> None:
-    ends = {BP: (1.0, 1.9, 1.0), A: (1.2, 1.5, 1.3)}
+    ends = {BP: (1.0, 1.0, 1.9), A: (1.2, 1.3, 1.5)}
     rows = results(
         *(by_epoch("hard", m, r, 2.0, ends[m][r]) for m in ends for r in range(3)),
         *(by_epoch("easy", m, r, 2.0, 1.0 + 0.1 * (m == A)) for m in ends for r in range(3)),
     )
     _, shares = measures.missed_shares(rows, "hard", "loss", A, BP)
-    assert shares.to_numpy().round(6).tolist() == [[0.2, -4.0, 0.3]]  # a tenth is just left
+    assert shares.to_numpy().round(6).tolist() == [[0.2, 0.3, -4.0]]  # a tenth is just left
     lower = dataclasses.replace(rows, curves=rows.curves.replace({"value": {1.9: 1.95}}))
     _, shares = measures.missed_shares(lower, "hard", "loss", A, BP)
-    assert shares.isna().to_numpy().tolist() == [[False, True, False]]
+    assert shares.isna().to_numpy().tolist() == [[False, False, True]]
     measured = missed(lower)
     assert math.isnan(measured.interval.estimate)
     assert measured.procedure == (
