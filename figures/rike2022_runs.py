@@ -125,14 +125,18 @@ def training_losses(results: Results, setting: Setting) -> pd.DataFrame:
 
 
 def lengths(table: pd.DataFrame) -> str:
-    """Return a sentence on how long the runs of every panel are; nothing where none was run."""
+    """Return sentences on how long the runs of every panel are, and on smaller networks; nothing where none was run."""
     guides = table[table["kind"] == "guide"].drop_duplicates("panel")
     labels = {setting.name: setting.label.replace(", ", " with ") for setting in PUBLISHED}
     told = [
         f"{', '.join(labels[name] for name in part['panel'])}: {length}"
         for length, part in guides.groupby(guides.apply(_length, axis=1), sort=False)
     ]
-    return f" Our runs: {'; '.join(told)}." if told else ""
+    if not told:
+        return ""
+    smaller = (table["scale"] == "reduced").any()
+    note = " At reduced scale the network is smaller than the paper's." if smaller else ""
+    return f" Our runs: {'; '.join(told)}.{note}"
 
 
 def _length(guide: pd.Series) -> str:
