@@ -88,8 +88,11 @@ def test_what_a_file_lacks_is_said_of_it(
     assert "every file is one (a is" in " ".join(capsys.readouterr().out.split())
     b.write_text(b.read_text().replace("0.4", "low"))
     assert main([*command, "score=value"]) == USAGE
-    assert "Found 'low' in row 4." in (told := capsys.readouterr().err)
-    assert "Rows are counted on from file to file." in told
+    assert f"Found 'low' in row 2 of {b}." in capsys.readouterr().err
+    a.write_text("method,value,number\nm,1.0,0\nm,2.0,1\n")
+    b.write_text("method,value,number\nm,1.5,2\nm,2.5,0\n")
+    assert main([*command, "score=value"]) == USAGE
+    assert f"stands twice (row 1 of {a}, row 2 of {b})" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ tells their paths apart.
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import functools
 import itertools
@@ -65,16 +66,16 @@ def from_files(
         mapping.find(table, everywhere, str(path))
     title = ", ".join(names[:SHOWN])
     title += f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    lengths = [len(table) for table in tables]
     try:
         evidence = evidence_of(pd.concat(tables, ignore_index=True), columns, title)
     except ValueError as error:
-        counted = " Rows are counted on from file to file."
-        raise ValueError(
-            f"{error}{counted if re.search(r' rows? ', str(error)) else ''}"
-        ) from error
-    told = [f"{name} is {path}" for name, path in zip(names, paths, strict=True)] if own else []
-    note = f"no column names methods: every file is one ({', '.join(told)})"
-    return dataclasses.replace(evidence, notes=(note, *evidence.notes)) if own else evidence
+        raise ValueError(_by_file(str(error), paths, lengths)) from error
+    notes = [_by_file(note, paths, lengths) for note in evidence.notes]
+    if own:
+        told = ", ".join(f"{name} is {path}" for name, path in zip(names, paths, strict=True))
+        notes.insert(0, f"no column names methods: every file is one ({told})")
+    return dataclasses.replace(evidence, notes=tuple(notes))
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -102,6 +103,20 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         if len(set(names)) == len(names) and all(names):
             return names
     return [str(path) for path in paths]
+
+
+def _by_file(message: str, paths: Sequence[Path], lengths: Sequence[int]) -> str:
+    """Return a message on rows of the whole, counted from 1, with where they stand in the files."""
+    ends = list(itertools.accumulate(lengths))
+
+    def place(row: int) -> str:
+        file = bisect.bisect_left(ends, row)
+        return f"row {row - ends[file] + lengths[file]} of {paths[file]}"
+
+    def places(found: re.Match[str]) -> str:
+        return ", ".join(place(int(row)) for row in found[1].split(", "))
+
+    return re.sub(r"\brows? (\d+(?:, \d+)*)", places, message)
 
 
 def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
