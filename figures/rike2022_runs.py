@@ -140,7 +140,7 @@ def lengths(table: pd.DataFrame) -> str:
 
 
 def _length(guide: pd.Series) -> str:
-    epochs = f"{guide['y']:.2g} epoch" + ("" if f"{guide['y']:.2g}" == "1" else "s")
+    epochs = f"{guide['y']:.3g} epoch" + ("" if f"{guide['y']:.3g}" == "1" else "s")
     return f"{guide['x']:,.0f} steps" + ("" if math.isnan(guide["y"]) else f", {epochs}")
 
 
