@@ -5,6 +5,8 @@ A published number counts as met within 25 %: the hardware and the software diff
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from repro.protocol import (
     ABOVE_ONE,
     ABOVE_ZERO,
@@ -221,7 +223,10 @@ CLAIMS = (
     Claim(
         13, "CNN: the forward gradient is competitive or faster", "Fig. 5",
         (
-            difference("cnn", "validation_loss", Expectation(high=0.05), None),
+            replace(
+                difference("cnn", "validation_loss", Expectation(high=0.05), None),
+                provided=final("cnn", BP, "validation_loss", Expectation(high=LEARNED)),
+            ),
             step_ratio("cnn", BELOW_ONE),
         ),
     ),
