@@ -92,9 +92,10 @@ class Claim:
     Attributes:
         number: Number in the study's list of claims.
         text: The claim, paraphrased.
-        where: Figure, table or section.
+        where: Figure, table or section; of a claim that is not the paper's own, who makes it or what it follows from.
         checks: What is measured; empty where nothing is.
         untested: Why nothing is measured, for a claim without checks.
+        theirs: Whether the paper makes it.
     """
 
     number: int
@@ -102,6 +103,7 @@ class Claim:
     where: str
     checks: tuple[Check, ...] = ()
     untested: str = ""
+    theirs: bool = True
 
     def __post_init__(self) -> None:
         if bool(self.checks) == bool(self.untested):

@@ -159,6 +159,7 @@ def _claim(judgement: Judgement) -> dict[str, Any]:
         "number": claim.number,
         "text": claim.text,
         "where": claim.where,
+        "theirs": claim.theirs,
         "verdict": judgement.verdict,
         "label": label(judgement),
         "reason": judgement.reason,

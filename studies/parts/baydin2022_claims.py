@@ -135,6 +135,7 @@ CLAIMS = (
     Claim(
         2, "A component's variance is |grad f|^2 + (d_i f)^2", "follow-up notes",
         (moment("variance", 0, near(1.0, 0.05)), moment("variance", 1, near(1.0, 0.05))),
+        theirs=False,
     ),
     Claim(
         3, "At (1.5, -0.1) the gradient of Beale's function is (-3.434, -0.808)", "Fig. 1",
@@ -215,6 +216,7 @@ CLAIMS = (
             difference("tuned-mlp", "validation_loss", BELOW_ZERO, None),
             difference("tuned-mlp", "validation_accuracy", ABOVE_ZERO, None),
         ),
+        theirs=False,
     ),
     Claim(
         12, "Both methods use the same learning rate and decay", "protocol",
@@ -260,6 +262,7 @@ CLAIMS = (
             step_ratio("mlp", Expectation(1, 3), FG, F, 2.46),
             step_ratio("mlp", Expectation(5, 10), BP, F, 4.17),
         ),
+        theirs=False,
     ),
     Claim(
         17, "A whole pipeline trains without backpropagation and stays competitive in cost", "Conclusion",
@@ -273,14 +276,17 @@ CLAIMS = (
         18, "With current PyTorch a forward-gradient step is cheaper than a backpropagation step",
         "contradicted by re-implementations",
         tuple(map(plain, ("logistic", "mlp", "cnn"))),
+        theirs=False,
     ),
     Claim(
         19, "At a constant 2e-4 the CNN diverges without decay or clipping", "re-implementations",
         untested="needs the CNN at a constant rate at the published length, not run",
+        theirs=False,
     ),
     Claim(
         20, "Forward gradients do not scale to CIFAR-10", "Rike & Førland 2022",
         (on_cifar(Expectation(low=0.1)),),  # a tenth, as in rike2022
+        theirs=False,
     ),
     Claim(
         21, "Training time, energy and money are cut in half", "press",
@@ -289,6 +295,7 @@ CLAIMS = (
             time_ratio(FIG4_BOTTOM, "mlp", Expectation(high=0.5), 0.229),
             time_ratio("logistic", "logistic", Expectation(high=0.5), 0.553),
         ),
+        theirs=False,
     ),
     Claim(
         22, "The advantage of claim 10 does not hang on the decay, which the paper leaves open", "follows",
@@ -296,9 +303,11 @@ CLAIMS = (
             difference("mlp-2e-4", "validation_loss", BELOW_ZERO, None),
             difference("mlp-2e-4", "validation_accuracy", ABOVE_ZERO, None),
         ),
+        theirs=False,
     ),
     Claim(
         23, "If random numbers cost nothing, a forward-gradient step would be the cheaper one", "follows",
         tuple(map(without_tangents, ("logistic", "mlp", "cnn"))),
+        theirs=False,
     ),
 )  # fmt: skip

@@ -277,6 +277,7 @@ CLAIMS = (
     Claim(
         18, "The baseline of backpropagation is properly tuned", "implied by Table 1",
         tuple(map(baseline, LARGE)),
+        theirs=False,
     ),
     Claim(
         19, "Multi-tangent forward gradients train without backpropagation, with improved parallelism", "TL;DR",
@@ -327,9 +328,10 @@ CLAIMS = (
             )
             for f in STEPS for k in TANGENTS
         ),
+        theirs=False,
     ),
     Claim(
-        22, "With rates above 1 allowed the projection's network results change", "Table 1",
+        22, "With rates above 1 allowed the projection's network results change", "follows from Table 1",
         tuple(
             Check(
                 f"{network}, {projection(k)}: test loss at the best rate above 1 less that at the best up to 1",
@@ -339,6 +341,7 @@ CLAIMS = (
             )
             for network in BEYOND for k in TANGENTS
         ),
+        theirs=False,
     ),
     Claim(
         23, "The reported seeds are independent of tuning", "implied",
@@ -350,5 +353,6 @@ CLAIMS = (
             )
             for f in STEPS
         ),
+        theirs=False,
     ),
 )  # fmt: skip
