@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,11 +177,13 @@ def _check(finding: Finding) -> dict[str, Any]:
         "unit": finding.check.unit,
         "published": None if published is None else pretty(published),
         "estimate": None,
+        "value": None,
     }
     if finding.measurement is not None:
         interval = finding.measurement.interval
         shown |= {
             "estimate": pretty(interval.estimate),
+            "value": interval.estimate if math.isfinite(interval.estimate) else None,
             "interval": None
             if interval.low == interval.high
             else f"[{pretty(interval.low)}, {pretty(interval.high)}]",
