@@ -122,7 +122,7 @@ def dense(width: int, steps: tuple[int, int], rounds: int, repetitions: int = 3)
 
 
 FULLY_CONNECTED = (  # steps at the authors' rates and at tuned ones, then rounds of the timing
-    dense(256, (782, 782), 30),
+    dense(256, (MNIST_EPOCH, MNIST_EPOCH), 30),
     dense(1024, (300, 300), 12),
     dense(4096, (8, 4), 3, repetitions=2),  # a step takes a sixth of a second on one core
 )
@@ -133,9 +133,9 @@ LARGE = tuple(
     # as many steps in both arms: their rates are compared
     Setting(f"{small.name}-{dataset}", dataset, use(small.name), small, steps, steps, rounds=6)
     for dataset, small, steps in (  # where two cores can: enough for backpropagation to leave the loss of guessing
-        ("mnist", SMALL_RESNET, 60),
+        ("mnist", SMALL_RESNET, MNIST_EPOCH),
         ("cifar10", SMALL_RESNET, 40),
-        ("mnist", use("vit", **SMALL_VIT, patch=7), 180),
+        ("mnist", use("vit", **SMALL_VIT, patch=7), MNIST_EPOCH),
         ("cifar10", use("vit", **SMALL_VIT, patch=8), 40),
     )
 )
