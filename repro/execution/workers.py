@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty
-from types import TracebackType
 from typing import Any
 
 from repro.execution.groups import Group, HaltError, is_timing, run_group
@@ -230,12 +229,7 @@ class Pool:
         """Return the pool."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """Stop the workers and wait for their end."""
         self.stop()
         if self._executor is not None:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -132,12 +131,7 @@ class Company:
                 raise OSError(LOST) from None
         return received
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         """End them: one that still waits for its turn finds its pipe closed."""
         for (ours, _), process in zip(self._pipes, self._processes, strict=True):
             ours.close()
