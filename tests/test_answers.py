@@ -148,5 +148,5 @@ def test_readme_block_is_replaced_and_nothing_else(judgements: tuple[Judgement, 
     once = answers.embed(f"before\n{begin}\nold\n{end}\nafter\n", [one])
     assert once == f"before\n{begin}\n\n- **Is it so?** Yes. (author2000 1)\n\n{end}\nafter\n"
     assert answers.embed(once, [one]) == once
-    with pytest.raises(ValueError, match="The README needs the lines"):
+    with pytest.raises(ValueError, match="The README needs one line"):
         answers.embed("nothing here", [one])

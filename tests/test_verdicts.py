@@ -115,5 +115,5 @@ def test_readme_block_is_replaced_and_nothing_else(judgements: tuple[Judgement, 
     assert "old" not in once
     assert "reproduced, reduced scale" in once
     assert verdicts.embed(once, judgements, {"author2000": [1]}) == once
-    with pytest.raises(ValueError, match="The README needs the lines"):
+    with pytest.raises(ValueError, match="The README needs one line"):
         verdicts.embed("nothing here", judgements, {})

@@ -32,7 +32,7 @@ from repro.audit import checklists
 from repro.audit.evidence import Evidence
 from repro.audit.findings import SEVERITY, Finding, Rule, Status, judge
 from repro.audit.rules import RULES
-from repro.tables import Column, Table, to_markdown
+from repro.tables import Column, Table, replace_block, to_markdown
 
 SCHEMA = 1
 ORIGINS = {"ours": "Ours, tuned", "foreign": "Foreign"}
@@ -305,11 +305,8 @@ def embed(text: str, audited: Sequence[Audited], reasons: Iterable[str] = ()) ->
         The README.
 
     Raises:
-        ValueError: If the markers are missing.
+        ValueError: If a marker line is missing.
     """
-    begin, end = MARKERS
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"The README needs one line {begin!r} and one {end!r} after it.")
     ours = [each for each in audited if each.evidence.origin == "ours"]
     wanting = outline("ours", "Which rules our own tuned comparisons do not pass, and why", ours)
     passed = (
@@ -318,6 +315,4 @@ def embed(text: str, audited: Sequence[Audited], reasons: Iterable[str] = ()) ->
     )
     listed = "".join(f"- {line}\n" for line in reasons)
     parts = [to_markdown(overview(audited)), passed, to_markdown(wanting), listed]
-    block = "\n".join(part for part in parts if part)
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n\n{block}\n{end}{rest.split(end)[1]}"
+    return replace_block(text, "\n".join(filter(None, parts)), MARKERS)

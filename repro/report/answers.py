@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 from repro.claims import Finding, Judgement
 from repro.report.paper import pretty, turned
+from repro.tables import replace_block
 
 MARKERS = ("<!-- answers: written by `repro publish` -->", "<!-- end of answers -->")
 """What encloses the answers in the README."""
@@ -192,18 +193,13 @@ def embed(text: str, spelled: Sequence[Mapping[str, Any]]) -> str:
         The text; in place of an answer that no longer stands, why.
 
     Raises:
-        ValueError: If a marker is missing.
+        ValueError: If a marker line is missing.
     """
-    begin, end = MARKERS
-    if begin not in text or end not in text:
-        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
-    lines = "\n".join(
-        f"- **{one['question']}** {says(one)} ({', '.join(f'{s} {n}' for s, n in one['claims'])})"
+    block = "".join(
+        f"- **{one['question']}** {says(one)} ({', '.join(f'{s} {n}' for s, n in one['claims'])})\n"
         for one in spelled
     )
-    head, rest = text.split(begin, 1)
-    tail = rest.split(end, 1)[1]
-    return f"{head}{begin}\n\n{lines}\n\n{end}{tail}"
+    return replace_block(text, block, MARKERS)
 
 
 def says(one: Mapping[str, Any]) -> str:

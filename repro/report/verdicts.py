@@ -15,7 +15,7 @@ from pathlib import Path
 from repro.claims import Judgement, Verdict, describe
 from repro.protocol import Study, experiments_of
 from repro.results import write_whole
-from repro.tables import Cell, Column, Table, to_markdown
+from repro.tables import Cell, Column, Table, replace_block, to_markdown
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not tested")
 MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
@@ -206,16 +206,11 @@ def embed(text: str, judgements: Sequence[Judgement], headlines: Headlines) -> s
         The text.
 
     Raises:
-        ValueError: If a marker is missing.
+        ValueError: If a marker line is missing.
     """
-    begin, end = MARKERS
-    if begin not in text or end not in text:
-        raise ValueError(f"The README needs the lines {begin!r} and {end!r}. Put them back.")
     tables = (counts_table(judgements), headlines_table(judgements, headlines))
     block = "\n".join(to_markdown(dataclasses.replace(table, title="")) for table in tables)
-    head, rest = text.split(begin, 1)
-    tail = rest.split(end, 1)[1]
-    return f"{head}{begin}\n\n{block}\n{end}{tail}"
+    return replace_block(text, block, MARKERS)
 
 
 def compare(judgements: Iterable[Judgement], committed: Mapping[str, str]) -> tuple[Change, ...]:

@@ -17,7 +17,16 @@ Unicode engine or inputenc; the mathematical characters these lack are mapped to
 Everything returned is deterministic and ends in one newline.
 """
 
-from repro.tables.formats import SUFFIXES, to_csv, to_html, to_latex, to_markdown, to_typst, write
+from repro.tables.formats import (
+    SUFFIXES,
+    replace_block,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+    to_typst,
+    write,
+)
 from repro.tables.values import Align, Cell, Column, Table, cell_text
 
 __all__ = [
@@ -27,6 +36,7 @@ __all__ = [
     "Column",
     "Table",
     "cell_text",
+    "replace_block",
     "to_csv",
     "to_html",
     "to_latex",

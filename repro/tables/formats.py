@@ -57,6 +57,17 @@ def to_markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def replace_block(text: str, block: str, markers: tuple[str, str]) -> str:
+    """Return a README with what stands between two marker lines replaced; a `ValueError` if one is missing."""
+    begin, end = markers
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(
+            f"The README needs one line {begin!r} and one {end!r} after it. Put them back."
+        )
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n\n{block}\n{end}{rest.split(end)[1]}"
+
+
 def to_latex(table: Table) -> str:
     r"""Return a LaTeX `table` with a booktabs `tabular`, caption above, notes beneath.
 
