@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from repro import __version__
 from repro.cli.shared import USAGE, words
@@ -45,6 +46,10 @@ def named(name: str) -> Callable[..., Any]:
     return found
 
 
+_Add: TypeAlias = Callable[..., "_Parser"]
+"""Adds a verb: its name, its function, its help, and what else `_add_verb` takes."""
+
+
 class _Parser(argparse.ArgumentParser):
     configure = ""
     """Function that adds the options when they are asked for."""
@@ -74,42 +79,65 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"repro {__version__}")
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add = functools.partial(_add_verb, verbs)
+    for add_verbs in (
+        _add_redrawing,
+        _add_verify,
+        _add_run,
+        _add_tasks,
+        _add_status,
+        _add_bench,
+        _add_keeping,
+    ):
+        add_verbs(add)
+    return parser
 
-    def verb(
-        name: str,
-        function: str,
-        text: str,
-        *,
-        store: str = "store",
-        only_reads: bool = True,
-        **more: Any,
-    ) -> _Parser:
-        sub = verbs.add_parser(
-            name, help=text, description=text, formatter_class=parser.formatter_class, **more
-        )
-        sub.set_defaults(verb=function)
-        if store:
-            made = "" if only_reads else "; it is made"
-            sub.set_defaults(default_store=Path(store), only_reads=only_reads)
-            sub.add_argument("--store", type=_path, metavar="DIR",
-                             help=f"folder of finished runs{made} (default: {store})")  # fmt: skip
-        return sub
 
-    everything = verb(
+def _add_verb(
+    verbs: Any,
+    name: str,
+    function: str,
+    text: str,
+    *,
+    store: str = "store",
+    only_reads: bool = True,
+    **more: Any,
+) -> _Parser:
+    verb: _Parser = verbs.add_parser(
+        name,
+        help=text,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+    verb.set_defaults(verb=function)
+    if store:
+        made = "" if only_reads else "; it is made"
+        verb.set_defaults(default_store=Path(store), only_reads=only_reads)
+        verb.add_argument("--store", type=_path, metavar="DIR",
+                          help=f"folder of finished runs{made} (default: {store})")  # fmt: skip
+    return verb
+
+
+def _add_redrawing(add: _Add) -> None:
+    everything = add(
         "reproduce",
         "redraw.reproduce",
         "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page. "
         "A sentence whose claim has another verdict now keeps the paper from being built, and is named.",
         aliases=["paper"],
     )
-    _choose_build(everything)
+    everything.add_argument(
+        "--force", action="store_true", help="build anew even if nothing changed"
+    )
+    _choose_drawers(everything)
     for name, function, text in (
         ("figures", "redraw.draw_figures", "Draw figures from the rows."),
         ("tables", "redraw.write_tables", "Write tables from the rows."),
     ):
-        stage = verb(name, function, text)
+        stage = add(name, function, text)
         stage.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
-    judged = verb(
+    judged = add(
         "claims",
         "redraw.judge_claims",
         "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one or rows "
@@ -118,24 +146,36 @@ def make_parser() -> argparse.ArgumentParser:
     judged.add_argument("--accept", action="store_true",
                         help="commit the verdicts of the published rows, without those of the store: write them into "
                         "README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
-    verb(
+    add(
         "audit",
         "audit.audit",
         "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
         "anybody's finished search.",
     ).configure = "audit.configure"
-    _choose_checks(
-        verb(
-            "verify",
-            "verify.verify",
-            "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
-            "that differs; then run a sample of the published runs again and compare their numbers.",
-            store="",
-            epilog="example: repro verify --only live --budget 10m --seed 3",
-        )
-    )
 
-    run = verb(
+
+def _add_verify(add: _Add) -> None:
+    verify = add(
+        "verify",
+        "verify.verify",
+        "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
+        "that differs; then run a sample of the published runs again and compare their numbers.",
+        store="",
+        epilog="example: repro verify --only live --budget 10m --seed 3",
+    )
+    verify.add_argument("--only", choices=("rebuild", "live"), default="",
+                        help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
+    verify.add_argument("--budget", type=duration, default=45.0, metavar="TIME",
+                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
+    verify.add_argument("--seed", type=int, default=0, metavar="N",
+                        help="which sample (default: 0)")  # fmt: skip
+    verify.add_argument("--update", action="store_true",
+                        help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
+    _choose_drawers(verify)
+
+
+def _add_run(add: _Add) -> None:
+    run = add(
         "run",
         "runs.run",
         "Run what a study declares and neither the store nor the published rows have, cheapest verdict "
@@ -153,8 +193,24 @@ def make_parser() -> argparse.ArgumentParser:
                      "run that would not end in time, by the rows of this device; where it has none, any "
                      "run is begun")  # fmt: skip
     _choose_checkpoints(run)
-    _choose_executor(run)
-    written = verb(
+    cluster = run.add_argument_group(
+        "on a cluster",
+        "Array jobs of SLURM, one group of runs a task. The store has to be on a file system that all nodes "
+        "share. The coordinator only submits and watches: stop it or lose it, and the same command finds what it "
+        "submitted. A task that nears its wall time leaves a checkpoint and queues again.",
+    )
+    cluster.add_argument("--executor", default="local", metavar="WHERE",
+                         help="local (this machine) or slurm (default: local)")  # fmt: skip
+    cluster.add_argument("--partition", metavar="NAME", help="where tasks run")
+    cluster.add_argument("--account", metavar="NAME", help="whom they are charged to")
+    cluster.add_argument("--wall-time", type=duration, metavar="TIME",
+                         help="of a task (default: 1h); a longer run takes several")  # fmt: skip
+    cluster.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
+                         help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
+
+
+def _add_tasks(add: _Add) -> None:
+    written = add(
         "tasks",
         "tasks.write_tasks",
         "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
@@ -166,7 +222,7 @@ def make_parser() -> argparse.ArgumentParser:
     _choose_runs(written)
     written.add_argument("--to", type=_path, required=True, metavar="DIR",
                          help="folder for the files; it is made")  # fmt: skip
-    worker = verb(
+    worker = add(
         "worker",
         "tasks.work",
         "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
@@ -178,11 +234,14 @@ def make_parser() -> argparse.ArgumentParser:
     worker.add_argument(
         "files", nargs="+", type=_path, metavar="SPECS.json", help="files of groups"
     )
-    worker.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    _choose_device(worker)
     worker.add_argument("--time-limit", type=_time_limit, metavar="TIME",
                         help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
     _choose_checkpoints(worker)
-    status = verb(
+
+
+def _add_status(add: _Add) -> None:
+    status = add(
         "status",
         "status.show_status",
         "Say what is done, what is missing, what it would cost, and in which order it would run.",
@@ -195,7 +254,10 @@ def make_parser() -> argparse.ArgumentParser:
     status.add_argument("--json", type=_path, metavar="FILE",
                         help="write all of it, method by method, for scripts; `missing` is 0 when everything is done; - for standard "
                         "output, which then holds nothing else: the tables go to standard error")  # fmt: skip
-    timed = verb(
+
+
+def _add_bench(add: _Add) -> None:
+    bench = add(
         "bench",
         "bench.bench",
         "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
@@ -204,9 +266,24 @@ def make_parser() -> argparse.ArgumentParser:
         only_reads=False,
         epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
     )
-    _choose_what_to_time(timed)
-    verb("list", "runs.show_list", "List studies, experiments, methods and scales.", store="")
-    publish = verb(
+    bench.add_argument("--scale", default="reduced", metavar="SCALE",
+                       help="smoke (seconds), reduced (minutes), full (the largest network at its size); "
+                       "default: reduced")  # fmt: skip
+    bench.add_argument("--only", type=_names, default=(), metavar="A,B",
+                       help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
+    _choose_device(bench)
+    bench.add_argument("--threads", type=int, default=1, metavar="N",
+                       help="threads of a step, the same for all; processes timed at once keep one each "
+                       "(default: 1)")  # fmt: skip
+    bench.add_argument("--bookkeeping", type=int, metavar="N",
+                       help="instead of steps, time status, publish and what reproduce looks at, over N finished runs "
+                       "made for it; the bars are for 100000")  # fmt: skip
+    bench.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
+
+
+def _add_keeping(add: _Add) -> None:
+    add("list", "runs.show_list", "List studies, experiments, methods and scales.", store="")
+    publish = add(
         "publish",
         "runs.publish_rows",
         "Merge finished runs into the published rows (studies/results), or write them as few small files "
@@ -221,48 +298,21 @@ def make_parser() -> argparse.ArgumentParser:
     ways.add_argument("--retire", action="store_true",
                       help="take out published rows of plans that a study has changed since or no longer has, too, and "
                       "reported runs that a search has gone beyond")  # fmt: skip
-    data = verb(
+    data = add(
         "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""
     )
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"
     )
-    return parser
 
 
-def _choose_checks(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=("rebuild", "live"), default="",
-                        help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
-    parser.add_argument("--budget", type=duration, default=45.0, metavar="TIME",
-                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N",
-                        help="which sample (default: 0)")  # fmt: skip
-    parser.add_argument("--update", action="store_true",
-                        help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
+def _choose_drawers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
                         help="processes that draw (default: one a core)")  # fmt: skip
 
 
-def _choose_build(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--force", action="store_true", help="build anew even if nothing changed")
-    parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
-                        help="processes that draw (default: one a core)")  # fmt: skip
-
-
-def _choose_what_to_time(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--scale", default="reduced", metavar="SCALE",
-                        help="smoke (seconds), reduced (minutes), full (the largest network at its size); "
-                        "default: reduced")  # fmt: skip
-    parser.add_argument("--only", type=_names, default=(), metavar="A,B",
-                        help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
+def _choose_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--threads", type=int, default=1, metavar="N",
-                        help="threads of a step, the same for all; processes timed at once keep one each "
-                        "(default: 1)")  # fmt: skip
-    parser.add_argument("--bookkeeping", type=int, metavar="N",
-                        help="instead of steps, time status, publish and what reproduce looks at, over N finished runs "
-                        "made for it; the bars are for 100000")  # fmt: skip
-    parser.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
 
 
 def _choose_runs(parser: argparse.ArgumentParser) -> None:
@@ -275,30 +325,13 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=_names, default=(), metavar="A,B",
                             help=f"only these {what}, separated by commas")  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    _choose_device(parser)
 
 
 def _choose_checkpoints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint-every", type=duration, default=120.0, metavar="TIME",
                         help="keep runs under way this often, so that they go on from there; 0 for never "
                         "(default: 2m)")  # fmt: skip
-
-
-def _choose_executor(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "on a cluster",
-        "Array jobs of SLURM, one group of runs a task. The store has to be on a file system that all nodes "
-        "share. The coordinator only submits and watches: stop it or lose it, and the same command finds what it "
-        "submitted. A task that nears its wall time leaves a checkpoint and queues again.",
-    )
-    group.add_argument("--executor", default="local", metavar="WHERE",
-                       help="local (this machine) or slurm (default: local)")  # fmt: skip
-    group.add_argument("--partition", metavar="NAME", help="where tasks run")
-    group.add_argument("--account", metavar="NAME", help="whom they are charged to")
-    group.add_argument("--wall-time", type=duration, metavar="TIME",
-                       help="of a task (default: 1h); a longer run takes several")  # fmt: skip
-    group.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
-                       help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
 
 
 def _num_workers(text: str) -> int:
