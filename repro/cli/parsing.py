@@ -17,14 +17,14 @@ from repro.cli.shared import USAGE, words
 EPILOG = """\
 where things are
   store/                  finished runs, one file each; safe to interrupt, safe to copy, never committed
-  store/index/            rows of finished runs in few files, made again whenever it is not there; never the truth
-  store/checkpoints/      runs under way, gone when they are done
+  store/index/            the finished runs gathered into a few files, to be read fast; rebuilt whenever it is missing
+  store/checkpoints/      states of runs under way, removed once they are done
   store/slurm/            what the coordinator and the tasks of a cluster tell each other
-  bench/                  what `repro bench` timed on this machine: rows as in store/, and their figure
+  bench/                  what `repro bench` timed on this machine: rows as in store/, and a figure of them
   studies/results/        the published rows, which `repro publish` grows and version control keeps
   figures/build/          every figure as PDF, SVG, PNG, and CSV of the values drawn
   paper/build/            paper.pdf, index.html, claims.json, audit.json, and every table as CSV, Markdown, LaTeX, Typst and HTML
-  paper/                  the paper's sources, and what is held to be true: verdicts.json, manifest.json
+  paper/                  the paper's sources, and what is checked against: verdicts.json, manifest.json
 
 environment
   REPRO_DATA_DIR          folder with MNIST and CIFAR-10; without it they are downloaded into a cache folder
@@ -33,7 +33,7 @@ environment
 
 
 def named(name: str) -> Callable[..., Any]:
-    """Return a function of one of the modules here: only that of the verb in use is imported, which takes long.
+    """Return a function of one of the modules here; importing takes long, so only the module of the verb in use is.
 
     Args:
         name: Module and function, with a dot between them.
@@ -112,7 +112,7 @@ def _add_verb(
     )
     verb.set_defaults(verb=function)
     if store:
-        made = "" if only_reads else "; it is made"
+        made = "" if only_reads else ", created if missing"
         verb.set_defaults(default_store=Path(store), only_reads=only_reads)
         verb.add_argument("--store", type=_path, metavar="DIR",
                           help=f"folder of finished runs{made} (default: {store})")  # fmt: skip
@@ -124,7 +124,7 @@ def _add_redrawing(add: _Add) -> None:
         "reproduce",
         "redraw.reproduce",
         "Check the published rows, draw every figure and table, judge the claims, audit, build the paper and the page. "
-        "A sentence whose claim has another verdict now keeps the paper from being built, and is named.",
+        "If a verdict has changed, the sentences of the paper that rest on it are named, and the paper is not built.",
         aliases=["paper"],
     )
     everything.add_argument(
@@ -140,16 +140,16 @@ def _add_redrawing(add: _Add) -> None:
     judged = add(
         "claims",
         "redraw.judge_claims",
-        "Judge every claim from the rows, print the verdicts, and end with status 1 where one is not the committed one or rows "
+        "Judge every claim from the rows, print the verdicts, and end with status 1 if one differs from the committed one or rows "
         "cannot be read.",
     )
     judged.add_argument("--accept", action="store_true",
-                        help="commit the verdicts of the published rows, without those of the store: write them into "
+                        help="write the verdicts of the published rows, leaving the store out, where they are committed: into "
                         "README.md, paper/claims.md and paper/verdicts.json")  # fmt: skip
     add(
         "audit",
         "audit.audit",
-        "Say whether a comparison is fair, by rule, with numbers, evidence and the mend: ours, a paper's, or "
+        "Say whether a comparison is fair, rule by rule, with the evidence and how to mend it: ours, a paper's, or "
         "anybody's finished search.",
     ).configure = "audit.configure"
 
@@ -159,18 +159,18 @@ def _add_verify(add: _Add) -> None:
         "verify",
         "verify.verify",
         "Build everything anew from the published rows, compare it byte by byte with paper/manifest.json and name the layer "
-        "that differs; then run a sample of the published runs again and compare their numbers.",
+        "in which they differ; then run a sample of the published runs again and compare their numbers.",
         store="",
         epilog="example: repro verify --only live --budget 10m --seed 3",
     )
     verify.add_argument("--only", choices=("rebuild", "live"), default="",
                         help="rebuild and compare, which needs no PyTorch, or run a sample again (default: both)")  # fmt: skip
     verify.add_argument("--budget", type=duration, default=45.0, metavar="TIME",
-                        help="what the sample may cost, by the prices of the rows (default: 45s)")  # fmt: skip
+                        help="time the sample may take, estimated from the published rows (default: 45s)")  # fmt: skip
     verify.add_argument("--seed", type=int, default=0, metavar="N",
                         help="which sample (default: 0)")  # fmt: skip
     verify.add_argument("--update", action="store_true",
-                        help="write the manifest of this build, to be committed, in place of comparing with it")  # fmt: skip
+                        help="write the manifest of this build, to be committed, instead of comparing with it")  # fmt: skip
     _choose_drawers(verify)
 
 
@@ -186,25 +186,25 @@ def _add_run(add: _Add) -> None:
     )
     _choose_runs(run)
     run.add_argument("--workers", type=int, metavar="N",
-                     help="training processes, one thread each (default: one a core that this process may use; on cuda one, "
-                     "since runs are stacked there); with --executor slurm, most tasks that run at once (default: 100)")  # fmt: skip
+                     help="training processes, one thread each (default: one per core that this process may use; on cuda one, "
+                     "since runs are stacked there); with --executor slurm, how many tasks may run at once (default: 100)")  # fmt: skip
     run.add_argument("--time-limit", type=_time_limit, metavar="TIME",
-                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and begin no "
-                     "run that would not end in time, by the rows of this device; where it has none, any "
-                     "run is begun")  # fmt: skip
+                     help="stop cleanly after this time, e.g. 90s, 9m, 2h (exit status 3), and start no "
+                     "run that would not end in time, as estimated from the rows of this device; if there are none, "
+                     "any run is started")  # fmt: skip
     _choose_checkpoints(run)
     cluster = run.add_argument_group(
         "on a cluster",
-        "Array jobs of SLURM, one group of runs a task. The store has to be on a file system that all nodes "
+        "SLURM array jobs, one group of runs per task. The store has to be on a file system that all nodes "
         "share. The coordinator only submits and watches: stop it or lose it, and the same command finds what it "
-        "submitted. A task that nears its wall time leaves a checkpoint and queues again.",
+        "submitted. A task that nears its wall time saves a checkpoint and queues again.",
     )
     cluster.add_argument("--executor", default="local", metavar="WHERE",
                          help="local (this machine) or slurm (default: local)")  # fmt: skip
     cluster.add_argument("--partition", metavar="NAME", help="where tasks run")
-    cluster.add_argument("--account", metavar="NAME", help="whom they are charged to")
+    cluster.add_argument("--account", metavar="NAME", help="account that they are charged to")
     cluster.add_argument("--wall-time", type=duration, metavar="TIME",
-                         help="of a task (default: 1h); a longer run takes several")  # fmt: skip
+                         help="time limit of a task (default: 1h); a longer run takes several tasks")  # fmt: skip
     cluster.add_argument("--sbatch", action="append", metavar="OPTION=VALUE",
                          help="any other long option of sbatch, e.g. mem=8G or qos=long; repeatable")  # fmt: skip
 
@@ -213,21 +213,21 @@ def _add_tasks(add: _Add) -> None:
     written = add(
         "tasks",
         "tasks.write_tasks",
-        "Write what can be run now as files, one group of runs each, for `repro worker`: under GNU parallel "
-        "or any scheduler. A search gives its next batch: once that has run, write again, until nothing is "
+        "Write the runs that can start now as files, one group each, for `repro worker` to run under GNU parallel "
+        "or any scheduler. Of a search that is its next batch: once it has run, write again, until nothing is "
         "missing.",
         only_reads=False,  # a new store is one in which everything is missing
         epilog="example: repro tasks baydin2022 --to tasks && parallel repro worker ::: tasks/*.json",
     )
     _choose_runs(written)
     written.add_argument("--to", type=_path, required=True, metavar="DIR",
-                         help="folder for the files; it is made")  # fmt: skip
+                         help="folder for the files, created if missing")  # fmt: skip
     worker = add(
         "worker",
         "tasks.work",
-        "Run what is missing of files that `repro tasks` wrote, in this process. Stopped (SIGINT, SIGTERM, "
-        "SIGUSR1, SIGUSR2 or --time-limit) or killed, it goes on from the last checkpoint when it is called "
-        "again; called twice, it gives the same rows.",
+        "Run what is missing from files that `repro tasks` wrote, in this process. If it is stopped (SIGINT, SIGTERM, "
+        "SIGUSR1, SIGUSR2 or --time-limit) or killed, the same command carries on from the last checkpoint; "
+        "running it twice gives the same rows.",
         only_reads=False,
         epilog="example: srun repro worker tasks/0007.json --store /shared/store",
     )
@@ -236,7 +236,7 @@ def _add_tasks(add: _Add) -> None:
     )
     _choose_device(worker)
     worker.add_argument("--time-limit", type=_time_limit, metavar="TIME",
-                        help="leave a checkpoint and stop after this time (exit status 3)")  # fmt: skip
+                        help="save a checkpoint and stop after this time (exit status 3)")  # fmt: skip
     _choose_checkpoints(worker)
 
 
@@ -248,11 +248,11 @@ def _add_status(add: _Add) -> None:
     )
     _choose_runs(status)
     status.add_argument("--workers", type=int, metavar="N",
-                        help="say how long so many training processes would take (default: as `run`)")  # fmt: skip
+                        help="training processes for which to estimate the time (default: as `run`)")  # fmt: skip
     status.add_argument("--device-name", default="", metavar="NAME",
-                        help="price by the rows of this device (default: that of the latest row)")  # fmt: skip
+                        help="estimate from the rows of this device (default: that of the latest row)")  # fmt: skip
     status.add_argument("--json", type=_path, metavar="FILE",
-                        help="write all of it, method by method, for scripts; `missing` is 0 when everything is done; - for standard "
+                        help="write all of it for scripts, method by method; `missing` is 0 when everything is done; - for standard "
                         "output, which then holds nothing else: the tables go to standard error")  # fmt: skip
 
 
@@ -260,8 +260,8 @@ def _add_bench(add: _Add) -> None:
     bench = add(
         "bench",
         "bench.bench",
-        "Time every step on this machine anew, beside the work it cannot avoid and beside a plain PyTorch "
-        "loop, and hold it to the package's bars. Leave the machine alone meanwhile.",
+        "Time every step on this machine, next to the work it cannot avoid and to a plain PyTorch loop, and check "
+        "the package's bars: the speeds it promises. Leave the machine alone meanwhile.",
         store="bench",
         only_reads=False,
         epilog="example: repro bench --only steps-mlp,two-processes-mlp --strict",
@@ -273,12 +273,12 @@ def _add_bench(add: _Add) -> None:
                        help="only these experiments of the study `speed`, separated by commas")  # fmt: skip
     _choose_device(bench)
     bench.add_argument("--threads", type=int, default=1, metavar="N",
-                       help="threads of a step, the same for all; processes timed at once keep one each "
+                       help="threads of a step; where several processes are timed at once, each keeps to one "
                        "(default: 1)")  # fmt: skip
     bench.add_argument("--bookkeeping", type=int, metavar="N",
-                       help="instead of steps, time status, publish and what reproduce looks at, over N finished runs "
-                       "made for it; the bars are for 100000")  # fmt: skip
-    bench.add_argument("--strict", action="store_true", help="exit status 1 if a bar fails")
+                       help="instead of steps, time `status`, `publish` and what `reproduce` checks first, with N finished "
+                       "runs made up for it; the bounds are for 100000")  # fmt: skip
+    bench.add_argument("--strict", action="store_true", help="exit status 1 if a bar is missed")
 
 
 def _add_keeping(add: _Add) -> None:
@@ -286,8 +286,8 @@ def _add_keeping(add: _Add) -> None:
     publish = add(
         "publish",
         "runs.publish_rows",
-        "Merge finished runs into the published rows (studies/results), or write them as few small files "
-        "that another checkout merges.",
+        "Merge finished runs into the published rows (studies/results), or write them as a few small files "
+        "for another checkout to merge.",
         epilog="example: repro publish --to rows there, and repro publish --from rows here",
     )
     ways = publish.add_mutually_exclusive_group()
@@ -296,8 +296,8 @@ def _add_keeping(add: _Add) -> None:
     ways.add_argument("--from", type=_path, nargs="+", metavar="DIR", dest="folders",
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
     ways.add_argument("--retire", action="store_true",
-                      help="take out published rows of plans that a study has changed since or no longer has, too, and "
-                      "reported runs that a search has gone beyond")  # fmt: skip
+                      help="also take out published rows of plans that their study has since changed or dropped, and "
+                      "reported runs that their search has superseded")  # fmt: skip
     data = add(
         "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""
     )
@@ -308,7 +308,7 @@ def _add_keeping(add: _Add) -> None:
 
 def _choose_drawers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=_num_workers, default=None, metavar="N",
-                        help="processes that draw (default: one a core)")  # fmt: skip
+                        help="processes that draw (default: one per core)")  # fmt: skip
 
 
 def _choose_device(parser: argparse.ArgumentParser) -> None:
@@ -330,7 +330,7 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
 
 def _choose_checkpoints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint-every", type=duration, default=120.0, metavar="TIME",
-                        help="keep runs under way this often, so that they go on from there; 0 for never "
+                        help="save runs under way this often, to carry on from there; 0 for never "
                         "(default: 2m)")  # fmt: skip
 
 
