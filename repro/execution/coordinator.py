@@ -101,31 +101,7 @@ def coordinate(
     queue = Queue(tuple(sources), store, published, device, on_groups)
     if queue.groups:
         refuse_read_only(store.directory)
-    statuses: list[str] = []
-    stopped: list[Group] = []
-    halted = False
-
-    seconds = _Needed(store, expected)
-
-    def fits(group: Group) -> bool:
-        return stop.deadline is None or seconds(group) <= stop.left()
-
-    def end(ended: Ended) -> None:
-        nonlocal halted
-        if ended.fatal:
-            halted = stop.requested = True
-        if not (ended.statuses or ended.error):
-            stopped.append(queue.groups[ended.group])
-        queue.end(ended)
-        statuses.extend(ended.statuses)
-        on_event(Event(ended.group, statuses=ended.statuses))
-
-    def here(index: int) -> None:
-        def advance(steps: int) -> None:
-            on_event(Event(index, steps))
-
-        end(run_here(index, queue.groups[index], store, device, advance, stop, checkpoint_every))
-
+    execution = _Execution(queue, store, device, stop, expected, checkpoint_every, on_event)
     with stop.at(signal.SIGINT, signal.SIGTERM, once=True), contextlib.ExitStack() as stack:
         pool: Pool | Cluster | None = None
         if slurm is not None and queue.groups:
@@ -134,35 +110,95 @@ def coordinate(
             pool = Cluster(slurm, store, device, checkpoint_every, on_note)
         elif slurm is None and workers > 1 and queue.is_shared():
             pool = stack.enter_context(Pool(workers, store, device, checkpoint_every))
-        while True:
-            while not stop() and (pool is None or pool.has_room):
-                idle = pool is None or not (pool.running and pool.shares_machine)
-                index = queue.take(idle, fits)
-                if index is None:
-                    break
-                if pool is None or (is_timing(queue.groups[index]) and pool.shares_machine):
-                    here(index)
-                else:
-                    pool.start(index, queue.groups[index])
-            if pool is None or not pool.running:
-                break
-            if stop() and pool.stop():
-                on_stop([queue.groups[index] for index in pool.running])
-            for ended in pool.poll(on_event):
-                # the signal that stops us may have reached the workers as well
-                end(dataclasses.replace(ended, error="") if ended.lost and stop() else ended)
+        execution.work_off(pool, on_stop)
         waiting = [] if stop() else queue.waiting()
     return Outcome(
-        done=len(statuses),
-        diverged=statuses.count("diverged"),
+        done=len(execution.statuses),
+        diverged=execution.statuses.count("diverged"),
         cached=queue.cached,
         left=queue.left(),
         seconds=time.monotonic() - started,
         failures=tuple(queue.failures),
-        lost=tuple(g for g in stopped if any(s.key not in store for s in g)),
-        halted=halted,
-        not_begun=min(map(seconds, waiting), default=None),
+        lost=tuple(g for g in execution.stopped if any(s.key not in store for s in g)),
+        halted=execution.halted,
+        not_begun=min(map(execution.seconds, waiting), default=None),
     )
+
+
+class _Execution:
+    """Hands out the groups of a queue, to a pool or to this process, and takes them back as they end.
+
+    Attributes:
+        statuses: Of the runs finished so far.
+        stopped: Groups that ended before they were finished.
+        halted: Whether a failure stopped everything.
+        seconds: What a group will take.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        store: Store,
+        device: str,
+        stop: Stop,
+        expected: Callable[[RunSpec], float | None],
+        checkpoint_every: float,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self._queue, self._store, self._device, self._stop = queue, store, device, stop
+        self._checkpoint_every, self._on_event = checkpoint_every, on_event
+        self.statuses: list[str] = []
+        self.stopped: list[Group] = []
+        self.halted = False
+        self.seconds = _Needed(store, expected)
+
+    def work_off(self, pool: Pool | Cluster | None, on_stop: Callable[[list[Group]], None]) -> None:
+        """Go on until nothing is missing or it is time to stop."""
+        while True:
+            self._hand_out(pool)
+            if pool is None or not pool.running:
+                return
+            if self._stop() and pool.stop():
+                on_stop([self._queue.groups[index] for index in pool.running])
+            for ended in pool.poll(self._on_event):
+                # the signal that stops us may have reached the workers as well
+                by_us = ended.lost and self._stop()
+                self._end(dataclasses.replace(ended, error="") if by_us else ended)
+
+    def _hand_out(self, pool: Pool | Cluster | None) -> None:
+        """Start whatever can start now."""
+        while not self._stop() and (pool is None or pool.has_room):
+            idle = pool is None or not (pool.running and pool.shares_machine)
+            index = self._queue.take(idle, self._fits)
+            if index is None:
+                return
+            group = self._queue.groups[index]
+            if pool is None or (is_timing(group) and pool.shares_machine):
+                self._run_here(index, group)
+            else:
+                pool.start(index, group)
+
+    def _fits(self, group: Group) -> bool:
+        return self._stop.deadline is None or self.seconds(group) <= self._stop.left()
+
+    def _run_here(self, index: int, group: Group) -> None:
+        def advance(steps: int) -> None:
+            self._on_event(Event(index, steps))
+
+        self._end(
+            run_here(
+                index, group, self._store, self._device, advance, self._stop, self._checkpoint_every
+            )
+        )
+
+    def _end(self, ended: Ended) -> None:
+        if ended.fatal:
+            self.halted = self._stop.requested = True
+        if not (ended.statuses or ended.error):
+            self.stopped.append(self._queue.groups[ended.group])
+        self._queue.end(ended)
+        self.statuses.extend(ended.statuses)
+        self._on_event(Event(ended.group, statuses=ended.statuses))
 
 
 class _Needed:
