@@ -431,7 +431,7 @@ def test_what_the_system_refuses_is_said_in_words(
     def refuse(options: Namespace, console: object) -> int:
         raise error
 
-    monkeypatch.setattr("repro.cli.runs.show_list", refuse)
+    monkeypatch.setattr("repro.cli.inventory.show_list", refuse)
     assert cli.main(["list"]) == status
     assert capsys.readouterr() == ("", f"repro: {line}\n")
 

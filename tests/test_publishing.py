@@ -449,7 +449,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(studies, "RESULTS", tmp_path / "results")
     # or the README of this checkout would tell of the rows here
-    monkeypatch.setattr("repro.cli.runs.README", tmp_path / "README.md")
+    monkeypatch.setattr("repro.cli.publish.README", tmp_path / "README.md")
     return tmp_path
 
 

@@ -282,10 +282,10 @@ def _add_bench(add: _Add) -> None:
 
 
 def _add_keeping(add: _Add) -> None:
-    add("list", "runs.show_list", "List studies, experiments, methods and scales.", store="")
+    add("list", "inventory.show_list", "List studies, experiments, methods and scales.", store="")
     publish = add(
         "publish",
-        "runs.publish_rows",
+        "publish.publish_rows",
         "Merge finished runs into the published rows (studies/results), or write them as a few small files "
         "for another checkout to merge.",
         epilog="example: repro publish --to rows there, and repro publish --from rows here",
@@ -299,7 +299,10 @@ def _add_keeping(add: _Add) -> None:
                       help="also take out published rows of plans that their study has since changed or dropped, and "
                       "reported runs that their search has superseded")  # fmt: skip
     data = add(
-        "data", "runs.verify_data", "Find or download data sets and verify their content.", store=""
+        "data",
+        "inventory.verify_data",
+        "Find or download data sets and verify their content.",
+        store="",
     )
     data.add_argument(
         "names", nargs="*", metavar="NAME", help="mnist, cifar10, digits (default: all)"

@@ -1,48 +1,29 @@
-"""The verbs that make rows: say what there is, run it, publish it, and find the data."""
+"""The verb that makes rows: run what is missing, here or on a cluster."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
-import studies
+from repro import execution
 from repro.campaign import Work, plan, survey
 from repro.cli.choice import read_choice
-from repro.cli.columns import make_grid
 from repro.cli.shared import (
     DONE,
     FAILED,
-    README,
     STOPPED,
     USAGE,
-    VERDICTS,
-    all_studies,
-    commit_verdicts,
     complain,
-    judge,
-    name_skipped,
     num_cores,
-    read_results,
     read_runs,
-    require_checkout,
     sift_by_data,
     tell,
 )
-from repro.execution import Slurm
+from repro.execution import Outcome, Slurm
 from repro.pricing import Prices
-from repro.protocol import SCALES, choose, declared
-from repro.publishing import (
-    ContradictionError,
-    Count,
-    Planned,
-    merge,
-    publish,
-    retirable,
-)
-from repro.results import RejectedFileError, Store
+from repro.results import Store
 
 
 def run(options: argparse.Namespace, console: Console) -> int:
@@ -53,7 +34,6 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     import torch
 
-    from repro import execution
     from repro.environment import device_name
     from repro.progress import Display
 
@@ -87,6 +67,16 @@ def run(options: argparse.Namespace, console: Console) -> int:
             on_stop=display.note_stop,
             on_note=lambda line: tell(line, console),
         )
+    return _tell_outcome(outcome, without_data, options, console)
+
+
+def _tell_outcome(
+    outcome: Outcome,
+    without_data: Sequence[tuple[str, str]],
+    options: argparse.Namespace,
+    console: Console,
+) -> int:
+    """Print what became of the runs, and return the exit status."""
     for group in outcome.lost:
         done = execution.steps_kept(group, Store(options.store))
         kept = f", goes on from step {done}" if done else ""
@@ -171,99 +161,3 @@ def spell(seconds: float) -> str:
         return f"{seconds:.0f}s"
     minutes = round(seconds / 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m"
-
-
-def show_list(options: argparse.Namespace, console: Console) -> int:
-    """Print the studies with their experiments, methods and numbers of runs."""
-    del options
-    for study in all_studies():
-        console.print(f"[bold]{study.name}[/] {study.citation}")
-        runs = (f"Runs,\n{scale}" for scale in SCALES)
-        grid = make_grid(console, ("Experiment", "Methods"), ("Arm",), runs, kept="Experiment")
-        for e in study.experiments:
-            counts = [str(len(e.methods) * e.runs_of_a_method(scale)) for scale in SCALES]
-            grid.add_row(e.name, "; ".join(m.name for m in e.methods), e.arm, *counts)
-        console.print(grid)
-    return DONE
-
-
-OLD_PLAN = "rows of a plan that the study no longer declares"
-OUTDONE = "reported rows that their search has gone beyond"
-
-
-def name_rows(count: Count, what: str, console: Console) -> None:
-    """Print a line for every experiment with rows that are not, or no longer, published."""
-    for (study, experiment), number in count.items():
-        tell(f"{study} {experiment}: {number} {what}", console)
-
-
-def publish_rows(options: argparse.Namespace, console: Console) -> int:
-    """Merge finished runs into the published rows and bring the README's verdicts and audit up to date."""
-    if not options.to:
-        require_checkout()
-    target: Path = options.to or studies.RESULTS
-    declares = {} if options.to else {study.name: declared(study) for study in all_studies()}
-    planned = Planned(declares, retire=options.retire)
-    skipped: tuple[str, ...] = ()
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"`--to` expects a folder. Found the file {target}.")
-    try:
-        if options.folders:
-            added = merge(options.folders, target, planned)
-        else:
-            with console.status("reading finished runs") as line:
-                added, skipped = publish(options.store, target, line.update, planned)
-    except (RejectedFileError, ContradictionError) as error:
-        return complain(f"{error} Nothing was published.", FAILED)
-    gone = "rows of old plans, or that their search has gone beyond, taken out"
-    name_rows(planned.retired, gone, console)
-    name_skipped(skipped, console)
-    name_rows(planned.left_out, f"{OLD_PLAN}, left out", console)
-    name_rows(planned.outdone, f"{OUTDONE}, left out", console)
-    if planned.smoke:
-        console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
-    for study, count in added.items():
-        tell(f"{study}: {count} new rows in {options.to or target.name}", console)
-    if not added:
-        console.print("nothing new to publish")
-    if declares:
-        old, outdone = retirable(target, declares)
-        name_rows(old, f"{OLD_PLAN}, averaged with the others: `--retire` takes them out", console)
-        name_rows(outdone, f"{OUTDONE}, not used: `--retire` takes them out", console)
-    if not options.to and README.exists():
-        _bring_up_to_date(console)
-        if added or planned.retired:
-            console.print("now `repro verify --update` takes the new rows into paper/manifest.json")
-    return FAILED if skipped else DONE
-
-
-def _bring_up_to_date(console: Console) -> None:
-    """Commit the verdicts of the published rows, and name those that changed."""
-    from repro.report import verdicts
-
-    published = read_results(None, console)
-    judgements = judge(published)
-    before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
-    for change in verdicts.compare(judgements, before):
-        tell(f"verdict changed {change}", console)
-    commit_verdicts(judgements, published)
-
-
-def verify_data(options: argparse.Namespace, console: Console) -> int:
-    """Find or download data sets, verify their content and say what they hold."""
-    from repro import datasets
-
-    status = DONE
-    for name in choose(datasets.NAMES, options.names, "data set"):
-        try:
-            dataset = datasets.load(name)
-        except datasets.DataError as error:  # the others are looked for all the same
-            status = complain(str(error), FAILED)
-            continue
-        shape = " x ".join(str(side) for side in dataset.train_images.shape[1:])
-        tell(
-            f"{name}: {len(dataset.train_labels)} training and {len(dataset.test_labels)} test images, "
-            f"{shape}, {dataset.num_classes} classes, content verified",
-            console,
-        )
-    return status
