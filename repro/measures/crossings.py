@@ -155,7 +155,6 @@ def time_to_loss_ratio(
     method: str = FORWARD_GRADIENT,
     baseline: str = BACKPROPAGATION,
     metric: str = "loss",
-    split: str | None = None,
     study: str | None = None,
 ) -> Measurement:
     """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's.
@@ -171,7 +170,6 @@ def time_to_loss_ratio(
         method: The method that has to reach the level.
         baseline: The method that sets the level.
         metric: See `steps_to_loss_ratio`.
-        split: See `curve_rows`.
         study: See `report_runs`.
 
     Returns:
@@ -188,7 +186,6 @@ def time_to_loss_ratio(
         method=method,
         baseline=baseline,
         metric=metric,
-        split=split,
         confidence=each,
         study=study,
     )

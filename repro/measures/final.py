@@ -222,11 +222,9 @@ def curve_spread_ratio(
     a: str,
     b: str,
     *,
-    split: str = "train",
-    share: float = 0.1,
     study: str | None = None,
 ) -> Measurement:
-    """Return how many times more a recorded metric of `a` scatters at the end of training than that of `b`.
+    """Return how many times more a training metric of `a` scatters at the end than that of `b`.
 
     Args:
         results: The tables.
@@ -234,22 +232,19 @@ def curve_spread_ratio(
         metric: Name of the metric in the curves table.
         a: Name of the first method.
         b: Name of the method to divide by.
-        split: See `curve_rows`.
-        share: Share of the recorded points, from the last, whose standard deviation is taken.
         study: See `report_runs`.
 
     Returns:
-        Geometric mean over repetitions of the ratio of standard deviations, and its 95 % paired-t interval
+        Geometric mean over repetitions of the ratio of standard deviations of the last tenth of the points, and its 95 % paired-t interval
         on logarithms; NaN within (0, inf) as soon as one of the runs diverged or does not scatter.
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
     """
     rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
-    points = curve_rows(results, rows, metric, split)
-    spread = points.groupby("key")["value"].agg(
-        lambda v: v.iloc[-max(2, int(share * len(v))) :].std()
-    )
+    points = curve_rows(results, rows, metric, "train")
+    last = points.groupby("key")["value"]
+    spread = last.agg(lambda v: v.iloc[-max(2, int(0.1 * len(v))) :].std())
     ended = (rows["status"] != "diverged").to_numpy()
     values = np.where(ended, spread.reindex(rows["key"]).to_numpy(np.float64), np.nan)
     first, second = (values[(rows["method"] == name).to_numpy()] for name in (a, b))

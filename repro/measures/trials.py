@@ -104,16 +104,11 @@ def chosen_rate_ratio(
     Raises:
         EmptySelectionError: If a method was not searched and reported.
     """
-    (ours, above), (theirs, below) = (_chosen(results, experiment, m, study) for m in (a, b))
-    interval = Interval(
-        above.estimate / below.estimate,
-        above.low / below.high,
-        above.high / below.low if below.low else math.inf,
-        min(above.num, below.num),
-        1.0,
+    return _ratio(
+        _chosen(results, experiment, a, study),
+        _chosen(results, experiment, b, study),
+        "the chosen rates, from the trials below to those above",
     )
-    rows = pd.concat([ours, theirs], ignore_index=True)
-    return measurement(rows, interval, "the chosen rates, from the trials below to those above")
 
 
 def usable_rate_ratio(
@@ -139,18 +134,26 @@ def usable_rate_ratio(
     Raises:
         EmptySelectionError: If a method was not searched and reported, or learned at no rate.
     """
-    (ours, above), (theirs, below) = (
-        _usable(results, experiment, method, limit, study) for method in (a, b)
+    return _ratio(
+        _usable(results, experiment, a, limit, study),
+        _usable(results, experiment, b, limit, study),
+        "the largest rates that learn, to the next larger tried",
     )
+
+
+def _ratio(
+    a: tuple[pd.DataFrame, Interval], b: tuple[pd.DataFrame, Interval], procedure: str
+) -> Measurement:
+    """Return the rate of one method over that of another, each with its rows, and the bounds of both."""
+    (ours, above), (theirs, below) = a, b
     interval = Interval(
         above.estimate / below.estimate,
         above.low / below.high,
-        above.high / below.low,
+        above.high / below.low if below.low else math.inf,
         min(above.num, below.num),
         1.0,
     )
-    rows = pd.concat([ours, theirs], ignore_index=True)
-    return measurement(rows, interval, "the largest rates that learn, to the next larger tried")
+    return measurement(pd.concat([ours, theirs], ignore_index=True), interval, procedure)
 
 
 def _usable(
@@ -158,9 +161,8 @@ def _usable(
 ) -> tuple[pd.DataFrame, Interval]:
     trials = _trials(results, report_runs(results, experiment, [method], study=study))
     learns = (trials["status"] != "diverged") & (trials["score"] < limit)
-    by_rate = learns.groupby(
-        trials["learning_rate"]
-    ).all()  # one of its runs is enough to lose a trial
+    # one of its runs is enough to lose a trial
+    by_rate = learns.groupby(trials["learning_rate"]).all()
     if not by_rate.any():
         raise EmptySelectionError(
             f"Experiment {experiment!r}: no trial of {method!r} ended below {limit:g}."
