@@ -63,7 +63,7 @@ class Display:
 
     def update(self, event: Event) -> None:
         """Advance the bars by an event."""
-        from repro.execution import describe, num_steps
+        from repro.execution import describe, num_steps, tally
 
         group = self._groups[event.group]
         name = describe(group)
@@ -77,10 +77,7 @@ class Display:
         if event.group in self._bars:
             self._progress.remove_task(self._bars.pop(event.group))
         if event.statuses:
-            ended = ", ".join(
-                f"{event.statuses.count(status)} {status}" for status in sorted(set(event.statuses))
-            )
-            self._console.print(f"{name}: {ended}", highlight=False, soft_wrap=True)
+            self._console.print(f"{name}: {tally(event.statuses)}", highlight=False, soft_wrap=True)
 
     def note_stop(self, groups: list[Group]) -> None:
         """Say what is under way when everything is asked to stop."""

@@ -89,8 +89,7 @@ def _work_off(
             if ended.fatal:
                 return FAILED
         elif ended.statuses:
-            told = ", ".join(f"{ended.statuses.count(s)} {s}" for s in sorted(set(ended.statuses)))
-            tell(f"{name}: {told}", console)
+            tell(f"{name}: {execution.tally(ended.statuses)}", console)
         elif not execution.is_finished(group, store):
             done = execution.steps_kept(group, store)
             tell(f"stopped, goes on from step {done}: {name}", console)

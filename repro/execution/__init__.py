@@ -31,7 +31,7 @@ from repro.execution.queue import Failure, Given, Queue, Searched, Source
 from repro.execution.sbatch import Slurm, SubmissionError
 from repro.execution.stops import Stop
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
-from repro.execution.workers import Event
+from repro.execution.workers import Event, tally
 from repro.protocol import RunSpec
 from repro.results import (
     HeldError,
@@ -74,6 +74,7 @@ __all__ = [
     "run_group",
     "steps_kept",
     "tabulate",
+    "tally",
     "work_off",
     "work_on",
     "write_task",

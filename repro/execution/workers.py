@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -56,6 +56,11 @@ class Ended:
     error: str = ""
     fatal: bool = False
     lost: bool = False
+
+
+def tally(statuses: Sequence[str]) -> str:
+    """Return how many runs ended in which way, such as `1 diverged, 3 done`."""
+    return ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
 
 
 def run_here(
