@@ -34,6 +34,8 @@ from repro.results import Results, write_whole
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "dim"}
 SHOWN = 3
 """Different answers of one rule that are shown for a paper of many comparisons."""
+LONGEST = 400
+"""Characters of a text that are shown; `--json` has all of them."""
 
 EPILOG = """\
 what can be audited
@@ -297,8 +299,8 @@ def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
     console.print("  ".join(f"{status}: {count}" for status, count in counts.items()))
 
 
-def _plain(text: str, most: int = 400) -> str:
-    return escape(text if len(text) <= most else text[: most - 1] + "…")
+def _plain(text: str) -> str:
+    return escape(text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
 
 
 def _few(names: Sequence[str]) -> str:
