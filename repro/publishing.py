@@ -2,11 +2,11 @@
 
 A snapshot is a pair of Parquet files a study, wherever it lies: that of the repository grows by `publish`, and a
 campaign elsewhere travels as one of its own, which `publish` writes too and `merge` brings home. Rows that are
-there already stay as they are. Rows that contradict them are refused, all or nothing. Only one may write a snapshot
-at a time: what another wrote in between would be written over. Rows of a plan that a study
-has changed since would be averaged with those of the new one: they stay out, as do reported runs that a search has
-gone beyond. `Planned` takes published ones out, too, if it is asked to: that is decided with the rest, and written
-with it.
+there already stay as they are, and rows that contradict them are refused, all or nothing. Only one process may
+write a snapshot at a time, or one would overwrite what another has just added.
+
+Rows of a plan that a study has changed since would be averaged with those of the new plan, so they stay out, as do
+reported runs that are superseded. `Planned` also takes out such rows that are published already, if it is asked to.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ class ContradictionError(ValueError):
 class Planned:
     """Decides which rows a snapshot has, and counts the others.
 
-    Rows come in that their studies declare, but for those of smoke scale, which exercise the wiring and are no
-    results, and for reported runs that a search has gone beyond.
+    It lets in the rows that their studies declare, except for those of smoke scale, which exercise the wiring and
+    are no results, and for reported runs that are superseded.
 
     Attributes:
-        left_out: What was kept back, of plans that are no more.
-        outdone: What was kept back, since a search has gone beyond it.
-        smoke: What was kept back, of smoke scale.
-        retired: What was published and is taken out.
+        left_out: Rows kept back that belong to plans of the past.
+        superseded: Rows kept back that are superseded, see `repro.results.superseded`.
+        smoke: Number of rows kept back that are of smoke scale.
+        retired: Published rows that are taken out.
     """
 
     def __init__(self, declared: Declared, *, retire: bool = False) -> None:
@@ -93,11 +93,11 @@ class Planned:
 
         Args:
             declared: The studies; rows of others are let through.
-            retire: Whether published rows that would not come in now are taken out, but for those of smoke scale.
+            retire: Whether to take out published rows that would not be let in now, except for those of smoke scale.
         """
         self._declared, self._retire = declared, retire
         self.left_out: Count = {}
-        self.outdone: Count = {}
+        self.superseded: Count = {}
         self.smoke = 0
         self.retired: Count = {}
 
@@ -119,21 +119,21 @@ class Planned:
         return runs[~old]
 
     def together(self, runs: pd.DataFrame, before: Set[str]) -> pd.DataFrame:
-        """Return all rows without those that a search has gone beyond, which only all of them tell.
+        """Return all rows without those that are superseded, which shows only where all of them are together.
 
         Args:
-            runs: What stays, and what comes in.
-            before: Keys of what stays; unless they are to be taken out, these are kept.
+            runs: The rows that stay and those that come in.
+            before: Keys of those that stay; they are kept unless published rows are to be taken out.
 
         Returns:
             The rows.
         """
-        outdone, there = _outdone(runs, self._declared), runs["key"].isin(before)
-        self.outdone = _count(runs[outdone & ~there])
+        gone, there = _superseded(runs, self._declared), runs["key"].isin(before)
+        self.superseded = _count(runs[gone & ~there])
         if not self._retire:
-            return runs[~outdone | there]
-        self.retired = _count(runs[outdone & there], self.retired)
-        return runs[~outdone]
+            return runs[~gone | there]
+        self.retired = _count(runs[gone & there], self.retired)
+        return runs[~gone]
 
 
 def publish(
@@ -202,10 +202,10 @@ def _alone(published: Path) -> Iterator[None]:
 
 
 def retirable(published: Path, declared: Declared) -> tuple[Count, Count]:
-    """Count the rows of a snapshot that may be taken out: of plans that are no more, and what a search has gone beyond."""
+    """Count the rows of a snapshot that may be taken out: those of plans of the past, and superseded ones."""
     runs, _ = read_published_runs(published)
     old = _undeclared(runs, declared)
-    return _count(runs[old]), _count(runs[_outdone(runs, declared) & ~old])
+    return _count(runs[old]), _count(runs[_superseded(runs, declared) & ~old])
 
 
 def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:
@@ -216,7 +216,7 @@ def _undeclared(runs: pd.DataFrame, declared: Declared) -> pd.Series:
     return pd.Series(list(told), index=runs.index, dtype=bool)
 
 
-def _outdone(runs: pd.DataFrame, declared: Declared) -> pd.Series:
+def _superseded(runs: pd.DataFrame, declared: Declared) -> pd.Series:
     return superseded(runs) & runs["study"].isin(list(declared))
 
 

@@ -270,7 +270,7 @@ def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, hom
     for retired, left_out in (({cell: 1}, {}), ({}, {cell: 1})):
         planned = Planned(EVERYTHING, retire=bool(retired))
         assert publish(store.directory, home, planned=planned) == ({}, ())
-        assert (planned.retired, planned.outdone) == (retired, left_out)
+        assert (planned.retired, planned.superseded) == (retired, left_out)
         assert contents(home) == kept
 
 
@@ -362,7 +362,7 @@ def test_the_command_takes_them_out_and_says_so(
     assert "baydin2022: 1 new rows in results" in output
     assert cli.main(["publish", "--store", str(store.directory), "--retire"]) == 0
     output = capsys.readouterr().out
-    assert f"{told} old plans, or that their search has gone beyond, taken out" in output
+    assert f"{told} old plans, or superseded, taken out" in output
     assert f"{told} {old}, left out" in output  # the store still has it
     assert retirable(studies.RESULTS, DECLARED) == ({}, {})
 

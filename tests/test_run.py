@@ -259,8 +259,8 @@ def test_what_other_devices_take_keeps_no_run_from_being_begun(
     assert cli.main([*chosen, "--time-limit", "1h"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert (
-        "a GPU that nobody timed has no rows: the speeds of other devices say in which order, and keep no run from "
-        "being begun"
+        "a GPU that nobody timed has no rows: runs are ordered by the speeds of other devices, and `--time-limit` keeps "
+        "none from starting"
     ) in shown
     assert len(Store(elsewhere / "store").files()) == 4
     # without a limit nothing is said: any run is begun in any case

@@ -127,7 +127,7 @@ class Drawing:
         except BrokenProcessPool:
             raise OSError(
                 f"expected the figure {name} from one of {self._workers} processes, found that one was killed, "
-                "perhaps for want of memory. Run it again, with `--workers 1` if need be."
+                "perhaps for lack of memory. Run it again, with `--workers 1` if need be."
             ) from None
 
     def showing(self, experiments: Sequence[tuple[str, str]]) -> tuple[str, ...]:

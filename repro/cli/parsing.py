@@ -297,7 +297,7 @@ def _add_keeping(add: _Add) -> None:
                       help="merge folders that --to wrote, instead of the store")  # fmt: skip
     ways.add_argument("--retire", action="store_true",
                       help="also take out published rows of plans that their study has since changed or dropped, and "
-                      "reported runs that their search has superseded")  # fmt: skip
+                      "reported runs that are superseded by those of a better trial")  # fmt: skip
     data = add(
         "data",
         "inventory.verify_data",

@@ -27,7 +27,7 @@ from repro.publishing import ContradictionError, Count, Planned, merge, publish,
 from repro.results import RejectedFileError
 
 OLD_PLAN = "rows of a plan that the study no longer declares"
-OUTDONE = "reported rows that their search has gone beyond"
+SUPERSEDED = "reported rows, superseded by those of a better trial"
 
 
 def name_rows(count: Count, what: str, console: Console) -> None:
@@ -54,11 +54,10 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
                 added, skipped = publish(options.store, target, line.update, planned)
     except (RejectedFileError, ContradictionError) as error:
         return complain(f"{error} Nothing was published.", FAILED)
-    gone = "rows of old plans, or that their search has gone beyond, taken out"
-    name_rows(planned.retired, gone, console)
+    name_rows(planned.retired, "rows of old plans, or superseded, taken out", console)
     name_skipped(skipped, console)
     name_rows(planned.left_out, f"{OLD_PLAN}, left out", console)
-    name_rows(planned.outdone, f"{OUTDONE}, left out", console)
+    name_rows(planned.superseded, f"{SUPERSEDED}, left out", console)
     if planned.smoke:
         console.print(f"{planned.smoke} rows of smoke scale, which are no results, left out")
     for study, count in added.items():
@@ -66,9 +65,9 @@ def publish_rows(options: argparse.Namespace, console: Console) -> int:
     if not added:
         console.print("nothing new to publish")
     if declares:
-        old, outdone = retirable(target, declares)
+        old, superseded = retirable(target, declares)
         name_rows(old, f"{OLD_PLAN}, averaged with the others: `--retire` takes them out", console)
-        name_rows(outdone, f"{OUTDONE}, not used: `--retire` takes them out", console)
+        name_rows(superseded, f"{SUPERSEDED}, not used: `--retire` takes them out", console)
     if not options.to and README.exists():
         _bring_up_to_date(console)
         if added or planned.retired:

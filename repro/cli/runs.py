@@ -45,8 +45,8 @@ def run(options: argparse.Namespace, console: Console) -> int:
     stages = plan(survey(choice.specs, choice.comparisons, runs), choice.studies, prices.of)
     if prices.borrowed and options.time_limit is not None and not runs.empty:
         tell(
-            f"{prices.device} has no rows: the speeds of other devices say in which order, and keep no run from "
-            "being begun",
+            f"{prices.device} has no rows: runs are ordered by the speeds of other devices, and `--time-limit` keeps "
+            "none from starting",
             console,
         )
     work, without_data = with_data([w for stage in stages for w in stage.work])

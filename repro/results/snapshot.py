@@ -247,7 +247,7 @@ def load(
 ) -> Results:
     """Return the union of the published snapshot and a store; the same key twice is the same run.
 
-    What a search has gone beyond is left out, see `superseded`.
+    Superseded runs are left out, see `superseded`.
 
     Args:
         published: Folder of the snapshot.

@@ -1,7 +1,7 @@
-"""Reported runs that a search has gone beyond: once it has found better, and that was reported, they are no results.
+"""Superseded runs: reported at what was once the best trial of a search, which has found and reported a better one.
 
-A search that gets further trials keeps those it has. Where one of the new ones is the best, its method is reported
-there; what was reported before would be averaged with it.
+A search that gets further trials keeps those it has. If one of the new trials is the best, the method is run and
+reported again at its setting; averaged with the older reported runs it would be a mean over two settings.
 """
 
 from __future__ import annotations
