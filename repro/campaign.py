@@ -1,8 +1,8 @@
 """What to run next: everything that is missing, in the order that completes verdicts soonest.
 
 The queue goes by claims, the one that costs least to complete first, and what a claim needs is worked off
-together. A timing experiment takes its place by its own price, before the claims that need it: the machine
-has to fall silent for it, and what runs before it is cheaper than it is. What no claim needs comes last.
+together. A timing experiment takes its place by its own price, before the claims that need it, because nothing
+else may run beside it; only what is cheaper comes before it. What no claim needs comes last.
 """
 
 from __future__ import annotations

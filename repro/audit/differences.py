@@ -1,7 +1,7 @@
 """Is the difference between the reported runs of two methods more than chance?
 
-Student's test compares means, and where a run diverged there is none: a mean of the others would hold the survivors of
-one method against all runs of another. So then ranks are compared, among which what diverged comes last.
+Student's test compares means, and if a run diverged there is no mean: that of the other runs would compare the
+survivors of one method with all runs of another. Ranks are compared then, with diverged runs last.
 """
 
 from __future__ import annotations

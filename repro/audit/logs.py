@@ -1,7 +1,7 @@
-"""A log, in which a run has a row an epoch: found out, and turned into one row a run.
+"""Logs, in which a run has one row per epoch: recognised, and reduced to one row per run.
 
-Trackers write such tables. Counted as they stand, every epoch would be a trial, so what cannot be anything else is
-refused with the map that mends it, and what may be a log is said.
+Trackers write such tables. Read as they are, every epoch would count as a trial. So a table that can only be a log is
+refused, with the map that mends it, and one that may be a log gets a note.
 """
 
 from __future__ import annotations

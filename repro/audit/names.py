@@ -1,7 +1,7 @@
-"""One hyperparameter that has another name for each method: `lr_sgd` and `lr_adam` of a conditional search space.
+"""One hyperparameter under a different name for each method: `lr_sgd` and `lr_adam` of a conditional search space.
 
-The rules compare hyperparameters by name. Names are taken for one where nothing else is possible: only the trials of
-one method have the hyperparameter, and its name is that of the method beside another. All else is the user's to say.
+The rules compare hyperparameters by name. Names are taken for one hyperparameter only where each is used by the
+trials of one method alone and joins that method's name to a common one. Everything else is for the user to say.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""An Optuna SQLite storage, read as its tables stand, with the standard library and read-only.
+"""An Optuna SQLite storage, read straight from its tables with the standard library.
 
-Nothing is upgraded or locked, and 100,000 trials take seconds. The tables carry a version; another is refused.
+The file is opened read-only: nothing is upgraded or locked, and 100,000 trials take seconds. The tables carry a
+version; any other than the one known here is refused.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""One comparison in one file or in several: where every method was searched by itself, each has a file of its own.
+"""One comparison from one file or several: methods that were searched separately have a file each.
 
-Tables are read one below the other. Where none says whose rows it holds, the file does: its methods are called by what
-tells their paths apart.
+The tables are read as one. If they have no column of methods, each file is a method, named by the part of its path in
+which it differs from the others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Why findings against our own comparisons stand: reasons that a person wrote down, and what they excuse.
 
-A reason excuses one rule of one comparison from failing the audit. It does not outlive its finding: a reason whose
-comparison passes fails the audit as a finding without a reason does.
+A reason excuses a finding of one rule against one comparison. It must not outlive the finding: once the comparison
+passes, the reason itself fails the audit, as a finding without a reason does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text as people save it: in UTF-8 or as Excel writes it, compressed or not; what is no text is named."""
+"""Text as people save it: in UTF-8 or as Excel writes it, compressed or not; anything that is not text is refused by name."""
 
 from __future__ import annotations
 

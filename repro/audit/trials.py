@@ -1,7 +1,7 @@
 """Evidence from anybody's table of trials, one row a run or, of a log, one row an epoch.
 
-Columns find their meaning in `repro.audit.mapping`. What a row cannot mean is refused with the row; what it may mean is
-read so, and said in a note.
+`repro.audit.mapping` says what the columns mean. A row that makes no sense is refused, with its number; how doubtful
+rows were read is said in a note.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The verb that times this package anew: rows into a folder of their own, a table, and what became of the bars."""
+"""The verb that times this package on this machine: rows in a folder of their own, tables, and a check of the bars."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What keeping very many runs costs: the verbs that look at all of them, timed over a store that is made for it.
+"""What it costs to keep very many runs: the verbs that read all of them, timed on a store that is made for it.
 
-Its runs are those of the published rows, with as many points of curves, over and over again under repetitions of
-their own until there are enough. Nothing of them is a result, and they are gone afterwards.
+Its runs are copies of the published ones, with as many points of curves, each under a repetition of its own. They are no
+results, and are deleted afterwards.
 """
 
 from __future__ import annotations

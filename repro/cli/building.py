@@ -1,7 +1,7 @@
 """The build: from rows to figures, tables, verdicts, the paper and the page.
 
 A figure is selected again only if rows, its code or a library changed, and drawn again only if its values, its
-code or a library did; the paper and the page likewise. Figures are drawn in processes of their own, one a core.
+code or a library did; the paper and the page likewise.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ SOURCES = digests.ROOT / "paper"
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """What a build gave.
+    """What came of a build.
 
     Attributes:
         judgements: The verdicts.
         figures: The figures, by name.
         drawn: Names of those that were drawn anew.
         not_run: One line for everything that shows "not run" somewhere.
-        stale: One line for every sentence of the paper that its claims no longer bear; the paper was not built then.
-        pdf: The paper.
-        page: The page.
+        stale: One line for every sentence of the paper that its claims no longer support; if there are any, the
+            paper was not built.
+        pdf: Path of the paper.
+        page: Path of the page.
     """
 
     judgements: tuple[Judgement, ...]

@@ -1,4 +1,4 @@
-"""Which runs the words of a command line choose."""
+"""From the words of a command line to the runs that they choose."""
 
 from __future__ import annotations
 

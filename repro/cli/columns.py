@@ -1,4 +1,4 @@
-"""Tables that lose nothing on a narrow terminal: what is long is folded, numbers and short words stay whole."""
+"""Tables that lose nothing on a narrow terminal: long texts are folded, numbers and short words stay whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures being drawn, in processes of their own, one a core; those that are up to date are taken as they lie."""
+"""Drawing figures in parallel, one process per core; figures that are up to date are kept as they are."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
 
 
 class Drawing:
-    """Figures being drawn: those out of date go to the pool, the others are taken as they lie."""
+    """Figures being drawn: those out of date go to the pool, the others are kept as they are."""
 
     def __init__(self, results: Results, rows: str, directory: Path, workers: int) -> None:
         """See which figures are out of date.

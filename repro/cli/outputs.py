@@ -1,4 +1,4 @@
-"""Files that the user names to be written, or `-`: refused before the work, written at once after it."""
+"""Output files that the user names, or `-`: refused before the work if they cannot be written, written whole after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from repro.cli.shared import UNREAD, tell
 from repro.results import write_whole
 
 STDOUT = Path("-")
-"""What stands for standard output, which then holds nothing else: what is to be read by people goes to standard error."""
+"""What stands for standard output, which then holds nothing else: what people are to read goes to standard error."""
 OPTIONS = ("json", "markdown")
 """Options of any verb that name a file to be written."""
 

@@ -1,4 +1,4 @@
-"""The verbs for whatever runs things elsewhere: groups of runs as files, and a process that works them off."""
+"""The verbs for other schedulers: write groups of runs as files, and work such files off in one process."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where runs happen: a queue of experiments, worked off by this process or by a pool of workers.
 
-A run is done when its file is in the store, so resuming is: run what is missing. A search is a loop of that:
-what its finished runs call for next is run until nothing is.
+A run is done once its file is in the store, so to resume is to run what is missing. A search repeats that: it runs
+what its finished runs call for next, until they call for nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A task on a node of a cluster: one group, a note for the coordinator, and a signal when the time is up.
 
-The note says how the task was begun and how it ended, in a file, since nothing else of a node is sure to be
-seen: accounting is missing on many sites, and output may be anywhere.
+The note says in a file that the task began and how it ended, since nothing else on a node is sure to be seen:
+accounting is missing on many sites, and output may be anywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The coordinator: a queue of groups, worked off by this process, a pool of workers or a cluster.
 
-Training groups share the workers; a timing group runs alone, in this process with the threads that its
-specifications name, because a busy neighbour would be in its numbers. What fails is named at the end, and the
-others go on.
+Training groups share the workers. A timing group runs alone, in this process and with the threads that its
+specifications name, because a busy neighbour would show in its numbers. A group that fails does not stop the others,
+and is named at the end.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class Outcome:
         cached: Runs that were finished already.
         left: Runs not finished because of the time limit, an interruption, or what halted everything.
         seconds: Wall-clock time.
-        failures: What could not be run; the rest went on.
+        failures: What could not be run, while the rest went on.
         lost: Groups that were under way when everything had to stop.
-        halted: Whether a failure stopped everything: the store takes no more, or the device is gone.
-        not_begun: Expected seconds of the shortest group that was left because it could not end in time;
-            `None` where there is none.
+        halted: Whether a failure stopped everything: the store takes no more files, or the device is gone.
+        not_begun: Expected seconds of the shortest group that was not started because it could not end in time;
+            `None` if there is none.
     """
 
     done: int
@@ -79,7 +79,7 @@ def coordinate(
         device: `cpu` or `cuda`.
         workers: Processes for training runs, 1 for this process.
         time_limit: Seconds after which to stop.
-        expected: The seconds of a run, so that none is begun that cannot end in time.
+        expected: The seconds of a run, `None` if unknown, so that none is started that cannot end in time.
         on_groups: Told of groups as they become known, numbered in this order by the events.
         on_event: Told of progress.
         on_stop: Told of the groups that are under way when the workers are asked to stop.
@@ -132,7 +132,7 @@ class _Execution:
         statuses: Of the runs finished so far.
         stopped: Groups that ended before they were finished.
         halted: Whether a failure stopped everything.
-        seconds: What a group will take.
+        seconds: How long a group will take.
     """
 
     def __init__(
@@ -202,7 +202,7 @@ class _Execution:
 
 
 class _Needed:
-    """The seconds that a group will take from where it is, as far as they are known; 0 where they are not."""
+    """The seconds that a group still needs, with 0 for a run of unknown cost."""
 
     def __init__(self, store: Store, expected: Callable[[RunSpec], float | None]) -> None:
         self._store, self._expected = store, expected

@@ -1,7 +1,7 @@
-"""What comes next: groups in the order of the experiments they belong to, those of a search batch by batch.
+"""What runs next: groups in the order of their experiments, those of a search batch by batch.
 
-A worker that falls idle gets the first group in line. While a search waits for the last trials of a batch,
-that is one of a later experiment, so that nobody waits but for a timing, which wants the machine to itself.
+An idle worker gets the first group in line. While a search waits for the last trials of a batch, that is a group of a
+later experiment, so workers wait for nothing but a timing, which needs the machine to itself.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Failure:
 
 
 class Source(Protocol):
-    """An experiment: it says what has to be run next, until nothing has."""
+    """An experiment: it says what has to be run next, until nothing is left."""
 
     name: str
 
     def next_batch(self) -> tuple[int, Sequence[RunSpec]]:
-        """Return how many finished runs are passed over, and runs that belong together; none at its end."""
+        """Return how many finished runs are passed over, and the runs of the next batch; none at the end."""
 
 
 class Given:

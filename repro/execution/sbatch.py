@@ -1,4 +1,4 @@
-"""What SLURM is asked for, by its own commands, and what it answers, in our words."""
+"""What SLURM is asked, through its own commands, and its answers in our words."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""Groups as tasks of a cluster's queue: array jobs of SLURM, and the shared folder as the only truth.
+"""Groups as tasks in a cluster's queue: array jobs of SLURM, with the shared folder as the only truth.
 
-A task is `repro worker` under another name. The coordinator asks SLURM two things only: to take an array, and
-which tasks are in the queue (`squeue`; no accounting). Whether a group is finished, failed, or how far it is,
-stands in files: of finished runs, of notes that tasks leave, of checkpoints. An array's name and the order of
-its groups are written down before it is submitted, so a coordinator that is started again finds what an earlier
-one submitted by its name, and submits nothing twice.
+A task is `repro worker` under another name. The coordinator asks only two things of SLURM: to take an array, and
+to say which tasks are in the queue (`squeue`; no accounting). Whether a group has finished or failed, and how far it
+is, stands in files: finished runs, notes that tasks leave, and checkpoints. An array's name and the order of its
+groups are written down before it is submitted, so that a coordinator that is started again finds what an earlier one
+submitted, and submits nothing twice.
 
-A task that nears its wall time leaves a checkpoint and puts itself back into the queue, if it has come any
-further. One that vanished without an end (cancelled, preempted for good, a lost node) is submitted again.
+A task that nears its wall time saves a checkpoint and, if it has made any progress, puts itself back into the queue.
+One that vanished without ending (cancelled, preempted for good, a lost node) is submitted again.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Task:
 
 
 class Cluster:
-    """Hands groups to SLURM as a `Pool` hands them to processes; on leaving, tasks stay in the queue."""
+    """Hands groups to SLURM as a `Pool` hands them to processes; they stay in the queue when the coordinator ends."""
 
     shares_machine = False
     """Whether its groups run on this machine, so that a timing has to wait for them."""
@@ -135,7 +135,7 @@ class Cluster:
             self._waiting.append(task)
 
     def poll(self, on_event: Callable[[Event], None]) -> list[Ended]:
-        """Submit what waits, wait a moment, and look who has ended.
+        """Submit what waits, wait a moment, and see which groups have ended.
 
         Args:
             on_event: Told of steps done, as far as checkpoints tell.
@@ -167,7 +167,7 @@ class Cluster:
         return [ended for ended in looks if ended is not None]
 
     def stop(self) -> bool:
-        """Leave the tasks to the queue; return whether they had not been left before."""
+        """Let go of the tasks, which stay in the queue; return whether there were any."""
         submitted = sum(task.place is not None for task in self._tasks.values())
         if submitted:
             arrays = sorted({task.place[0] for task in self._tasks.values() if task.place})
@@ -211,7 +211,7 @@ class Cluster:
         return None
 
     def _what_ended(self, task: _Task) -> dict[str, Any] | None:
-        """Return how a task ended that left the queue; `None` where nothing tells."""
+        """Return how a task ended that left the queue; `None` if no file says."""
         assert task.place is not None
         try:
             if is_finished(task.group, self._store):

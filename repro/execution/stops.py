@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Stop:
-    """Whether it is time to stop; work goes on until it looks.
+    """Whether it is time to stop; nothing is interrupted, whoever works has to ask.
 
     Attributes:
         deadline: On the clock `time.monotonic`; `None` for none.

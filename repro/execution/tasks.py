@@ -1,8 +1,8 @@
-"""A group of runs as a file, and the one way to work it off that needs nobody else.
+"""A group of runs as a file, and how one process works it off without a coordinator.
 
-`repro tasks` writes such files, `repro worker` takes them, and so does every task of a cluster. A file says
-which runs belong together and nothing else: where finished runs and checkpoints are follows from their keys,
-so it may be taken up again, or by two at once, and the rows are the same.
+`repro tasks` writes such files; `repro worker` and every task of a cluster read them. A file says which runs belong
+together and nothing else: where their finished runs and checkpoints are follows from their keys. So a file may be
+worked off again, or by two processes at once, with the same rows.
 """
 
 from __future__ import annotations

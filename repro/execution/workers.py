@@ -1,7 +1,7 @@
 """Where a group happens: in this process, or in one of a pool of single-threaded workers.
 
-A group ends with what it wrote or with a line that says what went wrong; its error is never that of the
-others. A worker that is lost takes its group with it, and those of its pool, and the next pool goes on.
+A group ends with the runs it wrote or with one line that says what went wrong, which concerns no other group. If a
+worker is killed, all groups that its pool has under way are lost with it; a new pool carries on with the others.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from repro.execution.groups import Group, HaltError, is_timing, run_group
 from repro.results import Store
 
 GRACE = 30.0
-"""Seconds that a worker has to end by itself once asked to stop: to end a step of a large network, evaluate it
-where that is due, and write a checkpoint."""
+"""Seconds that a worker has to stop by itself once asked to: to finish a step of a large network, evaluate it if that
+is due, and write a checkpoint."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Pool:
     """Whether its groups run on this machine, so that a timing has to wait for them."""
 
     def __init__(self, size: int, store: Store, device: str, checkpoint_every: float) -> None:
-        """Say how many there may be, where finished runs go, on which device, and how often under way."""
+        """Take the number of workers, where finished runs go, the device, and the seconds between checkpoints."""
         self._size, self._store, self._device = size, store, device
         self._checkpoint_every = checkpoint_every
         self._context = multiprocessing.get_context("spawn")
@@ -159,7 +159,7 @@ class Pool:
 
     @property
     def running(self) -> tuple[int, ...]:
-        """Numbers of the groups under way, or of which nobody was told that they ended."""
+        """Numbers of the groups under way, and of those whose end has not been reported yet."""
         return (*self._running.values(), *(ended.group for ended in self._ended))
 
     @property
@@ -249,7 +249,7 @@ LOST = (
 
 
 def _end_of(future: Future[Ended], index: int) -> Ended:
-    """Return how a group ended; that it is lost if it did not."""
+    """Return how a group ended; a group whose worker was killed is lost."""
     try:
         return future.result(timeout=0.0)
     except (BrokenProcessPool, TimeoutError):

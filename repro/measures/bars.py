@@ -1,4 +1,4 @@
-"""What our speed is held to: the bars of the study `speed`, and what became of each on every network."""
+"""The speeds that the package promises: the bars of the study `speed`, and whether each network meets them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from repro.results import Results
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """A bound that our speed is held to.
+    """A bound on our speed.
 
     Attributes:
         text: What is bounded, in words.

@@ -1,4 +1,4 @@
-"""Measures of how far it is to a loss: iterations, and time, to the lowest one of a baseline."""
+"""Measures of how long it takes to reach a loss: the iterations, and the time, to a baseline's lowest one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows count for a measure, and how a number keeps what stands behind it."""
+"""Which rows count for a measure, and a number that remembers the rows it was made from."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Vector = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """A number with what stands behind it.
+    """A number, and what it was made from.
 
     Attributes:
         interval: The estimate and its bounds; a NaN estimate is a number that does not exist.

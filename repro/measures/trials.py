@@ -1,4 +1,4 @@
-"""Measures of searches: what their trials say beside the winner."""
+"""Measures of searches: the rates that they chose, and what their other trials tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will cost, from what runs like it did cost.
+"""What a run will cost, estimated from what similar runs have cost.
 
 A run costs its steps and its looks at the validation and the test split. Both prices come from rows: of the
 same device where it has any, the latest first, because the code gets faster. Where a row has the seconds of its

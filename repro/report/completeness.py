@@ -1,4 +1,4 @@
-"""Which cells of the studies were run, and at which scale: the table of what is there and what is missing."""
+"""Which experiments were run, and at which scale: the table of what is there and what is missing."""
 
 from __future__ import annotations
 

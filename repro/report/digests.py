@@ -1,7 +1,7 @@
 """What a file was made from, as digests: sources, rows and libraries.
 
-A step of the build is done again only if the digest of its inputs changed. For code that is the module and
-everything of ours that it imports, read from the sources, so that a change elsewhere redraws nothing.
+A step of the build is repeated only if the digest of its inputs changed. The digest of code covers a module and
+everything that it imports from these packages, as far as the sources tell, so a change elsewhere redraws nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The manifest: digests of what the published rows give, layer by layer, so that a difference has a name.
 
-A build depends on rows; these give the values behind a figure; code, libraries and fonts draw them. The committed
-manifest holds a digest of each layer beside those of the files. Where a file comes out otherwise, the lowest layer
-that differs is what made it differ. Rows have a digest a run and one a column, so a changed cell is named.
+Rows give the values behind a figure; code, libraries and fonts draw them. The committed manifest holds a digest of
+each of these layers and of each file. If a file differs, the cause is the lowest layer that differs. Rows have one
+digest per run and one per column, so that a changed cell is named.
 """
 
 from __future__ import annotations

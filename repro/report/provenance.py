@@ -1,7 +1,7 @@
 """Which rows a figure or table was made from: seen while it selects them, not declared.
 
-A frame that tells what is taken from it stands in for the runs table. What is narrowed down to rows of one
-experiment was meant. Where nothing ever is, every selection that nobody narrowed further was meant as a whole.
+A frame that notes what is selected from it stands in for the runs table. Selections within one experiment are taken
+as meant. If there is none, every selection that was not narrowed further is taken as meant, as a whole.
 """
 
 from __future__ import annotations
