@@ -54,23 +54,16 @@ def from_storages(
     frames: list[pd.DataFrame] = []
     ranges: dict[tuple[str, str], Range] = {}
     directions: dict[str, bool] = {}
-    names: list[str] = []
     notes: list[str] = []
     every: list[str] = []
     attributes: set[str] = set()
     gathered = mapping.aliases(columns)
-    columns = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
-    if unread := [key for key in columns if key not in ("method", *ATTRIBUTES)]:
-        raise ValueError(
-            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}; or hyperparameters that are "
-            f"one: `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}: scores, states, numbers, times and hyperparameters are "
-            "the storage's own. Leave it out, or export the trials and use `--csv`."
-        )
+    columns = _without_aliases(columns)
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
-    wanted = tuple(only)
+    wanted, paths = tuple(only), []
     for url in urls:
         path = _path(url)
-        names.append(path.name)
+        paths.append(path)
         read = optuna_sqlite.read if _is_sqlite(path) else optuna_journal.read
         for raw in read(path):
             every.append(raw.name)
@@ -78,12 +71,7 @@ def from_storages(
                 continue
             if raw.name in directions:
                 raise ValueError(f"Study {raw.name!r} is in two storages. Give one of them only.")
-            if len(raw.directions) != 1:
-                raise ValueError(
-                    f"{path}: study {raw.name!r} has {len(raw.directions)} objectives; a comparison has "
-                    "one. Leave it out with `--studies`, or export its trials with one score and use `--csv`."
-                )
-            directions[raw.name] = raw.directions[0] == 2
+            directions[raw.name] = _maximises(raw, path)
             rows, bounds, left_out = _assemble(raw, keys, columns.get("method"))
             if left_out:
                 notes.append(
@@ -95,7 +83,7 @@ def from_storages(
             attributes |= set(raw.attributes["key"])
             frames.append(rows)
             ranges |= bounds
-    name = ", ".join(names)
+    name = ", ".join(path.name for path in paths)
     if missing := [study for study in wanted if study not in directions]:
         raise ValueError(
             f"{name}: no study {missing[0]!r}. Choose from: {', '.join(every) or 'none'}."
@@ -103,25 +91,51 @@ def from_storages(
     if not frames or not sum(map(len, frames)):
         raise ValueError(f"{name}: holds no trials.")
     _refuse_unknown(columns, attributes, name)
-    if len(set(directions.values())) > 1:
-        told = ", ".join(
-            f"{study} {'maxi' if up else 'mini'}mises" for study, up in directions.items()
-        )
-        raise ValueError(f"{name}: directions are mixed ({told}). Choose studies with `--studies`.")
+    maximise = _shared_direction(directions, name)
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
     unit = "epochs" if "epochs" in rows else "steps"
-    rows = rows.rename(columns={"epochs": "length"} if unit == "epochs" else {"steps": "length"})
     evidence = from_rows(
-        rows,
+        rows.rename(columns={unit: "length"}),
         ranges,
         name,
         unit=unit,
-        maximise=next(iter(directions.values())),
+        maximise=maximise,
         reported=reported,
         facts=facts,
         gathered=gathered,
     )
     return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
+
+
+def _without_aliases(columns: Mapping[str, str]) -> dict[str, str]:
+    """Return what a map says of user attributes, and refuse what a storage says itself."""
+    named = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
+    if unread := [key for key in named if key not in ("method", *ATTRIBUTES)]:
+        raise ValueError(
+            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}; or hyperparameters that are "
+            f"one: `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}: scores, states, numbers, times and hyperparameters are "
+            "the storage's own. Leave it out, or export the trials and use `--csv`."
+        )
+    return named
+
+
+def _maximises(raw: Raw, path: Path) -> bool:
+    if len(raw.directions) != 1:
+        raise ValueError(
+            f"{path}: study {raw.name!r} has {len(raw.directions)} objectives; a comparison has "
+            "one. Leave it out with `--studies`, or export its trials with one score and use `--csv`."
+        )
+    return raw.directions[0] == 2
+
+
+def _shared_direction(directions: Mapping[str, bool], name: str) -> bool:
+    """Return whether all studies maximise, and refuse a mixture."""
+    if len(set(directions.values())) > 1:
+        told = ", ".join(
+            f"{study} {'maxi' if up else 'mini'}mises" for study, up in directions.items()
+        )
+        raise ValueError(f"{name}: directions are mixed ({told}). Choose studies with `--studies`.")
+    return next(iter(directions.values()))
 
 
 def _refuse_unknown(columns: Mapping[str, str], attributes: Collection[str], name: str) -> None:
