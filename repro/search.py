@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import secrets
 import warnings
@@ -123,40 +124,26 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
         if pending:
             return Progress(tuple(pending), trials, grown)
         best = {name: _best(done) for name, done in trials.items()}
-        near = [
-            (parameter, side)
-            for parameter in bounds
-            for side in ("low", "high")
-            if any(
-                is_near(trial.values, parameter, side, bounds, search.edge)
-                for trial in best.values()
-            )
+        near = {name: _near_bounds(trial, bounds, search.edge) for name, trial in best.items()}
+        open_ = [
+            bound
+            for bound in itertools.product(bounds, ("low", "high"))
+            if any(bound in own for own in near.values())
+            and added.get(bound, 0) < search.max_extensions
         ]
-        open_ = [edge for edge in near if added.get(edge, 0) < search.max_extensions]
-        if stage or (not open_ and not search.refinement_trials):
-            return Progress(
-                (),
-                trials,
-                grown,
-                {name: trial.values for name, trial in best.items()},
-                tuple(
-                    name
-                    for name, trial in best.items()
-                    if any(is_near(trial.values, p, side, bounds, search.edge) for p, side in near)
-                ),
-            )
+        if stage or not (open_ or search.refinement_trials):
+            winners = {name: trial.values for name, trial in best.items()}
+            on_edge = tuple(name for name, own in near.items() if own)
+            return Progress((), trials, grown, winners, on_edge)
         if not open_:
             spaces = {name: _beside(best[name], done, bounds) for name, done in trials.items()}
             count, stage = search.refinement_trials, "refinement"
             continue
-        parameter, side = edge = open_[0]
-        added[edge] = added.get(edge, 0) + 1
+        parameter, side = bound = open_[0]
+        added[bound] = added.get(bound, 0) + 1
         old = bounds[parameter]
-        decade = (
-            LogUniform(old.low / 10, old.low)
-            if side == "low"
-            else LogUniform(old.high, old.high * 10)
-        )
+        below, above = LogUniform(old.low / 10, old.low), LogUniform(old.high, old.high * 10)
+        decade = below if side == "low" else above
         beyond = SearchSpace(tuple({**bounds, parameter: decade}.items()))
         spaces, count = dict.fromkeys(asking, beyond), search.extension_trials
         bounds[parameter] = LogUniform(min(old.low, decade.low), max(old.high, decade.high))
@@ -165,6 +152,17 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
 def _best(trials: Iterable[Scored]) -> Scored:
     numbered = {trial.number: trial for trial in trials}
     return numbered[best_trial({n: [trial.score] for n, trial in numbered.items()})]
+
+
+def _near_bounds(
+    winner: Scored, bounds: Mapping[str, LogUniform], edge: float
+) -> set[tuple[str, str]]:
+    """Return the bounds that a winner lies near, each as a parameter and `low` or `high`."""
+    return {
+        (parameter, side)
+        for parameter, side in itertools.product(bounds, ("low", "high"))
+        if is_near(winner.values, parameter, side, bounds, edge)
+    }
 
 
 def is_near(
