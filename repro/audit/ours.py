@@ -195,13 +195,7 @@ def _declared(
     results: Results,
 ) -> Iterator[Fact]:
     plan = experiment.plan(scale)
-    where = f"studies/{study.name}.py"
-
-    def say(quantity: str, value: float | str, method: str = "") -> Fact:
-        if isinstance(value, str):
-            return Fact(where, quantity, None, experiment.name, method, text=value)
-        return Fact(where, quantity, value, experiment.name, method)
-
+    say = functools.partial(_fact, study, experiment)
     refined = plan.search is not None and plan.search.refinement_trials
     beside = f", then {refined} trials beside every winner" if refined else ""
     yield say("sampler", f"scrambled Sobol sequence, one for all{beside}")
@@ -225,29 +219,8 @@ def _declared(
     report = rows[rows["role"] == "report"]
     for method in experiment.methods:
         of_method = report[report["method"] == method.name]
-        losses = of_method["best_test_loss" if early else "test_loss"]
-        if losses.notna().all():
-            yield say("final loss", float(losses.mean()), method.name)
-        elif losses.notna().any():
-            why = f"{losses.isna().sum()} of {len(losses)} reported runs diverged, and a mean of the others is theirs alone"
-            yield Fact(where, "final loss", None, why, method.name)
-        if len(of_method) > 1:
-            # every interval here is Student's
-            yield say(
-                "interval multiplier", float(stats.t.ppf(0.975, len(of_method) - 1)), method.name
-            )
-        # what the study declares, held against what the rows say they ran
-        for name, value in _settings(plan.problem, method, plan.task).items():
-            yield say(
-                f"stated {name}",
-                value if isinstance(value, str) else float(value or 0),
-                method.name,
-            )
-        mode = method.estimator.options().get("mode", "forward")
-        forward = method.estimator.name == "forward_gradient"
-        yield say("derivative mode", str(mode) if forward else "reverse", method.name)
-        yield say("timed engine", "torch", method.name)
-        yield say("hardware", ", ".join(sorted(set(of_method["device"]))), method.name)
+        say_of_method = functools.partial(say, method=method.name)
+        yield from _declared_of(method, plan, of_method, say_of_method)
     label = experiment.name.removeprefix(f"{experiment.arm}-")
     timing = results.runs[
         (results.runs["study"] == study.name)
@@ -259,3 +232,41 @@ def _declared(
         yield say("timed steps", float(timing["num_steps"].sum()))
         # `repro.timing` waits for the device before it reads the clock
         yield say("synchronised timing", 1.0)
+
+
+def _declared_of(
+    method: Method, plan: Plan, report: pd.DataFrame, say: Callable[..., Fact]
+) -> Iterator[Fact]:
+    """Yield what holds of one method, whose reported runs these are."""
+    losses = report["best_test_loss" if _stops_early(plan.task) else "test_loss"]
+    if losses.notna().all():
+        yield say("final loss", float(losses.mean()))
+    elif losses.notna().any():
+        why = f"{losses.isna().sum()} of {len(losses)} reported runs diverged, and a mean of the others is theirs alone"
+        yield say("final loss", None, source=why)
+    if len(report) > 1:
+        # every interval here is Student's
+        yield say("interval multiplier", float(stats.t.ppf(0.975, len(report) - 1)))
+    # what the study declares, held against what the rows say they ran
+    for name, value in _settings(plan.problem, method, plan.task).items():
+        yield say(f"stated {name}", value if isinstance(value, str) else float(value or 0))
+    mode = method.estimator.options().get("mode", "forward")
+    forward = method.estimator.name == "forward_gradient"
+    yield say("derivative mode", str(mode) if forward else "reverse")
+    yield say("timed engine", "torch")
+    yield say("hardware", ", ".join(sorted(set(report["device"]))))
+
+
+def _fact(
+    study: Study,
+    experiment: Experiment,
+    quantity: str,
+    value: float | str | None,
+    *,
+    method: str = "",
+    source: str = "",
+) -> Fact:
+    where, source = f"studies/{study.name}.py", source or experiment.name
+    if isinstance(value, str):
+        return Fact(where, quantity, None, source, method, text=value)
+    return Fact(where, quantity, value, source, method)
