@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -21,6 +22,7 @@ from repro.measures.bars import Finding
 from repro.measures.speed import Epoch, Spread
 from repro.protocol import Classification, RunSpec, Timing, expand
 from repro.results import (
+    Record,
     Results,
     Store,
     read_record,
@@ -28,6 +30,9 @@ from repro.results import (
     tabulate,
     tabulate_facts,
 )
+
+if TYPE_CHECKING:
+    from repro.execution import Outcome
 
 BUSY = 0.3
 """Processes of others, on average over the last minute, above which a measurement is called disturbed."""
@@ -38,41 +43,15 @@ def bench(options: argparse.Namespace, console: Console) -> int:
     if options.bookkeeping is not None:
         return bookkeeping.measure(options, console)
     specs = _specs(options)
-    store = Store(options.store)
-    for path in (store.path(spec.key) for spec in specs):
-        if path.exists():
-            read_record(path)  # what cannot be replaced is said before anything is timed
-
-    from repro import datasets, execution
-    from repro.progress import Display
-
-    execution.check_device(options.device)
-    for name in sorted({s.problem.dataset for s in specs if isinstance(s.problem, Classification)}):
-        datasets.load(name)
     busy = _busy()
-    if busy:
-        console.print(f"[yellow]{busy}[/]", soft_wrap=True)
-    store.directory.mkdir(parents=True, exist_ok=True)
-    # apart from older rows, so that all of it is timed anew
-    with tempfile.TemporaryDirectory(dir=store.directory, prefix=".new-") as folder:
-        with Display(console) as display:
-            outcome = execution.execute(
-                specs,
-                Store(Path(folder)),
-                device=options.device,
-                on_groups=display.add,
-                on_event=display.update,
-            )
-        records, _ = read_store(Path(folder))
-    for record in records:
-        store.write(record)
+    records, outcome = _time(specs, Store(options.store), options.device, busy, console)
     results = Results(*tabulate(records), tabulate_facts([studies.get(speed.STUDY)]))
     findings = bars.findings(results)
     _show_speeds(results, console)
     epochs = speed.epochs(results)
     _show_epochs(epochs, console)
     _show_bars(findings, console)
-    _draw(results, store.directory, console)
+    _draw(results, options.store, console)
     if busy:
         console.print(f"[yellow]{busy}[/]", soft_wrap=True)
     if options.scale == "smoke":
@@ -88,6 +67,39 @@ def bench(options: argparse.Namespace, console: Console) -> int:
         epoch.times_faster < bars.TIMES_FASTER for epoch in epochs
     )
     return FAILED if failed and options.strict else DONE
+
+
+def _time(
+    specs: Sequence[RunSpec], store: Store, device: str, busy: str, console: Console
+) -> tuple[list[Record], Outcome]:
+    """Time all runs, whether the store has them or not, and put them there."""
+    for path in (store.path(spec.key) for spec in specs):
+        if path.exists():
+            read_record(path)  # what cannot be replaced is said before anything is timed
+
+    from repro import datasets, execution
+    from repro.progress import Display
+
+    execution.check_device(device)
+    for name in sorted({s.problem.dataset for s in specs if isinstance(s.problem, Classification)}):
+        datasets.load(name)
+    if busy:
+        console.print(f"[yellow]{busy}[/]", soft_wrap=True)
+    store.directory.mkdir(parents=True, exist_ok=True)
+    # apart from older rows, so that all of it is timed anew
+    with tempfile.TemporaryDirectory(dir=store.directory, prefix=".new-") as folder:
+        with Display(console) as display:
+            outcome = execution.execute(
+                specs,
+                Store(Path(folder)),
+                device=device,
+                on_groups=display.add,
+                on_event=display.update,
+            )
+        records, _ = read_store(Path(folder))
+    for record in records:
+        store.write(record)
+    return records, outcome
 
 
 def _specs(options: argparse.Namespace) -> tuple[RunSpec, ...]:
