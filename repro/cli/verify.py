@@ -34,6 +34,14 @@ MANIFEST = PAPER / "manifest.json"
 PATIENCE = 4
 """Times its budget that a sample may take, since its prices are of another machine or a quieter one."""
 
+COLOURS = {
+    "bitwise": "green",
+    "same within tolerance": "green",
+    "statistically equal": "yellow",
+    "different": "red",
+}
+"""Of a result, by how alike a run and its repetition are."""
+
 
 def verify(options: argparse.Namespace, console: Console) -> int:
     """Run a sample of the published runs again and compare; then rebuild and compare with the manifest."""
@@ -162,11 +170,6 @@ def _show(compared: Sequence[rerun.Comparison], outcome: Outcome, console: Conso
         grid.add_column(header, justify="right" if header == "Runs" else "left")
     for header in ("Published", "Again", "Result"):
         grid.add_column(header, justify="left" if header == "Result" else "right")
-    colours = {
-        "bitwise": "green",
-        "same within tolerance": "green",
-        "statistically equal": "yellow",
-    }
     cells: dict[tuple[str, str, str, str], list[rerun.Comparison]] = {}
     for one in compared:
         cell = (one.spec.study, one.spec.experiment, one.spec.method.name, one.likeness)
@@ -182,11 +185,9 @@ def _show(compared: Sequence[rerun.Comparison], outcome: Outcome, console: Conso
                 else ("", "", "")
             )
             count = f"run {worst.spec.key[:12]}" if likeness == "different" else str(len(alike))
-            grid.add_row(*name, count, *values, f"[{colours.get(likeness, 'red')}]{likeness}[/]")
+            grid.add_row(*name, count, *values, f"[{COLOURS[likeness]}]{likeness}[/]")
     console.print(grid)
-    counts = {
-        kind: sum(one.likeness == kind for one in compared) for kind in (*colours, "different")
-    }
+    counts = {kind: sum(one.likeness == kind for one in compared) for kind in COLOURS}
     counts |= {"not finished": outcome.left} if outcome.left else {}
     told = "  ".join(f"{kind}: {n}" for kind, n in counts.items())
     console.print(f"{told}  {outcome.seconds:.0f} s")
