@@ -28,7 +28,7 @@ from repro.results import Store
 
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run what is missing, cheapest verdict first."""
-    # a wrong name is said before PyTorch is asked for
+    # a wrong name is reported before PyTorch is imported, which takes long
     choice = read_choice(options)
     slurm = read_executor(options)
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
 
     execution.check_device(options.device, here=slurm is None)
     runs = read_runs(options, console)
-    # the nodes of a cluster are priced as whatever made the latest row
+    # the nodes of a cluster are taken for the device that made the latest row
     here = "" if slurm is not None else device_name(torch.device(options.device))
     prices = Prices(runs, here)
     stages = plan(survey(choice.specs, choice.comparisons, runs), choice.studies, prices.of)
@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, console: Console) -> int:
             time_limit=options.time_limit,
             checkpoint_every=options.checkpoint_every,
             slurm=slurm,
-            # what others take says too little to leave this device idle; training leaves checkpoints
+            # the speeds of other devices are no reason to leave this one idle; training leaves checkpoints
             expected=(lambda spec: None) if prices.borrowed else prices,
             on_groups=display.add,
             on_event=display.update,
@@ -92,7 +92,7 @@ def _tell_outcome(
     if outcome.halted:
         return FAILED
     if outcome.not_begun is not None:
-        needed = f"the shortest run left takes about {spell(outcome.not_begun)}"
+        needed = f"the shortest run left takes about {format_time(outcome.not_begun)}"
         if not (outcome.done or outcome.lost):  # nor would it be another time
             return complain(f"{needed}. Give `--time-limit` more than that.", USAGE)
         console.print(f"{needed}, more than was left of the time limit")
@@ -103,7 +103,7 @@ def _tell_outcome(
 
 
 def read_executor(options: argparse.Namespace) -> Slurm | None:
-    """Return how a cluster is asked for tasks; `None` where runs happen here.
+    """Return how to ask a cluster for tasks; `None` if runs happen here.
 
     Raises:
         ValueError: If the executor is unknown, cannot be used, or gets options that are not its own.
@@ -133,7 +133,7 @@ def read_executor(options: argparse.Namespace) -> Slurm | None:
 
 
 def num_workers(options: argparse.Namespace) -> int:
-    """Return how many processes there may be: by default one a core, but one in all on a GPU, where runs are stacked."""
+    """Return how many processes there may be: by default one per core, but a single one on a GPU, where runs are stacked."""
     if options.workers is not None:
         workers: int = options.workers
         return workers
@@ -141,12 +141,12 @@ def num_workers(options: argparse.Namespace) -> int:
 
 
 def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
-    """Return the work whose data sets are there, and what the other lacks, one line a data set.
+    """Return the work whose data sets are there, and, for each data set that is not, its experiments and the reason.
 
     Raises:
-        DataError: If all of it lacks one.
+        DataError: If no work is left.
     """
-    # missing data is said once, here, before any worker starts
+    # missing data is reported once, here, before any worker starts
     kept, absent = sift_by_data(work, lambda w: w.left)
     if absent and not any(w.left for w in kept):
         raise absent[-1].error
@@ -155,8 +155,8 @@ def with_data(work: Sequence[Work]) -> tuple[list[Work], list[tuple[str, str]]]:
     ]
 
 
-def spell(seconds: float) -> str:
-    """Return a time in words that `--time-limit` takes: `42s`, `9m`, `1h05m`."""
+def format_time(seconds: float) -> str:
+    """Return a time as `--time-limit` takes it: `42s`, `9m`, `1h05m`."""
     if seconds < 60:
         return f"{seconds:.0f}s"
     minutes = round(seconds / 60)

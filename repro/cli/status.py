@@ -13,7 +13,7 @@ from repro.campaign import Stage, Work, plan, survey
 from repro.cli.choice import read_choice
 from repro.cli.columns import make_grid
 from repro.cli.outputs import require_writable, write_out
-from repro.cli.runs import num_workers, spell
+from repro.cli.runs import format_time, num_workers
 from repro.cli.shared import DONE, read_runs
 from repro.pricing import Cost, Prices
 
@@ -43,7 +43,7 @@ def show_status(options: argparse.Namespace, console: Console) -> int:
         more = f", and {total.unknown} runs of unknown cost" if total.unknown else ""
         console.print(
             f"about {total.seconds:.0f} core-seconds {speeds}{more}; "
-            f"{spell(total.wall_clock(workers))} with {workers} workers",
+            f"{format_time(total.wall_clock(workers))} with {workers} workers",
             soft_wrap=True,
         )
     else:
@@ -104,7 +104,7 @@ def _show_queue(stages: Sequence[Stage], console: Console) -> None:
 def _spell_cost(cost: Cost) -> str:
     plural = "" if cost.unknown == 1 else "s"
     unknown = f"{cost.unknown} run{plural} of unknown cost" if cost.unknown else ""
-    known = spell(cost.seconds) if cost.seconds or not unknown else ""
+    known = format_time(cost.seconds) if cost.seconds or not unknown else ""
     return " and ".join(part for part in (known, unknown) if part)
 
 
