@@ -1,4 +1,4 @@
-"""The command line: one verb a stage, teaching help, one clear line for anything a user can cause.
+"""The command line: one verb per stage, help that teaches, one clear line for any error that a user can cause.
 
 Exit status: 0 done, 1 a check or a run failed, 2 bad usage, 3 stopped early with everything finished so far kept.
 """
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        # what is still to be written goes nowhere, or the interpreter would say so again when it ends
+        # what is still buffered goes nowhere, or the interpreter would complain again when it exits
         for stream in (sys.stdout, sys.stderr):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return UNREAD if isinstance(error, BrokenPipeError) else FAILED
@@ -46,18 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Stop quietly, in a way that no other handler of errors takes for its own."""
+        """Stop quietly, by an exception that no handler of errors catches."""
         self.quiet = True
         raise SystemExit(UNREAD)
 
 
 def _answer(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        # a pipe may have a character set without arrows and boxes, as on Windows: a question mark is better than nothing
+        # the encoding of a pipe may lack arrows and boxes, as on Windows: a question mark is better than an error
         sys.stdout.reconfigure(errors="replace")
     options = make_parser().parse_args(arguments)
     told = sys.stderr if takes_stdout(options) else sys.stdout
-    # into a file or a pipe, tables get room; a terminal has its own width
+    # tables get room in a file or a pipe; a terminal has its own width
     console = _Console(file=told, width=None if told.isatty() else 140)
     try:
         _settle_store(options)
@@ -87,7 +87,7 @@ def _reraise_for_debugging() -> None:
 
 
 def _open_streams() -> None:
-    """Give a process that was started without output somewhere to write: a file would be the first to get its number."""
+    """Open output streams for a process started without any, or the first file it opens would get their number."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
@@ -95,7 +95,7 @@ def _open_streams() -> None:
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-"""What a disk says that takes no more, which is nobody's usage."""
+"""Errors of a full disk, which is no fault of usage."""
 MENDS = {
     errno.EACCES: "Change its permissions, or name another place.",
     errno.EPERM: "Change its permissions, or name another place.",
@@ -109,7 +109,7 @@ MENDS = {
 
 
 def _in_words(error: OSError) -> str:
-    """Return what the system refused, with the mend; an error that has words of its own keeps them."""
+    """Return what the system refused and how to mend it; an error with a message of its own keeps that."""
     if error.strerror is None:
         return str(error)
     place = f"{error.filename}: " if error.filename else ""
@@ -117,7 +117,7 @@ def _in_words(error: OSError) -> str:
 
 
 def _settle_store(options: argparse.Namespace) -> None:
-    """Put the default in for a store that was not named; of one that was, what only reads asks that it is there."""
+    """Put in the default if no store was named; a named one has to exist for a verb that only reads."""
     if not hasattr(options, "store"):
         return
     is_default = options.store is None
@@ -128,7 +128,7 @@ def _settle_store(options: argparse.Namespace) -> None:
         if not options.store.is_dir():
             raise ValueError(f"{expected}. Found the file {options.store}.")
     elif options.only_reads and not is_default:
-        # a name with a slip would be an empty store
+        # a misspelt name would be taken for an empty store
         raise ValueError(
             f"{expected}. Found nothing at {options.store}. Correct the name, or let `repro run` make it."
         )

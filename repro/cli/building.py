@@ -227,9 +227,8 @@ def _compile(root: Path) -> tuple[str, ...]:
     if before == {"inputs": digest, "output": digests.of_file(target) if target.exists() else ""}:
         return ()
     stamp.unlink(missing_ok=True)
-    target.unlink(
-        missing_ok=True
-    )  # a paper that no longer follows from the rows must not lie about
+    # no paper is better than one that no longer follows from the rows
+    target.unlink(missing_ok=True)
     content, stale = paper.compile_pdf(root)
     if content is not None:
         write_whole(target, content)

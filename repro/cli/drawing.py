@@ -31,11 +31,11 @@ def code_behind(name: str) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a build left behind of itself; nothing where that cannot be read."""
+    """Return what a build noted about itself; nothing if that cannot be read, as it is only a cache."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # a cache that cannot be read is one that knows nothing
+        return {}
     return content if isinstance(content, dict) else {}
 
 
@@ -66,7 +66,7 @@ class Drawing:
         self._code = {name: code_behind(name) for name in figures.names()}
         self._inputs = {name: digests.of(rows, code) for name, code in self._code.items()}
         waiting = [name for name in figures.names() if not self._is_current(name)]
-        # those whose rows decide how many panels they have take longest: none of them is begun last
+        # figures whose rows decide how many panels they have take longest, so they come first
         self._waiting = sorted(waiting, key=lambda n: not hasattr(figures.module_of(n), "layout"))
         for name in set(figures.names()) - set(self._waiting):
             self.figures[name] = Figure.parse(self._known[name]["figure"])
@@ -77,7 +77,7 @@ class Drawing:
 
     def __enter__(self) -> Drawing:
         if self._workers > 1:
-            # by a file: what is sent to a process that starts is waited for until it has started
+            # through a file: sending them to each process would wait until it has started
             sent = Path(self._scratch.name) / "results"
             sent.write_bytes(pickle.dumps(self._results, pickle.HIGHEST_PROTOCOL))
             self._pool = ProcessPoolExecutor(
@@ -86,7 +86,7 @@ class Drawing:
                 initializer=_receive,
                 initargs=(sent,),
             )
-            # a process that is lost already is told of by the figures that wait for it
+            # if a process is lost already, the figures that wait for it report it
             with contextlib.suppress(BrokenProcessPool):
                 for name in self._waiting:
                     self._futures[name] = self._pool.submit(
@@ -200,7 +200,7 @@ def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
 
 
 def _missing(rows: pd.DataFrame) -> str:
-    """Say what of a figure shows "not run"."""
+    """Say which parts of a figure show "not run"."""
     from figures.style import NOT_OURS
 
     if "kind" not in rows:

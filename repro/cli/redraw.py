@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 HERE = Path()
 STAMP = Path("paper/build/.fingerprint")
-"""Of the last build that ended well: the digest of all that it depended on, and the files that it left."""
+"""What the last successful build depended on, as a digest, and the files that it left."""
 
 
 def reproduce(options: argparse.Namespace, console: Console) -> int:
-    """Check the rows, build every figure, table, verdict, the paper and the page; nothing where nothing changed."""
+    """Check the rows and build every figure, table, verdict, the paper and the page, unless nothing has changed."""
     from repro.cli import building
     from repro.cli.drawing import read_json
     from repro.report import digests
@@ -44,7 +44,7 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
     fingerprint = building.fingerprint(rows, HERE)
     kept = [building.BUILD / name for name in ("verdicts.txt", "summary.txt")]
     before = read_json(STAMP)
-    # what another verb wrote there since, from rows of another store, or somebody took away, is not vouched for
+    # files that another verb has since written from another store, or that somebody removed, are built again
     whole = before.get("outputs", {}).items() <= building.outputs(HERE).items()
     current = before.get("inputs") == fingerprint and whole
     if current and not options.force:
@@ -62,7 +62,7 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
         write_whole(kept[1], summary.encode())
         console.out(kept[0].read_text(encoding="utf-8").rstrip("\n"), highlight=False)
         console.out(summary.rstrip("\n"), highlight=False)
-        # a skipped file and a sentence that no longer holds are said again until they are mended
+        # without the stamp, skipped files and stale sentences are named again at every build until they are mended
         STAMP.unlink(missing_ok=True)
         status = FAILED
         if not (results.problems or built.stale):
@@ -115,7 +115,7 @@ def judge_claims(options: argparse.Namespace, console: Console) -> int:
     from repro.report import verdicts
 
     require_checkout()
-    # what is committed has to follow from the rows that are
+    # committed verdicts have to follow from committed rows
     results = read_results(None if options.accept else options.store, console)
     if options.accept and results.problems:
         return complain(

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 DONE, FAILED, USAGE, STOPPED = 0, 1, 2, 3
 UNREAD = 141
-"""What a shell says of a program whose reader has gone, as that of `| head` does: 128 and the number of SIGPIPE."""
+"""Status that a shell gives a program whose reader has gone, as in `| head`: 128 and the number of SIGPIPE."""
 
 PAPER = Path(studies.__file__).resolve().parent.parent / "paper"
 """The paper's sources, and the committed verdicts and manifest beside them."""
@@ -42,7 +42,7 @@ def complain(message: str, status: int) -> int:
 
 
 def require_checkout() -> None:
-    """Raise where the package was installed without the sources of the paper, which a wheel does not have.
+    """Raise if the package was installed without the sources of the paper, as from a wheel.
 
     Raises:
         ValueError: If they are not beside the packages.
@@ -80,7 +80,7 @@ def read_results(store: Path | None, console: Console) -> Results:
 
 
 def read_runs(options: argparse.Namespace, console: Console) -> pd.DataFrame:
-    """Return the runs table alone, for who looks at no curve; a file that is skipped is named."""
+    """Return the runs table alone, where no curves are needed; a file that is skipped is named."""
     with console.status("reading rows") as line:
         runs, problems = load_runs(studies.RESULTS, options.store, line.update)
     name_skipped(problems, console)
@@ -88,7 +88,7 @@ def read_runs(options: argparse.Namespace, console: Console) -> pd.DataFrame:
 
 
 def tell(text: str, console: Console, label: str = "") -> None:
-    """Print a line as it is: what looks like markup in a path or a message is none.
+    """Print a line as it is, even if a path or a message in it looks like markup.
 
     Args:
         text: The line.
@@ -107,12 +107,12 @@ def name_skipped(problems: Iterable[str], console: Console) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Absent(Generic[T]):
-    """A data set that cannot be had.
+    """A data set that is not available.
 
     Attributes:
         name: Its name.
-        error: What it lacks.
-        items: What needs it.
+        error: Why it is not.
+        items: The items that need it.
     """
 
     name: str
@@ -123,14 +123,14 @@ class Absent(Generic[T]):
 def sift_by_data(
     items: Sequence[T], specs_of: Callable[[T], Iterable[RunSpec]]
 ) -> tuple[list[T], list[Absent[T]]]:
-    """Return what can be run with the data sets that are there, and the data sets that are not.
+    """Return the items that can be run with the data sets available, and the data sets that are not.
 
     Args:
         items: Groups of runs, in whatever form.
         specs_of: The runs of an item.
 
     Returns:
-        The items whose data sets can all be had, and the others by data set.
+        The items whose data sets are all available, and the others by data set.
     """
     from repro import datasets
 
@@ -158,7 +158,7 @@ def judge(results: Results) -> tuple[Judgement, ...]:
 
 
 def commit_verdicts(judgements: Sequence[Judgement], results: Results) -> None:
-    """Write what carries verdicts in version control: the README, with its answers and audit, all claims, and a word a claim."""
+    """Write the committed files that carry verdicts: the README with its answers and audit, `claims.md`, `verdicts.json`."""
     from repro.audit import report, standing
     from repro.cli import audit
     from repro.report import answers, verdicts

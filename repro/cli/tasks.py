@@ -39,7 +39,7 @@ def write_tasks(options: argparse.Namespace, console: Console) -> int:
     if groups:
         options.to.mkdir(parents=True, exist_ok=True)
     for group in groups:
-        # the same group has the same name: writing again doubles nothing
+        # the same group has the same name, so writing again adds no second file
         execution.write_task(options.to / f"{name_of(group)[:16]}.json", group)
     num_runs = sum(map(len, groups))
     tell(

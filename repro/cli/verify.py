@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 MANIFEST = PAPER / "manifest.json"
 PATIENCE = 4
-"""Times its budget that a sample may take, since its prices are of another machine or a quieter one."""
+"""How many times its budget a sample may take, since its cost is estimated from other, perhaps quieter, machines."""
 
 COLOURS = {
     "bitwise": "green",
@@ -51,16 +51,16 @@ def verify(options: argparse.Namespace, console: Console) -> int:
         )
     if options.only != "live":
         require_checkout()
-    # the store plays no part: what is verified is what is committed
+    # without the store: only what is committed is verified
     published = load(studies.RESULTS, None, tabulate_facts(all_studies()))
     for problem in published.problems:
         tell(problem, console, "[red]skipped[/]")
     status = FAILED if published.problems else DONE
-    # the runs first: what a rebuild finds is a line a file, and the last lines are what a log shows
+    # the runs first: a rebuild prints a line for every file that differs, and the end of a log is what people read
     if options.only in ("", "live") and not options.update:
         again = _run_again(published, options, console)
         if again == STOPPED:
-            return STOPPED  # whoever stopped the runs does not wait for a rebuild
+            return STOPPED  # whoever stopped the runs will not wait for a rebuild
         status = max(status, again)
     if options.only in ("", "rebuild"):
         status = max(status, _rebuild(published, options, console))
@@ -175,7 +175,7 @@ def _show(compared: Sequence[rerun.Comparison], outcome: Outcome, console: Conso
         cell = (one.spec.study, one.spec.experiment, one.spec.method.name, one.likeness)
         cells.setdefault(cell, []).append(one)
     for (*name, likeness), members in sorted(cells.items()):
-        # those that differ have a line each, with what finds them
+        # runs that differ have a line each, with the key to find them by
         shown = [[one] for one in members] if likeness == "different" else [members]
         for alike in shown:
             worst = max(alike, key=lambda one: one.gap)
