@@ -392,7 +392,7 @@ def test_seconds_of_a_run_that_was_taken_up_again_count_from_each_start() -> Non
 def test_epochs_that_a_run_wrote_anew_are_to_be_left_out() -> None:
     frame = log("epoch", adam=5, sgd=5)
     frame.loc[2, "epoch"] = 1
-    message = r"epoch 1 of one run of 'adam' stands twice \(rows 2, 3\)\. Where a run was taken up again, leave"
+    message = r"epoch 1 of one run of 'adam' appears twice \(rows 2, 3\)\. Where a run was taken up again, leave"
     with pytest.raises(ValueError, match=message):
         trials.from_table(frame, COLUMNS | {"epoch": "epoch", "number": "Name"}, "x")
 
@@ -431,7 +431,7 @@ def test_rows_without_a_score_hide_no_run_and_a_run_that_diverges_has_none() -> 
 def test_runs_of_a_log_that_cannot_be_told_apart_are_refused() -> None:
     frame = pd.concat([log("epoch", adam=5, sgd=5)] * 2, ignore_index=True)
     columns = COLUMNS | {"epoch": "epoch"}
-    message = r"epoch 0 of one run of 'adam' stands twice \(rows 1, 41\)\. Map `number` to the column that names a run"
+    message = r"epoch 0 of one run of 'adam' appears twice \(rows 1, 41\)\. Map `number` to the column that names a run"
     with pytest.raises(ValueError, match=message):
         trials.from_table(frame, columns, "x")
     frame.loc[3, "epoch"] = np.nan

@@ -191,7 +191,7 @@ def test_names_in_brackets_are_shown_as_they_are(
         (lambda t: t.assign(state="exploded"), {**MAP, "status": "state"}, "unknown status 'exploded' in row 1"),
         (lambda t: t.assign(part="dev"), {**MAP, "role": "part"}, "unknown role 'dev' in row 1"),
         (lambda t: t.assign(val_loss=list("123x56")), MAP, "needs numbers. Found 'x' in row 4"),
-        (lambda t: t.assign(trial=0), MAP, "trial 0 of 'a' stands twice (rows 1, 2, 3)"),
+        (lambda t: t.assign(trial=0), MAP, "trial 0 of 'a' appears twice (rows 1, 2, 3)"),
         (lambda t: t.assign(opt=[None, *"aabbb"]), MAP, "row 1 names no method"),
         (lambda t: t[:0], MAP, "holds no trials"),
     ],

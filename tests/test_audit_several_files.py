@@ -92,7 +92,7 @@ def test_what_a_file_lacks_is_said_of_it(
     a.write_text("method,value,number\nm,1.0,0\nm,2.0,1\n")
     b.write_text("method,value,number\nm,1.5,2\nm,2.5,0\n")
     assert main([*command, "score=value"]) == USAGE
-    assert f"stands twice (row 1 of {a}, row 2 of {b})" in capsys.readouterr().err
+    assert f"appears twice (row 1 of {a}, row 2 of {b})" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

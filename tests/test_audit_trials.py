@@ -380,7 +380,7 @@ def test_one_setting_under_several_seeds_is_one_trial() -> None:
         "one setting under several seeds is taken for one trial" in n for n in evidence.notes
     )
     assert not any("several seeds" in n for n in trials.from_table(many, {}, "x").notes)
-    # with a seed that stands twice, or without seeds, a setting was tried again
+    # with a seed that appears twice, or without seeds, a setting was tried again
     again = trials.from_table(pd.concat([three, three], ignore_index=True), {}, "x")
     assert again.number("trials", "a") == 20
     apart = trials.from_table(three.drop(columns="seed"), {}, "x")
@@ -505,7 +505,7 @@ def test_trials_may_have_names() -> None:
     assert not any("no numbers" in note for note in twice.notes)
     epochs = pd.concat([frame, frame], ignore_index=True)
     message = (
-        r"trial x_01 of 'a' stands twice \(rows 1, 7\)\. Remove the copies, map `epoch` where a row is one, map a column "
+        r"trial x_01 of 'a' appears twice \(rows 1, 7\)\. Remove the copies, map `epoch` where a row is one, map a column "
         "`seed` or `role` that tells them apart, or audit one problem at a time"
     )
     with pytest.raises(ValueError, match=message):

@@ -83,7 +83,7 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
         if named:
             mend = "Where a run was taken up again, leave the rows out that it wrote anew; or map a column `seed`."
         raise ValueError(
-            f"{name}: {unit[:-1]} {rows[AT][place]:g} of one run of {rows['method'][place]!r} stands twice (rows "
+            f"{name}: {unit[:-1]} {rows[AT][place]:g} of one run of {rows['method'][place]!r} appears twice (rows "
             f"{', '.join(str(i + 1) for i in pair[:3])}). {mend}"
         )
     rows = rows.assign(run=run).sort_values(["run", AT], kind="stable")

@@ -73,8 +73,8 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         raise ValueError(f"{path}: no such file.") from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: expected {error.encoding.upper()}. Found the byte {error.object[error.start]:#04x}, which is none of "
-            "it. Save the file as UTF-8."
+            f"{path}: expected {error.encoding.upper()}. Found the byte {error.object[error.start]:#04x}, which is "
+            "invalid there. Save the file as UTF-8."
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(

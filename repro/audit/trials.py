@@ -141,7 +141,7 @@ def from_rows(
         The evidence.
 
     Raises:
-        ValueError: If a row means nothing, or a trial stands twice.
+        ValueError: If a row means nothing, or a trial appears twice.
     """
     rows = _typed(rows, unit, reported, name)
     rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
@@ -289,7 +289,7 @@ def _refuse_duplicates(runs: pd.DataFrame, name: str) -> None:
         what = f"trial {number}" if first["role"] == "tune" else "a reported run"
         seed = f" with seed {first['seed']}" if first["seed"] else ""
         raise ValueError(
-            f"{name}: {what} of {first['method']!r}{seed} stands twice (rows "
+            f"{name}: {what} of {first['method']!r}{seed} appears twice (rows "
             f"{', '.join(str(i + 1) for i in same.index[:3])}). Remove the copies, map `epoch` where a "
             f"row is one, map a column `seed` or `role` that tells them apart, or audit one problem at a time."
         )
