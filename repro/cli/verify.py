@@ -151,6 +151,11 @@ def _run_again(published: Results, options: argparse.Namespace, console: Console
     done = set(again.runs["key"])
     compared = [rerun.compare(spec, published, again) for spec in specs if spec.key in done]
     _show(compared, outcome, console)
+    return _tell_outcome(compared, outcome, limit)
+
+
+def _tell_outcome(compared: Sequence[rerun.Comparison], outcome: Outcome, limit: float) -> int:
+    """Name what failed, and return the exit status."""
     for failure in outcome.failures:
         complain(f"{failure.name}: {failure.reason}", FAILED)
     if outcome.left and not outcome.halted and outcome.seconds < limit:
