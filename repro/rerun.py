@@ -1,8 +1,8 @@
-"""Running committed runs again: a sample of what is reported that fits a budget, and what became of each of its numbers.
+"""Running published runs again: a sample that fits a budget, and how each of its numbers compares.
 
-A run is repeated in the group that its study declares, as it was when its row was made, so on the same machine and
-versions it comes out bitwise the same. Elsewhere arithmetic rounds otherwise and training amplifies it: then the
-question is whether the new value could be another repetition of the published ones.
+A run is repeated in the group that its study declares, as when its row was made, so with the same machine and versions
+it comes out bitwise the same. Elsewhere arithmetic rounds differently, and training amplifies that; the question then
+is whether the new value could be another repetition of the published ones.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def sample(
 
 
 def _winners(study: Study, scale: Scale, runs: pd.DataFrame) -> Iterator[RunSpec]:
-    """Yield the reported runs of searches, of which rows alone know the settings, in the order in which they ran."""
+    """Yield the reported runs of searches in the order in which they ran; only their rows know their settings."""
     reported = runs[(runs["study"] == study.name) & (runs["role"] == "report")]
     apart = dict(iter(reported.groupby(["experiment", "scale", "method"])))
     for comparison in comparisons(study, scale):

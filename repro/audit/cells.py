@@ -63,7 +63,7 @@ def read_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def _number(value: object) -> float:
-    """Return a cell as a number, NaN where it is none, or one too large."""
+    """Return a cell as a number, NaN if it is not one or is too large."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (ValueError, TypeError, OverflowError):
@@ -105,7 +105,7 @@ def words(
 
 
 def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
-    """Refuse a column of words all of which are numbers with a comma for the point, which would pass for categories.
+    """Refuse a column of numbers with decimal commas, which would be taken for words, and so for categories.
 
     Args:
         values: The column.

@@ -83,7 +83,7 @@ Part = Callable[[Evidence], tuple[str, str] | None]
 
 
 def _each(quantity: str, label: str) -> Part:
-    """Answer with a quantity of every method, said once where it is the same."""
+    """Answer with a quantity of every method, given once if it is the same for all."""
 
     def part(evidence: Evidence) -> tuple[str, str] | None:
         facts = {m: evidence.fact(quantity, m) for m in evidence.methods}

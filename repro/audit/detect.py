@@ -151,7 +151,7 @@ def fluctuation(values: npt.ArrayLike) -> float:
 
 
 def _common_denominator(values: Vector, unit: float) -> int:
-    """Return the smallest number of parts of `unit` of which the values are multiples, 0 if there is none."""
+    """Return the smallest number `n` such that the values are multiples of `unit / n`, 0 if there is none."""
     values = np.unique(values)[:MOST]
     if values.size < 4:
         return 0

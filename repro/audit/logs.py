@@ -114,7 +114,7 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
 
 
 def _seconds(rows: pd.DataFrame) -> pd.Series:
-    """Return the time of each run: where it grows from row to row the last one before it starts anew, or else the sum."""
+    """Return the time of each run: the last one before it starts again if times grow from row to row, else their sum."""
     known = rows[rows["seconds"].notna()]
     grows = known.groupby("run")["seconds"].diff()
     if not (grows.dropna() > 0).mean() > CUMULATIVE:

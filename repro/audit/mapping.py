@@ -185,7 +185,7 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
 
 
 def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> None:
-    """Refuse a table of several problems, of which the best score of all would be the winner.
+    """Refuse a table of several problems, in which the winner would be the best score on the easiest one.
 
     Args:
         table: One row a run.
@@ -209,7 +209,7 @@ def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> N
 
 
 def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
-    """Return what is said of a column that is not there."""
+    """Return the message about a column that is not there."""
     known = [str(c) for c in table.columns]
     near = difflib.get_close_matches(column, known, 1, 0.6)
     hint = f"; did you mean {near[0]!r}?" if near else "."

@@ -82,7 +82,7 @@ def _owners(rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 
 
 def _guessed(owners: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
-    """Return hyperparameters by what is left of their names without that of the only method that has them."""
+    """Return hyperparameters that one method alone has, by what their names are without that method's."""
     found: dict[str, list[str]] = {}
     for parameter, methods in owners.items():
         if len(methods) == 1 and (base := _without(parameter, methods[0])):
@@ -98,7 +98,7 @@ def _guessed(owners: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
 
 
 def _without(parameter: str, method: str) -> str:
-    """Return what is left of a name without that of the method before or behind it; empty where it has none."""
+    """Return a name without the method's at its front or back; empty if the method's is not there."""
     words = [re.escape(word) for word in re.split(SEPARATORS, method) if word]
     if not words:
         return ""
@@ -125,7 +125,7 @@ def _merged(rows: pd.DataFrame, parameter: str, names: Sequence[str], name: str)
 
 
 def _hints(owners: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    """Say which names may be those of one hyperparameter: each of one method alone, with a word in common."""
+    """Say which names may mean one hyperparameter: each used by one method alone, with a word in common."""
     alone = {p: methods[0] for p, methods in owners.items() if len(methods) == 1}
     words: dict[str, list[str]] = {}
     for parameter in alone:

@@ -150,7 +150,7 @@ def _parsed(text: str) -> list[Any]:
 
 
 def _rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows of one object: itself, or, where pandas wrote it, those of its columns, whose keys are row numbers."""
+    """Return the rows of one object: itself or, if pandas wrote it column by column with row numbers as keys, its rows."""
     columns = list(record.values())
     if columns and all(isinstance(c, dict) and c and all(k.isdigit() for k in c) for c in columns):
         rows = dict.fromkeys(key for column in columns for key in column)
@@ -164,7 +164,7 @@ def _rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _unfolded(frame: pd.DataFrame, verbatim: tuple[str, str]) -> pd.DataFrame:
-    """Return a table in which objects that W&B's script wrote as texts are columns."""
+    """Return a table with columns in place of the objects that W&B's script wrote as texts."""
     folded = {c: objects for c in FOLDED if c in frame and (objects := _objects(frame[c]))}
     if not folded:
         return frame
@@ -176,7 +176,7 @@ def _unfolded(frame: pd.DataFrame, verbatim: tuple[str, str]) -> pd.DataFrame:
 
 
 def _objects(texts: pd.Series) -> list[dict[str, Any]]:
-    """Return the objects that the texts of a column are, none where it is blank; empty where one is something else."""
+    """Return the objects written in a column, an empty one for a blank; nothing at all if a text is not an object."""
     try:
         found = [_object(text) if isinstance(text, str) else {} for text in texts]
     except (ValueError, SyntaxError):

@@ -148,7 +148,7 @@ def work_off(work: Iterable[Work], store: Store, *, runs: pd.DataFrame, **option
 def pending_groups(
     work: Iterable[Work], store: Store, *, runs: pd.DataFrame, device: str = "cpu"
 ) -> tuple[list[Group], tuple[Failure, ...]]:
-    """Return the groups that can be run now: of a search, those of its next batch.
+    """Return the groups that can run now, which for a search are those of its next batch.
 
     Args:
         work: The experiments.

@@ -39,7 +39,7 @@ class Note:
 
 
 def read_note(path: Path) -> Note:
-    """Return a task's note; an empty one where there is none that can be read."""
+    """Return a task's note; an empty one if there is none, or it cannot be read."""
     try:
         content = json.loads(path.read_bytes())
         return Note(**{f.name: str(content[f.name]) for f in dataclasses.fields(Note)})

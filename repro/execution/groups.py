@@ -126,7 +126,7 @@ def run_group(
     should_stop: Callable[[], bool],
     checkpoint_every: float = CHECKPOINT_EVERY,
 ) -> tuple[str, ...]:
-    """Run a group and write what is missing of it; of a timing, whose runs take turns, all of it.
+    """Run a group and write the runs that are missing; of a timing, whose runs take turns, all of them.
 
     Args:
         group: Runs that belong together.

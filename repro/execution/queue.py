@@ -163,7 +163,7 @@ class Queue:
         return None
 
     def end(self, ended: Ended) -> None:
-        """Take a group back; an experiment of which one failed gets no further batch."""
+        """Take a group back; if it failed, its experiment gets no further batch."""
         (line,) = (line for line in self._lines if ended.group in line.running)
         line.running.remove(ended.group)
         group = self.groups[ended.group]

@@ -356,7 +356,7 @@ class Cluster:
         return found
 
     def _tidy(self) -> None:
-        """Remove what tasks needed and said, of which none is left."""
+        """Remove the files of tasks and their notes, as no task is left."""
         for part in ("tasks", "notes", "submitit"):
             for path in (self._folder / part).iterdir():
                 path.unlink(missing_ok=True)

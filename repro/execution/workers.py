@@ -59,7 +59,7 @@ class Ended:
 
 
 def tally(statuses: Sequence[str]) -> str:
-    """Return how many runs ended in which way, such as `1 diverged, 3 done`."""
+    """Return how many runs have each status, such as `1 diverged, 3 done`."""
     return ", ".join(f"{statuses.count(status)} {status}" for status in sorted(set(statuses)))
 
 

@@ -49,7 +49,7 @@ def paired_step_times(
 def _shared_rounds(
     results: Results, experiment: str, methods: Sequence[str], study: str | None
 ) -> tuple[pd.DataFrame, list[Vector]]:
-    """Return timing runs, and seconds of a step by method: of the rounds in which all of them were timed, in order."""
+    """Return timing runs and, by method, the seconds of a step in every round in which all methods were timed."""
     rows = report_runs(results, experiment, methods, study=study)
     points = curve_rows(results, rows, "step_seconds", "none").set_index(["repetition", "step"])
     columns = [points.loc[points["method"] == name, "value"] for name in methods]

@@ -1,7 +1,7 @@
 """The answers in short: questions and the sentences that the abstract, the README and the page begin with.
 
 They are written down once, in `paper/answers.toml`, with the verdicts that each was written for. Their numbers are
-read from the claims' measurements; one whose verdict turned is said nowhere until it is rewritten.
+read from the claims' measurements. An answer whose verdict has changed appears nowhere until it is rewritten.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _closure(root: Path, name: str) -> set[Path]:
 
 
 def _sources(root: Path, name: str) -> Iterator[Path]:
-    """Yield the file of a dotted name and those of the packages above it, as far as they are ours."""
+    """Yield the file of a dotted name and those of the packages above it, if they are among these packages."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         folder = root.joinpath(*parts[:end])

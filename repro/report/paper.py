@@ -1,8 +1,8 @@
-"""The paper: its facts as data, and the compiler that refuses a sentence whose claim no longer bears it.
+"""The paper: its facts as data, and the compiler that refuses a sentence whose claim no longer supports it.
 
 The sources in `paper/` hold prose and layout. Numbers, intervals, n and verdicts are read from the facts written
-here. A sentence names the claims it rests on and the verdicts it was written for; where a verdict is another one
-now, the sentence is left marked in the document, found here, and named instead of being printed.
+here. A sentence names the claims it rests on and the verdicts it was written for. If a verdict has changed, the
+document marks the sentence; it is then found here and named, and no paper is made.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from repro.results import Results
 
 SOURCE = "paper.typ"
 STALE = "<stale>"
-"""Label of sentences that their claims no longer bear."""
+"""Label of sentences that their claims no longer support."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +217,7 @@ def compile_pdf(root: Path) -> tuple[bytes | None, tuple[str, ...]]:
         root: Folder with `paper/` and `figures/build`.
 
     Returns:
-        The PDF and nothing else; or no PDF, and a line for every sentence that its claims no longer bear.
+        The PDF and no lines; or no PDF, and a line for every sentence that its claims no longer support.
 
     Raises:
         ValueError: If it does not compile.

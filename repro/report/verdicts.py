@@ -1,7 +1,7 @@
 """Verdicts for a reader: the tables that show them, and the committed ones that they are held to.
 
-The committed verdicts are a file of one word a claim. Rows that come, go or change make verdicts change; that
-is said, claim by claim, until somebody commits the new ones.
+The committed verdicts are a file with one verdict per claim. Whenever rows that come, go or change make a verdict
+another, the claim is named until somebody commits the new verdict.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Who may do what only one may do at a time: a lock in a shared folder, with the name of who has it.
+"""Work that only one process may do at a time: a lock in a shared folder, with the name of its holder.
 
-The lock is the operating system's, so it ends with the process that has it, however that ends, and no clock
-is asked. The name beside it is for people.
+The lock is the operating system's, so it ends with the process that holds it, however that ends, and depends on no
+clock. The name beside it is for people.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class HeldError(ValueError):
 def hold(
     folder: Path, name: str, what: str, *, option: str = "--store", traceless: bool = False
 ) -> Iterator[None]:
-    """Be the only one that does something, while the block lasts.
+    """Be the only process that does something, while the block lasts.
 
     Args:
-        folder: Where those meet who may want to do it; it is made.
-        name: Names it there; a path below the folder.
-        what: What is done, in words that end a sentence: "x is searched".
+        folder: A folder that all processes share which may want to do it; created if missing.
+        name: What it is called there; a path below the folder.
+        what: What is done, in words that begin a sentence: "x is searched".
         option: The option that names the folder.
         traceless: Whether nothing may stay in the folder. On a network's file system that shows a removal late,
             somebody else may then come in at the very end.
@@ -43,8 +43,8 @@ def hold(
         Nothing.
 
     Raises:
-        HeldError: If somebody else does it.
-        OSError: If the folder takes no files.
+        HeldError: If another process does it.
+        OSError: If nothing can be written to the folder.
     """
     from filelock import FileLock, Timeout
 

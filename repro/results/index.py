@@ -1,8 +1,8 @@
 """An index beside the finished runs: their rows in a few files, so that a large store is not opened run by run.
 
-The files of the runs are the truth, and the index may be removed at any time. A row of it counts while the file that it
-was read from has the stamp it had then; all else is read from the files, and added. Segments are only ever added,
-whole, so any number of processes may; many small ones are replaced by a larger one.
+The files of the runs are the truth, and the index may be removed at any time. A row of it is valid while the file that
+it was read from has the same stamp; all other rows are read from the files and added. Segments are only added, each
+whole, so any number of processes may add some; many small ones are replaced by a larger one.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def chunks(self, paths: Iterable[Path]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-        """Yield runs and curves, of so many runs at a time as may be held in memory."""
+        """Yield runs and curves, for as many runs at a time as may be held in memory."""
         records = self._records(paths)
         while True:
             runs, curves = tabulate(itertools.islice(records, CHUNK))

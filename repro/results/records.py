@@ -1,7 +1,7 @@
 """One finished run as a value and as a file: strict JSON with a checksum of its own content, named by the run's key.
 
-Reading never trusts a file: what is truncated, foreign or of another schema is refused with its name and a mend, and
-so is what holds anything that is no row, whatever its checksum.
+Reading never trusts a file: one that is truncated, foreign or of another schema is refused by name, with a mend, and so
+is one that holds anything but a row, whatever its checksum.
 """
 
 from __future__ import annotations

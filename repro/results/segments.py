@@ -1,8 +1,8 @@
 """Segments: the files of an index, pairs of Parquet files named by the hash of their own content.
 
 One of a pair holds rows, each with a stamp of the file that it was read from, and names the other, which holds their
-thinned curves. A segment is written once and never changed; what is not what its name says is removed, and what
-another version wrote is left to it.
+thinned curves. A segment is written once and never changed. One whose content does not match its name is removed; one
+that another version of this package wrote is left alone.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Segment:
         return typed(frame[frame["key"].isin(keys)], CURVE_COLUMNS)
 
     def remove(self) -> None:
-        """Remove both files, as far as they can be."""
+        """Remove both files, if that is possible."""
         for path in (self.path, self.curves):
             _remove(path)
 

@@ -1,6 +1,6 @@
 """Published rows: two Parquet files a study, and the union of them with a store.
 
-A runs table is held whole. Curves are most of a snapshot: who writes them holds a part at a time.
+A runs table is held in memory whole. Curves, which are most of a snapshot, are written part by part.
 """
 
 from __future__ import annotations
