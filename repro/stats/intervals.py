@@ -108,21 +108,6 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(estimate, estimate - half, estimate + half, num, confidence)
 
 
-def paired_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95) -> Interval:
-    """Interval of `mean(a - b)` by paired t; entry i of `a` and of `b` share their seed.
-
-    Args:
-        a: shape (n,), n >= 1, finite.
-        b: shape (n,), in the same order and unit; a ValueError says otherwise.
-        confidence: within (0, 1).
-
-    Returns:
-        The mean difference and its interval, in the unit of `a`; positive where `a` is larger.
-    """
-    first, second = _as_pairs(a, b)
-    return mean_interval(first - second, confidence)
-
-
 def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """Two-sided p-value of a paired t test of equal means.
 
@@ -340,6 +325,6 @@ def _logarithms(sample: Vector, name: str) -> Vector:
     if bad.size:
         raise ValueError(
             f"ratio_interval: `{name}` must be positive, found {sample[bad[0]]} at position "
-            f"{bad[0]}; compare values that may be zero by paired_interval."
+            f"{bad[0]}; compare values that may be zero by mean_interval of their differences."
         )
     return np.log(sample)
