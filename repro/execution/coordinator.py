@@ -132,7 +132,6 @@ class _Execution:
         statuses: Of the runs finished so far.
         stopped: Groups that ended before they were finished.
         halted: Whether a failure stopped everything.
-        seconds: How long a group will take.
     """
 
     def __init__(
@@ -146,11 +145,12 @@ class _Execution:
         on_event: Callable[[Event], None],
     ) -> None:
         self._queue, self._store, self._device, self._stop = queue, store, device, stop
-        self._checkpoint_every, self._on_event = checkpoint_every, on_event
+        self._checkpoint_every = checkpoint_every
+        self._expected, self._on_event = expected, on_event
+        self._needed: dict[str, float] = {}  # seconds by the key of a group's first run
         self.statuses: list[str] = []
         self.stopped: list[Group] = []
         self.halted = False
-        self.seconds = _Needed(store, expected)
 
     def work_off(self, pool: Pool | Cluster | None, on_stop: Callable[[list[Group]], None]) -> None:
         """Go on until nothing is missing or it is time to stop."""
@@ -181,6 +181,18 @@ class _Execution:
     def _fits(self, group: Group) -> bool:
         return self._stop.deadline is None or self.seconds(group) <= self._stop.left()
 
+    def seconds(self, group: Group) -> float:
+        """Return the seconds that a group still needs, with 0 for a run of unknown cost."""
+        from repro.checkpoints import steps_done
+
+        key = group[0].key
+        if key not in self._needed:
+            whole = sum(self._expected(spec) or 0.0 for spec in group)
+            # without a price, no checkpoint has to be read
+            done = steps_done(self._store.directory, group) / num_steps(group) if whole else 0.0
+            self._needed[key] = whole * (1.0 - min(1.0, done))
+        return self._needed[key]
+
     def _run_here(self, index: int, group: Group) -> None:
         def advance(steps: int) -> None:
             self._on_event(Event(index, steps))
@@ -199,27 +211,6 @@ class _Execution:
         self._queue.end(ended)
         self.statuses.extend(ended.statuses)
         self._on_event(Event(ended.group, statuses=ended.statuses))
-
-
-class _Needed:
-    """The seconds that a group still needs, with 0 for a run of unknown cost."""
-
-    def __init__(self, store: Store, expected: Callable[[RunSpec], float | None]) -> None:
-        self._store, self._expected = store, expected
-        self._known: dict[str, float] = {}  # by the key of a run, which is in one group only
-
-    def __call__(self, group: Group) -> float:
-        key = group[0].key
-        if key not in self._known:
-            whole = sum(self._expected(spec) or 0.0 for spec in group)
-            self._known[key] = whole and whole * (1.0 - self._done(group))
-        return self._known[key]
-
-    def _done(self, group: Group) -> float:
-        """Return the share of a group's steps that a checkpoint spares it."""
-        from repro.checkpoints import steps_done
-
-        return min(1.0, steps_done(self._store.directory, group) / num_steps(group))
 
 
 def _check(workers: int, checkpoint_every: float, device: str, *, here: bool) -> None:
