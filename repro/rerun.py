@@ -97,19 +97,12 @@ def sample(
                 cells.setdefault(cell, []).append(group)
     chosen, left = [], budget
     for cell in sorted(cells, key=lambda cell: _order(seed, *cell)):
-        groups = sorted(cells[cell], key=lambda group: _order(seed, group[0].key))
-        prices = ((group, _total(price, group)) for group in groups)
-        fitting = next(
-            (
-                (g, cost)
-                for g, cost in prices
-                if cost is not None and cost <= min(left, SHARE * budget)
-            ),
-            None,
-        )
-        if fitting is not None:
-            chosen.append(fitting[0])
-            left -= fitting[1]
+        for group in sorted(cells[cell], key=lambda group: _order(seed, group[0].key)):
+            cost = _total(price, group)
+            if cost is not None and cost <= min(left, SHARE * budget):
+                chosen.append(group)
+                left -= cost
+                break
     return chosen
 
 
@@ -130,9 +123,8 @@ def _order(seed: int, *parts: str) -> str:
 
 
 def _total(price: Callable[[RunSpec], float | None], group: Sequence[RunSpec]) -> float | None:
-    prices = [price(spec) for spec in group]
-    known = [p for p in prices if p is not None]
-    return sum(known) if len(known) == len(prices) else None
+    known = [seconds for spec in group if (seconds := price(spec)) is not None]
+    return sum(known) if len(known) == len(group) else None
 
 
 def compare(spec: RunSpec, published: Results, again: Results) -> Comparison:

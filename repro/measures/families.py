@@ -342,17 +342,10 @@ def rate_ratio(
     if not logarithms:
         raise EmptySelectionError(f"The family {family!r} has no dimension of {smallest} or more.")
     interval = mean(np.array(logarithms))
-    return summary(
-        parts,
-        Interval(
-            math.exp(interval.estimate),
-            math.exp(interval.low),
-            math.exp(interval.high),
-            interval.num,
-            interval.confidence,
-        ),
-        "geometric mean over experiments, 95 % t interval of the logarithm",
-    )
+    estimate, low, high = (math.exp(x) for x in (interval.estimate, interval.low, interval.high))
+    ratio = Interval(estimate, low, high, interval.num, interval.confidence)
+    words = "geometric mean over experiments, 95 % t interval of the logarithm"
+    return summary(parts, ratio, words)
 
 
 def tuning_seed_share(
