@@ -84,9 +84,9 @@ class EarlyStopping:
     def state_dict(self) -> dict[str, Any]:
         """Return copies of all that `restore` takes, on the CPU."""
         return {
-            "lowest": self.lowest,
-            "best_step": self.best_step,
-            "waited": self._waited,
+            "lowest": self.lowest.clone(),
+            "best_step": list(self.best_step),
+            "waited": list(self._waited),
             "kept": [tensor.to("cpu", copy=True) for tensor in self._kept],
         }
 
@@ -99,4 +99,4 @@ class EarlyStopping:
         """
         self.lowest = state["lowest"]
         self.best_step, self._waited = list(state["best_step"]), list(state["waited"])
-        self._kept = [tensor.to(like.device) for tensor in state["kept"]]
+        self._kept = [tensor.to(like.device, copy=True) for tensor in state["kept"]]

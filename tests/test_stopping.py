@@ -143,10 +143,36 @@ def test_equal_losses_are_no_improvement() -> None:
     assert early.best_step == [0]
 
 
+def test_without_patience_nothing_ends() -> None:
+    early = EarlyStopping(0, 0.0, 1)
+    point = [torch.zeros(1, 1)]
+    ended = [early.note(step, torch.tensor([1.0]), [True], point) for step in range(5)]
+    assert ended == [([], [])] * 5
+
+
+def test_what_was_kept_stays_as_it_was_while_both_go_on() -> None:
+    def see(early: EarlyStopping, step: int, *losses: float) -> tuple[list[int], list[int]]:
+        point = torch.full((2, 1), float(step))
+        return early.note(step, torch.tensor(losses), [True, True], [point])
+
+    early, other = EarlyStopping(2, 0.0, 2), EarlyStopping(2, 0.0, 2)
+    see(early, 0, 2.0, 1.0)
+    see(early, 5, 1.0, 1.5)
+    kept = early.state_dict()
+    for turn in range(2):
+        other.restore(kept, torch.zeros(()))
+        assert see(other, 10, 0.5, 0.75 + turn) == ([1] * turn, [])
+        assert see(early, 10, 0.25, 0.25) == ([], [])
+        assert other.best_step == [10, 0 if turn else 10]
+        assert other.lowest.tolist() == [0.5, 1.0 if turn else 0.75]
+        assert other.best()[0].flatten().tolist() == other.best_step
+
+
 @pytest.mark.parametrize("loss", [10.0, math.inf, math.nan])
 def test_a_loss_at_the_limit_diverges(loss: float) -> None:
     early = EarlyStopping(3, 10.0, 1)
     assert early.note(0, torch.tensor([loss]), [True], [torch.zeros(1, 1)]) == ([], [0])
+    assert early.best_step == [0]
 
 
 def test_a_run_above_the_limit_is_a_diverged_row() -> None:
