@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import pytest
 import studies
 from repro import protocol
 from repro.protocol import (
+    BELOW_ZERO,
     SCALES,
     Check,
     Claim,
@@ -43,7 +45,10 @@ from repro.protocol import (
     declared,
     derive_seed,
     expand,
+    final,
     mean_score,
+    near,
+    on_digits,
     parse_run,
     settings,
     spread,
@@ -183,10 +188,15 @@ def test_every_declared_run_survives_the_text(name: str, scale: Scale) -> None:
         '{"protocol":1,"run":{"name":"x"}}',
         '{"protocol":1,"run":{"class":"Popen","args":"ls"}}',
         '{"protocol":1,"run":{"class":"RunSpec","study":"x"}}',
+        f'{{"protocol":1,"run":"{"x" * 99}"}}',
+        None,  # what a table has where a cell is empty
     ],
 )
-def test_foreign_text_is_no_run(text: str) -> None:
-    with pytest.raises(ValueError, match=r"Expected the canonical JSON of a run\. Found"):
+def test_foreign_text_is_no_run(text: Any) -> None:
+    shown = re.escape(repr(str(text)[:60]))
+    with pytest.raises(
+        ValueError, match=rf"^Expected the canonical JSON of a run\. Found {shown}\.$"
+    ):
         parse_run(text)
 
 
@@ -370,9 +380,10 @@ def test_of_a_search_it_declares_the_trials_of_that_search_alone() -> None:
     method = comparison.experiment.methods[0]
     chosen = settings(learning_rate=0.0123)
     (trial, *_) = comparison.trial_runs(method, Trial(7, comparison.digest), chosen)
-    (report, *_) = comparison.report_runs(method, chosen)
+    (report, *others) = comparison.report_runs(method, chosen)
     assert declares(trial)
-    assert declares(report)
+    assert len(others) > 1
+    assert all(map(declares, (report, *others)))
     assert not declares(dataclasses.replace(trial, trial=Trial(7, "another")))
     for spec in (trial, report):
         assert isinstance(spec.task, Training)
@@ -451,6 +462,10 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
             r"needs `extension_trials` of at least 1\. Found 0\.",
         ),
         (
+            lambda: Search(SPACE, 4, refinement_trials=-1),
+            r"needs `refinement_trials` of at least 0\. Found -1\.",
+        ),
+        (
             lambda: Search(SPACE, 4, max_extensions=-1),
             r"needs `max_extensions` >= 0 and `edge` in \[0, 0\.5\)\. Found -1 and 0\.1\.",
         ),
@@ -467,6 +482,10 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
         (
             lambda: Plan(NETWORK, Sampling(2), 1, Search(SPACE, 4)),
             r"Only training can be searched\. Found the task Sampling\(num_draws=2",
+        ),
+        (
+            lambda: dataclasses.replace(experiment("x"), methods=()),
+            r"Experiment 'x' has no methods, so no runs\.$",
         ),
         (
             lambda: dataclasses.replace(experiment("x"), own=(("bakc", settings(decay=1.0)),)),
@@ -698,6 +717,14 @@ def test_a_trial_is_a_reported_run_evaluated_at_its_end_only(scale: Scale) -> No
     assert both[0].scale == ("smoke" if scale == "smoke" else "full")
 
 
+def test_the_runs_of_a_method_are_its_trials_and_its_repetitions_at_every_setting() -> None:
+    refined = Plan(NETWORK, Training(2, 1), 5, Search(SPACE, 4, repetitions=3, refinement_trials=2))
+    assert searched("x", full=refined).runs_of_a_method("full") == (4 + 2) * 3 + 5
+    assert searched("x").runs_of_a_method("smoke") == 2 + 1
+    two = dataclasses.replace(experiment("x"), hyperparameters=(settings(decay=0.1), settings()))
+    assert two.runs_of_a_method("full") == 2 * 5
+
+
 def test_tuning_and_reported_runs_share_no_seed() -> None:
     declared = comparison()
     tuning = [r for m in (BACK, FORWARD) for r in declared.trial_runs(m, Trial(0, "d"), RATE)]
@@ -722,11 +749,12 @@ def test_tuning_and_reported_runs_share_no_seed() -> None:
 
 
 def test_values_that_a_search_proposes_join_the_settings() -> None:
-    own = (("forward", settings(clip=1.0)),)
+    # one that stands before what is proposed, and one behind it: a run has one text
+    own = (("forward", settings(clip=1.0, scale=2.0)),)
     declared = comparison(own=own)
     expected: dict[Method, Settings] = {
         BACK: settings(learning_rate=0.25, decay=1e-4),
-        FORWARD: settings(learning_rate=0.25, decay=1e-4, clip=1.0),
+        FORWARD: settings(learning_rate=0.25, decay=1e-4, clip=1.0, scale=2.0),
     }
     for method, hyperparameters in expected.items():
         for r in (
@@ -746,6 +774,24 @@ def test_every_trial_is_a_run_of_its_own() -> None:
         for r in declared.trial_runs(method, trial, RATE)
     ] + [r for method in (BACK, FORWARD) for r in declared.report_runs(method, RATE)]
     assert len({r.key for r in runs}) == len(runs) == 2 * 3 * 2 + 2 * 3
+
+
+def test_typical_runs_are_the_first_ones_in_the_middle_of_the_space() -> None:
+    declared = comparison()
+    middle = settings(learning_rate=math.sqrt(1e-6 * 10.0))
+    assert declared.typical_runs(FORWARD) == (
+        declared.trial_runs(FORWARD, Trial(0, ""), middle)[0],
+        declared.report_runs(FORWARD, middle)[0],
+    )
+
+
+def test_the_digest_of_a_search_is_fixed() -> None:
+    # published trials carry it: another text for the same search would cut them off from it
+    declared = comparison()
+    assert declared.digest == "038cfaee1c76"
+    search = dataclasses.replace(declared.search, refinement_trials=4)
+    more = dataclasses.replace(declared.plan, repetitions=9, search=search)
+    assert comparison(full=more).digest == declared.digest
 
 
 # Expansion
@@ -831,6 +877,7 @@ def test_unknown_filters_name_the_choices(filters: dict[str, Any], message: str)
 def test_choose_keeps_the_declared_order() -> None:
     assert choose(["a", "b", "c", "a"], ["c", "a"], "letter") == ("a", "c")
     assert choose(["a", "b"], [], "letter") == ("a", "b")
+    assert choose(iter("abca"), iter("ca"), "letter") == ("a", "c")
 
 
 def test_a_study_is_listed_without_pytorch() -> None:
@@ -862,15 +909,51 @@ def test_a_wrong_name_among_many_is_answered_with_the_closest() -> None:
     said = str(caught.value)
     assert "Choose from: nn-sgd, " in said
     assert said.endswith(", ... (`repro list` shows all 41).")
+    assert said.count(", ") == 4  # four of them, and that there are more
+
+
+def test_a_dozen_names_are_all_shown() -> None:
+    dozen = [*"abcdefghijk", "l, m"]
+    with pytest.raises(ValueError, match=r"Choose from: a, b, c, .*, j, k, 'l, m'\.$"):
+        choose(dozen, ["x"], "letter")
+    with pytest.raises(ValueError, match=r", \.\.\. \(`repro status` shows all 13\)\.$"):
+        choose([*dozen, "n"], ["x"], "letter", "repro status")
 
 
 def test_families_are_chosen_by_their_first_words() -> None:
     names = ["run", "run-time-a", "run-time-b", "running", "x-1", "x-2"]
     assert spread(names, "run-time") == ("run-time-a", "run-time-b")
     assert spread(names, ["x", "run"]) == ("x-1", "x-2", "run")
+    assert spread(iter(names), iter(["x", "run-time"])) == (
+        *("x-1", "x-2"),
+        *("run-time-a", "run-time-b"),
+    )
     # a word that begins nothing is left for `choose` to refuse
     assert spread(names, ["y", "run-time-a"]) == ("y", "run-time-a")
     assert expand(studies.get("baydin2022"), "full", only="run-time-depth")
+
+
+# What studies share
+
+
+def test_near_is_a_share_of_the_number_on_either_side() -> None:
+    assert near(2.0) == Expectation(1.5, 2.5)
+    assert near(4.0, 0.5) == Expectation(2.0, 6.0)
+
+
+def test_a_check_of_a_final_metric_is_labelled_with_all_that_it_names() -> None:
+    assert final("tuned-mlp", "back", "test_loss", BELOW_ZERO, 0.5) == Check(
+        "tuned-mlp test loss, back",
+        use("final_metric", experiment="tuned-mlp", method="back", metric="test_loss"),
+        Expectation(high=0.0, strict=True),
+        0.5,
+    )
+
+
+def test_on_digits_a_problem_keeps_all_but_its_data_and_network() -> None:
+    problem = Classification("images", "mnist", use("vgg"), 16, "unit", 9_000)
+    tiny = use("mlp", width=8, depth=1)
+    assert on_digits(problem, tiny) == dataclasses.replace(NETWORK, validation_size=297)
 
 
 # Which trial wins
@@ -884,6 +967,8 @@ def test_the_best_trial_has_the_lowest_mean_and_is_the_earliest_of_equals() -> N
 
 
 def test_a_run_without_a_score_is_the_worst() -> None:
+    assert mean_score([1.0, 2.0]) == 1.5
+    assert best_trial({0: [2.0, 2.0, 2.0], 1: [3.0]}) == 0  # a trial may lack a repetition
     assert mean_score([1.0, math.nan]) == math.inf
     assert best_trial({0.0: [0.0, math.nan], 1.0: [9.0, 9.0]}) == 1.0
     assert best_trial({4: [math.nan], 2: [math.nan]}) == 2

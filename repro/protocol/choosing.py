@@ -216,7 +216,7 @@ def expand(
         if method.name in kept_methods
         for repetition in range(experiment.plan(scale).repetitions)
     )
-    if not runs and (methods or not searched):
+    if methods and not runs:
         names = [experiment.name for experiment in (*kept, *searched)]
         raise ValueError(
             f"No run of {study.name} has an experiment among {', '.join(names)} and a method among {'; '.join(kept_methods)}. "

@@ -159,6 +159,8 @@ class Experiment:
                 f"Experiment {self.name!r} has two methods of the name {twice[0]!r}: their rows could not be told "
                 "apart. Rename one."
             )
+        if not self.methods:
+            raise ValueError(f"Experiment {self.name!r} has no methods, so no runs.")
         if not self.hyperparameters:
             raise ValueError(
                 f"Experiment {self.name!r} has no settings, so no runs. Give `(settings(),)` where methods need none."
