@@ -200,6 +200,33 @@ def test_foreign_text_is_no_run(text: Any) -> None:
         parse_run(text)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "message"),
+    [
+        ("0.1]", "1e999]", r"`hyperparameters` of RunSpec cannot be .*inf"),
+        ("0.1]", "0.1,0.2]", r"`hyperparameters` of RunSpec cannot be "),
+        ('"name":"images"', '"name":"\\ud800"', r"`name` of Classification cannot be "),
+        (
+            '"evaluate_every":5',
+            '"evaluate_every":null',
+            r"`evaluate_every` of Training cannot be 'None'",
+        ),
+    ],
+)
+def test_a_value_that_no_field_can_have_is_named(ours: str, theirs: str, message: str) -> None:
+    text = run().canonical_json()
+    assert text.count(ours) == 1
+    with pytest.raises(ValueError, match=rf"^Expected the canonical JSON of a run\..* \({message}"):
+        parse_run(text.replace(ours, theirs))
+
+
+def test_names_may_have_letters_of_any_language() -> None:
+    named = dataclasses.replace(
+        run(), experiment="größer", method=dataclasses.replace(BACK, name="逆")
+    )
+    assert parse_run(named.canonical_json()) == named
+
+
 def test_other_protocols_are_no_runs() -> None:
     other = canonical_json({"protocol": 0, "run": run()})
     with pytest.raises(ValueError, match=r"Expected a run of protocol 1\. Found protocol 0\."):
