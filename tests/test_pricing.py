@@ -166,6 +166,25 @@ def test_the_latest_rows_count_because_code_gets_faster() -> None:
     assert Prices(rows(*old, *new))(run()) == pytest.approx(30.0)
 
 
+@pytest.mark.parametrize("tasks", [(BUDGET,), (BUDGET, AT_END)], ids=["of one kind", "of two"])
+def test_the_price_is_the_median_of_the_latest_five(tasks: tuple[Training, ...]) -> None:
+    # each of 100 steps; with the earliest, or without the earliest but one, the median would be 35
+    made = [
+        row(run(BP, n, task=tasks[n % len(tasks)]), seconds, finished=f"2026-01-01T00:00:0{n}Z")
+        for n, seconds in enumerate((1_000.0, 10.0, 20.0, 30.0, 40.0, 50.0))
+    ]
+    assert Prices(rows(*made))(run()) == pytest.approx(30.0)
+    assert Prices(rows(*reversed(made)))(run()) == pytest.approx(30.0)
+
+
+def test_a_run_of_a_tenth_of_the_steps_is_no_short_one() -> None:
+    long = row(run(task=Training(1_000, 500)), 100.0)
+    tenth = row(run(task=AT_END), 30.0)
+    assert Prices(rows(long, tenth))(run(task=Training(1_000, 500))) == pytest.approx(200.0)
+    less = row(run(task=Training(99, 99)), 30.0)
+    assert Prices(rows(long, less))(run(task=Training(1_000, 500))) == pytest.approx(100.0)
+
+
 def test_short_runs_say_little_of_long_ones() -> None:
     long = row(run(task=Training(1_000, 500)), 100.0, finished="2026-01-01T00:00:00Z")
     short = [
@@ -196,6 +215,24 @@ def test_looks_at_a_network_that_nobody_looked_at_cost_as_many_steps_as_elsewher
     stepped = row(run(problem=wider), 500.0)
     prices = Prices(rows(known, stepped))
     assert prices(run(problem=wider)) == pytest.approx(500.0 + 4 * 4 * 5.0)
+
+
+def test_looks_of_smoke_scale_say_nothing_of_those_of_others() -> None:
+    wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
+    smoke = row(
+        dataclasses.replace(run(), scale="smoke"), 50.0, wall_seconds=450.0
+    )  # 200 steps a look
+    known = row(run(problem=dataclasses.replace(PROBLEM, batch_size=3)), 50.0, wall_seconds=58.0)
+    prices = Prices(rows(smoke, known, row(run(problem=wider), 500.0)))
+    assert prices(run(problem=wider)) == pytest.approx(500.0 + 4 * 4 * 5.0)
+    tiny = dataclasses.replace(run(problem=wider), scale="smoke")
+    assert prices(tiny) == pytest.approx(500.0 + 4 * 200 * 5.0)
+
+
+def test_a_run_that_diverged_tells_the_price_of_no_step_and_no_look() -> None:
+    lost = row(run(BP, 1), 1.0, wall_seconds=90.0, status="diverged", num_steps=50)
+    assert Prices(rows(lost))(run()) is None
+    assert Prices(rows(lost, row(run(), 50.0)))(run()) == pytest.approx(50.0)
 
 
 def test_a_run_that_may_end_early_has_as_many_steps_as_such_runs_took() -> None:
@@ -246,6 +283,16 @@ def test_trials_on_a_new_problem_diverge_as_often_and_as_soon_as_those_of_their_
     prices = Prices(rows(*found, timed))
     assert prices(run()) == pytest.approx(20.0)
     assert prices(trial(0)) == pytest.approx((10 * 0.2 + 3 * 20.0) / 4)
+
+
+def test_trials_on_a_function_say_nothing_of_those_on_data() -> None:
+    bowl = ClosedForm("p", "beale", (0.0, 0.5))
+    lost = row(dataclasses.replace(trial(0), problem=bowl), 1.0, status="diverged", num_steps=10)
+    assert Prices(rows(lost, row(run(), 50.0)))(trial(0)) == pytest.approx(50.0)
+    other = row(
+        trial(1, FG), 1.0, status="diverged", num_steps=10
+    )  # nor do those of another estimator
+    assert Prices(rows(other, row(run(), 50.0)))(trial(0)) == pytest.approx(50.0)
 
 
 def test_a_longer_search_loses_no_more_to_trials_that_diverge_at_once() -> None:
