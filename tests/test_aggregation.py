@@ -12,7 +12,15 @@ from asserts import (
 from references import draw, project
 from torch import Tensor
 
-from repro.aggregation import AGGREGATIONS, mean, of_the_first, orthogonal_projection, sum_
+from repro.aggregation import (
+    AGGREGATIONS,
+    mean,
+    nearly_dependent,
+    of_the_first,
+    orthogonal_projection,
+    sum_,
+)
+from repro.aggregation.factors import reciprocal
 from repro.tangents import at_angle_
 
 every_aggregation = pytest.mark.parametrize("name", AGGREGATIONS)
@@ -89,6 +97,31 @@ def test_dependent_tangents_project_on_what_they_span(d: int, dtype: torch.dtype
     assert_close(found, expected, rtol=1e-5 if dtype == torch.float32 else 1e-12)
 
 
+@every_aggregation
+@pytest.mark.parametrize(("shared", "k", "d"), [(False, 3, 5), (False, 3, 40), (True, 3, 40)])
+def test_slopes_in_float64_give_estimates_in_the_tangents_type(
+    name: str, shared: bool, k: int, d: int
+) -> None:
+    tangents, _, slopes = case(1 if shared else 2, k, d, dtype=torch.float32)
+    expected = AGGREGATIONS[name](tangents, slopes)
+    found = AGGREGATIONS[name](tangents, slopes.double())
+    assert found.dtype == torch.float32
+    assert_close(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("k", "d", "expected"), [(1, 4, False), (1, 3, True), (2, 8, False), (2, 7, True), (9, 3, True)]
+)
+def test_tangents_are_nearly_dependent_above_a_quarter_of_the_dimensions(
+    k: int, d: int, expected: bool
+) -> None:
+    assert nearly_dependent(torch.empty(5, k, d)) is expected
+
+
+def test_lengths_are_divided_by_and_zero_is_left() -> None:
+    assert reciprocal(torch.tensor([0.0, 0.5, 4.0])).tolist() == [0.0, 2.0, 0.25]
+
+
 # The naive reference, and the theorems
 
 
@@ -138,10 +171,10 @@ def test_projection_is_invariant_to_tangent_scale(k: int, d: int, spread: float)
     assert_invariant_to_tangent_scale(orthogonal_projection, tangents, slopes, scales, rtol=1e-10)
 
 
-@pytest.mark.parametrize("d", [40, 500_000])
-def test_projection_keeps_short_tangents_in_float32(d: int) -> None:
+@pytest.mark.parametrize(("d", "spread"), [(5, 1e4), (40, 1e2), (500_000, 1e2)])
+def test_projection_keeps_short_tangents_in_float32(d: int, spread: float) -> None:
     tangents, _, slopes = case(1, 3, d, dtype=torch.float32)
-    scales = torch.tensor([1.0, 1e-2, 1e2])
+    scales = torch.tensor([1.0, 1 / spread, spread])
     assert_invariant_to_tangent_scale(orthogonal_projection, tangents, slopes, scales, rtol=1e-4)
 
 
@@ -271,7 +304,7 @@ def test_float64_slopes_tell_nearly_dependent_tangents_apart() -> None:
 def test_nearly_dependent_tangents_lose_no_digits_where_k_are_shared(
     d: int, degrees: float
 ) -> None:
-    counts = [d // 4 + 1, d // 2, d - 1]
+    counts = [1, d // 4 + 1, d // 2, d - 1]
     tangents = at_angle_(draw(20, d, d, dtype=torch.float32), degrees)
     wide, target = tangents.double(), draw(20, d, seed=5)
     slopes = (wide @ target[..., None]).squeeze(-1)
@@ -281,6 +314,30 @@ def test_nearly_dependent_tangents_lose_no_digits_where_k_are_shared(
         closest = (basis @ (basis.mT @ target[..., None])).squeeze(-1)
         # a few roundings of float32: the solution is in float64
         assert_close(estimates.double(), closest, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("k", "d"), [(63, 64), (64, 64), (66, 64)])
+def test_what_a_factor_loses_the_residual_gives_back(k: int, d: int) -> None:
+    # a Gram matrix has the square of the tangents' condition: its factor alone is off by 3e-11
+    tangents = at_angle_(draw(20, k, d), 15.0)
+    gradient = draw(20, d, seed=5)
+    slopes = slopes_of(tangents, gradient)
+    basis, _ = torch.linalg.qr(tangents.mT)
+    closest = (basis @ (basis.mT @ gradient[..., None])).squeeze(-1)
+    assert_close(orthogonal_projection(tangents, slopes), closest, rtol=3e-12)
+    (found,) = of_the_first("orthogonal_projection", tangents, slopes, [k])
+    assert_close(found, closest, rtol=3e-12)
+
+
+@pytest.mark.parametrize("cached", [1, 2 * 8 * 20, 2**20])
+def test_how_many_draws_the_cache_holds_moves_no_estimate(
+    cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tangents, _, slopes = case(5, 8, 20)
+    expected = of_the_first("orthogonal_projection", tangents, slopes, [2, 8])
+    monkeypatch.setattr("repro.aggregation.several.CACHED", cached)
+    found = of_the_first("orthogonal_projection", tangents, slopes, [2, 8])
+    assert_close(found, expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -294,7 +351,9 @@ def test_half_precision_is_projected_on_in_single(k: int, d: int, dtype: torch.d
 
 
 def test_half_precision_is_factorised_in_single() -> None:
-    tangents = draw(2, 4, 6).bfloat16()
-    found = of_the_first("orthogonal_projection", tangents, draw(2, 4).bfloat16(), [2, 4])
+    tangents, slopes = draw(2, 4, 6).bfloat16(), draw(2, 4).bfloat16()
+    found = of_the_first("orthogonal_projection", tangents, slopes, [2, 4])
     assert found.dtype == torch.bfloat16
-    assert found.isfinite().all()
+    for k, estimates in zip([2, 4], found, strict=True):
+        expected = orthogonal_projection(tangents[:, :k].float(), slopes[:, :k])
+        torch.testing.assert_close(estimates, expected.bfloat16())
