@@ -6,7 +6,7 @@ Monte Carlo tests draw many estimates in one call, as replicas at the same point
 import dataclasses
 import itertools
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -319,6 +319,29 @@ def test_one_generator_serves_one_set_of_parameters(estimator: Estimator) -> Non
     if isinstance(estimator, ForwardGradient):
         assert one.directional_derivatives is not None
         assert one.directional_derivatives.shape == (estimator.num_tangents,)
+
+
+@pytest.mark.parametrize("seeds", [(0, 0, 0), (0, 1, 0), (1, 0, 0)])
+@pytest.mark.parametrize("mode", ["forward", "simulated"])
+@pytest.mark.parametrize(
+    ("k", "aggregation"),
+    [(1, "mean"), (2, "sum"), (1, "orthogonal_projection"), (3, "orthogonal_projection")],
+)
+def test_replicas_that_share_a_generator_share_its_draws(
+    k: int, aggregation: Any, mode: Any, seeds: tuple[int, ...]
+) -> None:
+    estimator = ForwardGradient(k, aggregation, mode=mode)
+    params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
+    sources = generators(2)
+    found = estimator(objective, params, [sources[seed] for seed in seeds])
+    assert found.directional_derivatives is not None
+    for replica, seed in enumerate(seeds):
+        own = {name: leaf[replica : replica + 1] for name, leaf in params.items()}
+        alone = estimator(objective, own, generators(1, seed=seed))
+        assert_close(flatten(found.gradient)[replica], flatten(alone.gradient)[0], rtol=1e-12)
+        assert alone.directional_derivatives is not None
+        slopes = found.directional_derivatives[:, replica]
+        assert_close(slopes, alone.directional_derivatives[:, 0], rtol=1e-12)
 
 
 @every_estimator
