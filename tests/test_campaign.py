@@ -241,6 +241,34 @@ def test_a_trial_without_its_row_is_missing_however_many_there_are() -> None:
     assert missing_of(comparison, rows[1:]) == (7, ["tune"])
 
 
+def test_of_a_trial_every_repetition_is_wanted_and_their_mean_decides() -> None:
+    twice = dataclasses.replace(SEARCH, repetitions=2, refinement_trials=1)
+    (comparison,) = comparisons(study([experiment("tuned", 10, twice)], []), "full")
+    rows = trials(comparison, *range(4))
+    assert missing_of(comparison, rows) == (8, ["tune"] * 2 + ["report"] * 2)
+    assert missing_of(comparison, rows[1:]) == (7, ["tune"] * 3 + ["report"] * 2)
+    last = Trial(9, comparison.digest, "refinement")
+    beside = comparison.trial_runs(METHOD, last, settings(learning_rate=0.15))
+    rows += [finished(run, 10.0) for run in beside]
+    assert missing_of(comparison, rows[:-1]) == (9, ["tune"] + ["report"] * 2)
+    # the first trial has the lowest score, and the second the lowest mean
+    scores = [0.0, 3.0, 1.0, 1.0, *[2.0] * 6]
+    scored = [
+        dataclasses.replace(row, measured={**row.measured, "score": score})
+        for row, score in zip(rows, scores, strict=True)
+    ]
+    assert missing_of(comparison, scored + reports(comparison, 2)) == (10, ["report"] * 2)
+    there = comparison.report_runs(METHOD, settings(learning_rate=1.1))
+    assert missing_of(comparison, scored + [finished(run, 10.0) for run in there]) == (12, [])
+
+
+def test_a_repetition_beyond_the_plan_is_none_of_it() -> None:
+    comparison, rows = finished_search()
+    beyond = finished(dataclasses.replace(rows[-1].spec, repetition=7), 10.0)
+    assert missing_of(comparison, [*rows, beyond]) == (8, [])
+    assert missing_of(comparison, [*rows[:-1], beyond]) == (7, ["report"])
+
+
 def test_a_decade_of_the_edge_rule_is_wanted_of_every_method_once_one_has_a_trial_in_it() -> None:
     other = Method("forward gradient", use("forward_gradient"), use("sgd"))
     both = dataclasses.replace(SEARCHED, methods=(METHOD, other))
