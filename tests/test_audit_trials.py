@@ -627,7 +627,9 @@ def test_a_range_of_positive_values_over_a_decade_is_taken_for_logarithmic(
 
 
 def test_a_trial_has_the_mean_score_and_all_the_time_of_its_runs() -> None:
-    found = counting.trial_scores(of_two_methods().iloc[:6].assign(seconds=[1, 2, None, 4, 5, 6]))
+    found = counting.trial_scores(
+        of_two_methods().iloc[:6].assign(seconds=[1.0, 2.0, math.nan, 4.0, 5.0, 6.0])
+    )
     expected = {
         "number": [0.0, 1.0, 2.0],
         "score": [0.625, 0.375, math.inf],

@@ -170,6 +170,19 @@ def test_a_claim_may_rest_on_another_study() -> None:
     assert shown(plan(chosen, [mine], Prices(runs).of)) == [("s 2", ["a"])]
 
 
+def test_what_is_done_and_what_is_missing_is_told_by_method() -> None:
+    other = Method("forward gradient", use("forward_gradient"), use("sgd"))
+    both = dataclasses.replace(experiment("a", 10), methods=(METHOD, other))
+    specs = expand(study([both], []), "full")
+    own = [spec for spec in specs if spec.method == METHOD]
+    (work,) = survey(specs, (), tabulate([finished(own[0], 10.0)])[0])
+    assert work.done == {METHOD.name: 1, other.name: 0}
+    assert work.missing == {
+        METHOD.name: tuple(own[1:]),
+        other.name: tuple(spec for spec in specs if spec.method == other),
+    }
+
+
 # Searches
 
 
