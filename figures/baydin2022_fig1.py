@@ -15,9 +15,9 @@ from repro import measures, stats
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "Forward gradients at (1.5, -0.1) of Beale's function. Left: the gradient, 500 estimates (dots) and twelve of "
-    "them (arrows), drawn at a tenth of their length. Right: relative error of the mean of N draws, every "
-    "repetition, their root mean square with its 95 % bootstrap band, and what theory says, sqrt((d+1)/N) with d=2."
+    "Forward gradients at (1.5, -0.1) of Beale's function. Left: the gradient and 500 estimates (dots), twelve of them as arrows, all "
+    "drawn at a tenth of their length. Right: relative error of the mean of N draws: every repetition, their root mean square with "
+    "its 95 % bootstrap band, and the theory, sqrt((d+1)/N) with d=2."
 )
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 3.0)
 POINT = (1.5, -0.1)

@@ -23,8 +23,8 @@ from repro import measures
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "Descent on Beale's and Rosenbrock's function: f by iteration and by time (iterations times the median time "
-    "of a step), geometric mean over repetitions with its 95 % t band, and the path of every repetition (a point every 10 and every 100 "
+    "Descent on Beale's and Rosenbrock's functions. f by iteration and by time (iterations times the median time of a step): "
+    "geometric mean over repetitions with its 95 % t band. Right: the path of every repetition (a point every 10 and every 100 "
     "iterations). t_f/t_b is the ratio of the times of a step, median over rounds with its 95 % interval."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.6)

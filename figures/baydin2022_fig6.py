@@ -14,9 +14,9 @@ from repro import measures
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "Cost of a step of multi-layer networks of width 1,024 by depth. R_f and R_b: time of a step with the forward gradient "
-    "and with backpropagation over that of the function alone; median and quartiles of ratios within a timing round. "
-    "Peak memory is the allocator's over one step. Bottom right: the part of the forward gradient's step that draws tangents."
+    "Cost of a step of multi-layer networks of width 1,024 by depth. R_f and R_b are the times of a step with the forward gradient "
+    "and with backpropagation, over that of the function alone: median and quartiles of ratios within a timing round. Peak memory "
+    "is the allocator's over one step. Bottom right: the part of the forward gradient's step spent on drawing tangents."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 4.9)
 PREFIX = "run-time-depth-"

@@ -13,10 +13,10 @@ from figures.selection import BACKPROPAGATION, curves, frame, published, stack
 from repro.results import Results
 
 TITLE = (
-    "Settings that what we had of the paper leaves open, identified from its published curves of backpropagation: validation loss of "
-    "logistic regression (Fig. 3) for two input scalings and three decays, and of the multi-layer network at 2×10⁻⁴ "  # noqa: RUF001
-    "(Fig. 4) for two decays. The legend gives the largest absolute deviation of the mean from the published values "
-    "(read off within 0.02) after the start, which no decay decides."
+    "Settings that our sources of the paper leave open, identified from its published curves of backpropagation: validation loss of "
+    "logistic regression (Fig. 3) for two input scalings and three decays, and of the multi-layer network at 2×10⁻⁴ (Fig. 4) for "  # noqa: RUF001
+    "two decays. The legend gives the largest absolute deviation of the mean from the published values (read off within 0.02), "
+    "leaving out the start, which no decay decides."
 )
 LAYOUT = style.Layout(1, 3, style.DOUBLE, 2.9)
 SCHEDULES = ("constant", "exponential", "hyperbolic")

@@ -13,8 +13,8 @@ from repro.stats import Interval
 from repro.tables import Cell, Column, Table
 
 TITLE = (
-    "Run time of the forward gradient and of backpropagation: a step over the function alone (R_f, R_b), over one another, "
-    "and the time to backpropagation's lowest validation loss (T_f/T_b)"
+    "Run time of the forward gradient and of backpropagation: a step over the function alone (R_f, R_b), one step over the other "
+    "(R_f/R_b), and the time to backpropagation's lowest validation loss (T_f/T_b)"
 )
 ROWS = (  # label, setting of the facts, training experiment, timing experiment, metric
     ("Logistic regression", "logistic", "logistic", "run-time-logistic", "loss"),
@@ -30,12 +30,12 @@ STEP_RATIOS = {
     "R_f/R_b": (FORWARD_GRADIENT, BACKPROPAGATION),
 }
 NOTES = (
-    "R_f, R_b, R_f/R_b: median over rounds (n) in which the methods were timed in turn, with its distribution-free 95 % "
-    "interval; it speaks of this machine alone.",
-    "T_f/T_b: geometric mean over repetitions (n) of the ratio of iterations, times the ratio of step times; joint 95 % "
-    "interval. Infinite where half of the repetitions or more never reach the loss.",
-    "Published values are printed in Figs. 3 and 4; for Beale and Rosenbrock R_f/R_b is the ratio of total times, read off "
-    "Fig. 2, and our T_f/T_b is to backpropagation's lowest f. n/a: not found in the paper.",
+    "R_f, R_b, R_f/R_b: median over rounds (n) in which the methods were timed in turn, with its distribution-free 95 % interval; "
+    "they hold for this machine alone.",
+    "T_f/T_b: geometric mean over repetitions (n) of the ratio of iterations, times the ratio of step times; joint 95 % interval. "
+    "Infinite where half of the repetitions or more never reach the loss.",
+    "Published values are printed in Figs. 3 and 4. For Beale and Rosenbrock, R_f/R_b is the ratio of total times, read off Fig. 2, "
+    "and our T_f/T_b is to backpropagation's lowest f. n/a: not found in the paper.",
 )
 
 

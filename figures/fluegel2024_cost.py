@@ -32,11 +32,11 @@ QUANTITIES: dict[str, tuple[str, float]] = {
     "memory": ("peak memory (MiB)", 1 / MEBIBYTE),
 }
 TITLE = (
-    "Cost of a step of the projection on k tangents, of the activations of the blocks or of the weights, in forward mode and simulated "
-    "with backpropagation, which is what the paper's network runs do; MNIST, batch 64, one thread. Median over rounds in which all took "
-    "their turn, with its distribution-free 95 % interval where there are six rounds or more (top), and the allocator's peak over one "
-    "step (bottom). Blue: a step of backpropagation. ResNet18 and ViT are narrower at reduced scale; where a mini-batch is "
-    "normalised, forward mode perturbs one example at a time."
+    "Cost of a step of the projection with k tangents, perturbing the activations of the blocks or the weights, in forward mode and "
+    "simulated with backpropagation, as in the paper's network runs; MNIST, batch 64, one thread. Top: median over rounds in which "
+    "all took turns, with its distribution-free 95 % interval where there are six rounds or more. Bottom: the allocator's peak "
+    "over one step. Blue: a step of backpropagation. ResNet18 and ViT are narrower at reduced scale. With batch normalisation, "
+    "forward mode perturbs one example at a time."
 )
 LAYOUT = style.Layout(2, len(NETWORKS), style.DOUBLE, 3.9)
 

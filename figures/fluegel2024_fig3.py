@@ -21,10 +21,11 @@ FAMILY = "approximation"
 DIMENSION, NUM_TANGENTS = 64, 16
 """The dimension n of the paper's figure, and the number k of tangents of the panel over dimensions."""
 TITLE = (
-    f"Estimates of one gradient from k tangents in n = {DIMENSION} dimensions: cosine with the gradient, length and distance "
-    f"from it, both over the gradient's length; and the cosine over n at k = {NUM_TANGENTS}. Mean over draws, which all estimates "
+    f"Estimates of one gradient from k tangents in n = {DIMENSION} dimensions: cosine with the gradient, length, and distance to it, "
+    f"the last two over the gradient's length; and the cosine over n at k = {NUM_TANGENTS}. Mean over draws, which all estimates "
     "share, with 1.96 standard errors (mostly within the line). Grey, dotted: exact expectations; those of length and distance are "
-    "root mean squares, below which a mean lies where they scatter (k = 1). A single tangent is k = 1; the upright line is k = n"
+    "root mean squares, so a mean lies below them where estimates scatter (k = 1). A single tangent is k = 1; the vertical line is "
+    "k = n"
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.0)
 METRICS = {  # metric: heading, label of the ordinate

@@ -34,11 +34,11 @@ from repro.results import Results
 FAMILY = "functions"
 ARMS = {"published": "authors' rates", "tuned": "tuned rates"}
 TITLE = (
-    "Value that each approach comes to, over the dimension n: the lowest of a run at the authors' learning rates (top), as they plot it, "
-    "and the last, which was tuned, with every rate tuned under one budget (bottom). Mean over repetitions with its 95 % t interval; points stand side by side for legibility. Functions "
-    "that get below zero are shown per dimension, the others on a logarithmic scale, beneath which exact zeros stand. Grey: the value "
-    "at which the authors' search ended, seed 0, final. Crosses at the upper edge: a run diverged, so that there is "
-    "no mean."
+    "Value that each approach ends at, over the dimension n. Top: the lowest of a run at the authors' learning rates, as they plot "
+    "it. Bottom: the last, with every rate tuned for it under one budget. Mean over repetitions with its 95 % t interval; points "
+    "stand side by side for legibility. Functions that get below zero are shown per dimension, the others on a logarithmic scale, "
+    "with exact zeros beneath it. Grey: the final value at which the authors' search ended, seed 0. Crosses at the upper edge: a "
+    "run diverged, so there is no mean."
 )
 HEIGHT = 2.3
 

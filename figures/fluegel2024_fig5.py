@@ -35,10 +35,10 @@ PANELS = {
     "tuned": "Descent, tuned rates",
 }
 TITLE = (
-    "Tangents that stand at an angle to the first of them. Left: cosine with the gradient, mean over draws with 1.96 standard errors "
-    "(within the markers). Middle: the lowest value per dimension at the authors' rates; right: the last at tuned ones, for it was tuned; mean over "
-    "repetitions with its 95 % t interval. Turning tangents leaves their span as it is, and with it the projection. Grey: the value at which the "
-    "authors' search ended, seed 0, final; that of the projection had normal tangents."
+    "Tangents at an angle to the first of them. Left: cosine with the gradient, mean over draws with 1.96 standard errors (within "
+    "the markers). Middle: the lowest value per dimension at the authors' rates. Right: the last value at tuned rates, which were "
+    "tuned for it. Mean over repetitions with its 95 % t interval. Turning tangents leaves their span as it is, and so the "
+    "projection. Grey: the final value at which the authors' search ended, seed 0 (for the projection, with normal tangents)."
 )
 LAYOUT = style.Layout(1, len(PANELS), style.DOUBLE, 3.0)
 

@@ -24,12 +24,12 @@ from figures.selection import frame, not_run, stack
 from repro.results import Results
 
 TITLE = (
-    "Test accuracy on MNIST of fully connected networks with two hidden layers, over their width, at the authors' rates (left) and with "
-    "every rate tuned under one budget (right); at the epoch of the lowest validation loss (top) and at the last one (bottom), since the "
-    "paper's code does not say which is reported. Mean over repetitions with its 95 % t interval, which may reach beyond a panel; "
-    "points stand side by side. Published values: not found. Crosses at the upper edge: a run diverged. Beneath a width: how many steps its runs "
-    "have (fewest to most: some stop early), and which is full, where others are not. Lines join only widths of one scale whose runs are equally long, "
-    "for with other steps it is not the width that an accuracy falls with."
+    "Test accuracy on MNIST of fully connected networks with two hidden layers, over their width, at the authors' rates (left) and "
+    "with every rate tuned under one budget (right); at the epoch of the lowest validation loss (top) and at the last one (bottom), "
+    "since the paper's code does not say which is reported. Mean over repetitions with its 95 % t interval, which may reach beyond "
+    "a panel; points stand side by side. Published values: not found. Crosses at the upper edge: a run diverged. Beneath a width: "
+    "the steps of its runs (fewest to most: some stop early), and “full scale” where others are not. Lines join only widths of one "
+    "scale with equally long runs, since with other steps it is not the width that accuracy falls with."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.6)
 

@@ -17,8 +17,8 @@ from repro.results import Results
 from repro.tables import Cell, Column, Table
 
 TITLE = (
-    "Validation losses (nats) on networks: where the authors' searches ended, as the history of their repository holds it, and our runs "
-    "at their rates and at tuned ones"
+    "Validation losses (nats) on networks: where the authors' searches ended, according to the history of their repository, and our "
+    "runs at their rates and at tuned ones"
 )
 COLUMNS = (
     Column("network", "Network, data", "left"),
@@ -34,10 +34,10 @@ COLUMNS = (
     *state_columns("tuned"),
 )
 NOTES = (
-    "History: seed 0, the last epoch, after early stopping; ResNet18 and ViT were searched for 50 epochs. The rates of backpropagation on "
-    "these two were replaced by 0.1 afterwards: the loss belongs to the searched rate, the re-run to the 0.1.",
-    "Re-run and tuned: mean over repetitions (n) with its 95 % t interval. Only at full scale are budgets those of the history. n/a: one "
-    "of the runs diverged.",
+    "History: seed 0, the last epoch, after early stopping; ResNet18 and ViT were searched for 50 epochs. For these two the authors "
+    "later replaced backpropagation's rate by 0.1: the loss belongs to the searched rate, the re-run to 0.1.",
+    "Re-run and tuned: mean over repetitions (n) with its 95 % t interval. Only at full scale are budgets those of the history. "
+    "n/a: one of the runs diverged.",
 )
 
 

@@ -174,12 +174,13 @@ ACCURACY_COLUMNS = (
     ),
 )
 ACCURACY_NOTES = (
-    "Test accuracy; mean over repetitions (n) with its 95 % t interval. Which epoch the paper reports is not in its code: best is that "
-    "of the lowest validation loss, last is where early stopping, or the budget, ended the run. n/a: one of the runs diverged.",
-    "Re-run: the authors' rates, for backpropagation on ResNet18 and ViT the 0.1 that no search gave. Tuned: the rate of every "
-    "approach from one search. Published: the values are in none of the sources that were at hand.",
-    "At reduced scale runs are of a few to hundreds of steps, ResNet18 and ViT are an eighth or a sixteenth as wide, and 1,000 images "
-    "judge a trial: they say which approach is ahead early in training, not how well a trained network does.",
+    "Test accuracy; mean over repetitions (n) with its 95 % t interval. The paper's code does not say which epoch is reported: best "
+    "is that of the lowest validation loss, last is where early stopping, or the budget, ended the run. n/a: one of the runs "
+    "diverged.",
+    "Re-run: the authors' rates; for backpropagation on ResNet18 and ViT their 0.1, which no search gave. Tuned: the rate of every "
+    "approach from one search. Published: none of our sources has the values.",
+    "At reduced scale, runs have a few to hundreds of steps, ResNet18 and ViT are an eighth or a sixteenth as wide, and 1,000 "
+    "images judge a trial. They say which approach is ahead early in training, not how well a trained network does.",
 )
 
 

@@ -35,9 +35,9 @@ COLUMNS = (
     ),
 )
 NOTES = (
-    "A loss below zero, or an accuracy above, says that the projection is ahead. Ours: mean over paired repetitions (n) with its 95 % "
-    "paired-t interval. n/a: one of the runs diverged.",
-    "History: one search each, seed 0, the last epoch; its rule takes rates within 5 % of the lowest loss for equally good, and the "
+    "A loss below zero, or an accuracy above, means that the projection is ahead. Ours: mean over paired repetitions (n) with its "
+    "95 % paired-t interval. n/a: one of the runs diverged.",
+    "History: one search each, seed 0, the last epoch. Its rule treats rates within 5 % of the lowest loss as equally good, and the "
     "searches could not go beyond a rate of 1, which binds against the projection.",
 )
 

@@ -41,12 +41,13 @@ ROWS = {  # row of panels: arm of both methods, part of their difference, words
     DIRECTION: ("published", DIRECTION, "due to the direction"),
 }
 TITLE = (
-    "Projection less mean at equal k: difference of the lowest values (tuned: of the last, which were tuned), in per cent of the descent of backpropagation; below zero the "
-    "projection is ahead. First row: each rate tuned under one budget; second: the authors' rates. Third and fourth: the second row "
-    "split. The rate: the mean with steps as long as the projection's (its rate divided by (n+k+1)/k) less the mean at its own rate. The "
-    "direction: the projection less that mean. Mean over repetitions with its 95 % paired-t interval; points stand side by side, bars are cut at the edge. At the "
-    "authors' rates the two methods of a repetition see the same tangents; at tuned rates a repetition shares the start alone, and "
-    "pairing gains nothing. Crosses: a run diverged. n=1 of Rosenbrock: nothing to descend."
+    "Projection less mean at equal k: difference of the lowest values (at tuned rates: of the last values, for which they were "
+    "tuned), in per cent of the descent of backpropagation; below zero the projection is ahead. First row: every rate tuned under "
+    "one budget. Second row: the authors' rates. Third and fourth rows split the second. The rate: the mean with steps as long as "
+    "the projection's (its rate divided by (n+k+1)/k) less the mean at its own rate. The direction: the projection less that mean. "
+    "Mean over repetitions with its 95 % paired-t interval; points stand side by side, bars are cut at the edge. At the authors' "
+    "rates the two methods of a repetition see the same tangents; at tuned rates a repetition shares only the start, and pairing "
+    "gains nothing. Crosses: a run diverged. n=1 of Rosenbrock: nothing to descend."
 )
 HEIGHT = 1.65
 

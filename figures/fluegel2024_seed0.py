@@ -19,8 +19,8 @@ FAMILY = "functions"
 RTOL, SMALLEST = 1e-4, 1e-30
 """Relative difference that counts as met, and magnitude below which both count as zero."""
 TITLE = (
-    "Final values on the closed-form functions at the published learning rates, seed 0: what the history of the authors' repository "
-    "holds, and our run of the same seed"
+    "Final values on the closed-form functions at the published learning rates, seed 0: those in the history of the authors' "
+    "repository, and our run of the same seed"
 )
 COLUMNS = (
     Column("function", "Function", "left"),
@@ -33,8 +33,9 @@ COLUMNS = (
     Column("scale", "Scale", "left"),
 )
 NOTES = (
-    "Ours has the authors' draws: the tangents' generator is seeded with the repetition's number, as theirs was. The value is that of "
-    "the last step, not the lowest. Their search stopped after 100 steps without improvement, their reported runs and ours after 50.",
+    "Our run has the authors' draws: the generator of the tangents is seeded with the repetition's number, as theirs was. The value "
+    "is that of the last step, not the lowest. Their search stopped after 100 steps without improvement, their reported runs and "
+    "ours after 50.",
     f"Met: within {RTOL:g} relative, or both below {SMALLEST:g} in magnitude; then there is no relative difference (n/a). A run that "
     "diverged has no final value (n/a).",
 )

@@ -26,12 +26,12 @@ from repro import measures
 from repro.results import Results
 
 TITLE = (
-    "Test accuracy of backpropagation less that of each approach at the epoch of the lowest validation loss, by network in the order of "
-    "their parameters: fully connected networks, ResNet18 and ViT on MNIST (top) and CIFAR-10 (bottom), at the authors' rates (left) and with "
-    "every rate tuned under one budget (right). Mean over paired repetitions with its 95 % paired-t interval, which may reach beyond a panel; "
-    "points of a network stand side by side. Beneath it its parameters, how many steps its runs have (fewest to most: some stop early), and which "
-    "is full, where others are not: runs of different lengths compare approaches, not sizes. Above zero, backpropagation is ahead. "
-    "Crosses: a run diverged."
+    "Test accuracy of backpropagation less that of each approach, at the epoch of the lowest validation loss. Networks in order of "
+    "their parameters: fully connected networks, ResNet18 and ViT on MNIST (top) and CIFAR-10 (bottom), at the authors' rates "
+    "(left) and with every rate tuned under one budget (right). Mean over paired repetitions with its 95 % paired-t interval, which "
+    "may reach beyond a panel; points of a network stand side by side. Beneath a network: its parameters, the steps of its runs "
+    "(fewest to most: some stop early), and “full scale” where others are not. Runs of different lengths compare approaches, not "
+    "sizes. Above zero, backpropagation is ahead. Crosses: a run diverged."
 )
 LAYOUT = style.Layout(2, 2, style.DOUBLE, 5.4)
 DATASETS = {"mnist": "MNIST", "cifar10": "CIFAR-10"}

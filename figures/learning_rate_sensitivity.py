@@ -14,11 +14,11 @@ from repro.results import Results
 CEILING = 10.0
 """Loss, in nats, above which a trial is shown by an arrow: four times what guessing costs says all there is to say."""
 TITLE = (
-    "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. Same number of trials, epochs "
-    "and batch order for every method of a panel, and the same rates but for the last few, beside its own winner. Rings: the winners. "
-    f"Crosses: diverged trials, one row a method, counted at the left. Arrows: trials that ended above {CEILING:g} nats without "
-    f"diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge rule added. Comparisons "
-    "without trials are not shown."
+    "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. All methods of a panel have "
+    "the same number of trials, epochs and batch order, and the same rates except for the last few, beside each method's own "
+    "winner. Rings: the winners. Crosses: diverged trials, one row per method, counted at the left. Arrows: trials that ended above "
+    f"{CEILING:g} nats without diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge "
+    "rule added. Comparisons without trials are not shown."
 )
 TOP, CROWDED_TOP = 0.30, 0.40
 """Share of a panel's height, at its top, that is kept for diverged trials."""

@@ -18,10 +18,10 @@ from figures.selection import not_run, stack
 from repro.results import Results
 
 TITLE = (
-    "CIFAR-10 with SGD, each method at its own published rate, which the paper runs for 100 epochs. Left, ours: the loss of single "
-    "training mini-batches of 64, unsmoothed, at evenly spaced iterations (at most 500 a run); every repetition is drawn, the first one "
-    "thicker. Right, published: what the notebooks print after every epoch, which is not the training loss of the paper's figure but "
-    "the loss of the last 16 test images."
+    "CIFAR-10 with SGD, each method at its own published rate; the paper runs 100 epochs. Left, ours: the loss of single training "
+    "mini-batches of 64, unsmoothed, at evenly spaced iterations (at most 500 per run); every repetition is drawn, the first one "
+    "thicker. Right, published: what the notebooks print after every epoch, which is not the training loss of the paper's figure "
+    "but the loss of the last 16 test images."
 )
 LAYOUT = style.Layout(1, 2, style.DOUBLE, 2.5)
 (CIFAR,) = (setting for setting in PUBLISHED if setting.network == "cifar")

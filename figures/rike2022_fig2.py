@@ -16,9 +16,9 @@ from figures.selection import stack
 from repro.results import Results
 
 TITLE = (
-    "Training loss on MNIST, each method at its own published settings, which the paper runs for 50 epochs: the loss of single "
-    "mini-batches of 64, unsmoothed, at evenly spaced iterations (at most 500 a run). Every repetition is drawn, the first one thicker. "
-    "Forward gradients with Nesterov's method are judged at the look-ahead point."
+    "Training loss on MNIST, each method at its own published settings; the paper runs 50 epochs. The loss is that of single "
+    "mini-batches of 64, unsmoothed, at evenly spaced iterations (at most 500 per run). Every repetition is drawn, the first one "
+    "thicker. Forward gradients with Nesterov's method are evaluated at the look-ahead point."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.2)
 MNIST = tuple(setting for setting in PUBLISHED if setting.network != "cifar")

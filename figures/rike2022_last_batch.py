@@ -15,10 +15,11 @@ from repro import measures
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "The slip in the published test losses, re-run as published: the mean loss of the whole test split after every epoch (line: "
-    "mean over repetitions; band: from the lowest to the highest of them, since a t interval reaches below zero, where a logarithmic axis "
-    "ends) and that of the last mini-batch of a shuffled pass, 16 images (dots: every repetition), which the paper reports. Open markers: "
-    "what its notebooks print after every epoch, larger after the last, whose loss Table I has. Values below 1e-8 stand at the lower edge."
+    "The slip in the published test losses, re-run as published. Lines: the mean loss of the whole test split after every epoch, "
+    "mean over repetitions; bands: the lowest to the highest repetition, since a t interval would reach below zero, which a "
+    "logarithmic axis cannot show. Dots: the loss of the last mini-batch of a shuffled pass, 16 images, which the paper reports, "
+    "for every repetition. Open markers: what its notebooks print after every epoch; larger: the last epoch, whose loss Table I "
+    "gives. Values below 1e-8 stand at the lower edge."
 )
 LAYOUT = style.Layout(1, 3, style.DOUBLE, 2.9)
 NN = tuple(setting for setting in PUBLISHED if setting.network == "nn")

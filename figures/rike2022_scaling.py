@@ -14,10 +14,11 @@ from repro import measures, stats
 from repro.results import EmptySelectionError, Results
 
 TITLE = (
-    "Which share of backpropagation's descent in validation loss forward gradients miss after as many epochs: by task and optimizer, with and "
-    "without clipping of the directional derivative (bottom, top), every method at a rate searched on that very task. At 0 % a method is where "
-    "backpropagation is, at 100 % it has not left the start. Mean over paired repetitions, 95 % t band, which may reach beyond a panel; none where a "
-    "run diverged, or one of backpropagation has hardly left its start. Above the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks."
+    "Share of backpropagation's descent in validation loss that forward gradients miss after as many epochs, by task and optimizer, "
+    "without (top) and with (bottom) clipping of the directional derivative, every method at a rate searched on that very task. At "
+    "0 % a method is where backpropagation is, at 100 % it has not left the start. Mean over paired repetitions, 95 % t band, "
+    "which may reach beyond a panel; none where a run diverged, or where one of backpropagation's has hardly left its start. Above "
+    "the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.4)
 ESTIMATORS = {FG: "not clipped", CLIPPED: "clipped"}

@@ -15,7 +15,7 @@ from repro.stats import Interval
 from repro.tables import Cell, Column, Table
 
 TITLE = (
-    "Test loss (nats) of Rike & Førland's 14 rows: what Table I prints, re-run with its settings, and with the learning rate of "
+    "Test loss (nats) of Rike & Førland's 14 rows: as printed in Table I, re-run with its settings, and with the learning rate of "
     "every method tuned under one budget"
 )
 COLUMNS = (
@@ -34,12 +34,12 @@ COLUMNS = (
     Column("tuned_diverged", "Diverged", "left"),
 )
 NOTES = (
-    "Table I gives the loss of the last 16 test images alone. Ours: mean over all test images, mean over repetitions (n) with "
-    "its 95 % t interval; last 16 images: mean, smallest and largest over repetitions, after the last epoch.",
-    "Tuned: one constant rate for every method, from the same number of trials, the same loss function, no decay; the forward "
-    "gradient without and with the directional derivative clipped at 1. Networks may be narrower and epochs fewer than "
-    "published where the scale is not full. n/a: backpropagation is not clipped.",
-    "A mean over repetitions of which one diverged does not exist and is shown as n/a.",
+    "Table I gives the loss of the last 16 test images alone. Ours: mean over all test images, then over repetitions (n) with its "
+    "95 % t interval. Last 16 images: mean, smallest and largest over repetitions, after the last epoch.",
+    "Tuned: one constant rate for every method, from the same number of trials, with the same loss function and no decay; the "
+    "forward gradient with and without the directional derivative clipped at 1. Where the scale is not full, networks may be "
+    "narrower and epochs fewer than published. n/a: backpropagation is not clipped.",
+    "Where one repetition diverged there is no mean, and n/a is shown.",
 )
 
 

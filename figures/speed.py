@@ -16,10 +16,10 @@ from repro.measures.speed import Speed, Spread
 from repro.results import Results
 
 TITLE = (
-    "Speed of this package; median and quartiles over rounds in which all methods took their turn. Top, network by "
-    "network with SGD, Nesterov's method and Adam from left to right: the share of a step that is work it cannot avoid "
-    "(matrix products, random numbers, passes over memory), timed alone in the same rounds; the time of a step over the "
-    "plain PyTorch loop's; and over that of backpropagation. Dotted: the bars that this package sets itself. Bottom: steps a second by stacked replicas (filled: "
+    "Speed of this package; median and quartiles over rounds in which all methods took turns. Top, for each network with SGD, "
+    "Nesterov's method and Adam from left to right: the share of a step that is unavoidable work (matrix products, random numbers, "
+    "passes over memory), timed alone in the same rounds; the time of a step over that of the plain PyTorch loop; and over that of "
+    "backpropagation. Dotted: the bars that this package sets itself. Bottom: steps per second by stacked replicas (filled: "
     "multi-layer network of width 1,024; open: logistic regression), by tangents, and by hidden layers."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.8)

@@ -38,12 +38,12 @@ COLUMNS = (
     Column("diverged", "Diverged", "left"),
 )
 NOTES = (
-    "Mean over paired repetitions (n) with its 95 % paired-t interval; a loss above zero, or an accuracy below, says that the "
+    "Mean over paired repetitions (n) with its 95 % paired-t interval; a loss above zero, or an accuracy below, means that the "
     "forward gradient is behind. n/a: one of the runs diverged.",
     "p: two-sided paired t test of the test losses, adjusted by Holm's rule for all rows of this table.",
-    "Equal time: both validation curves are cut where the cheaper method has spent its whole budget, straight between evaluations; "
-    "time is steps times the median step of a timing of the same problem, without its doubt. In forward-pass equivalents a step "
-    "on one tangent costs as much as one of backpropagation, so that equal epochs are equal passes.",
+    "Equal time: both validation curves are cut where the cheaper method has spent its whole budget, with straight lines between "
+    "evaluations. Time is steps times the median step of a timing of the same problem, without the uncertainty of that median. In "
+    "forward-pass equivalents a step with one tangent costs as much as one of backpropagation, so equal epochs are equal passes.",
 )
 
 

@@ -21,16 +21,16 @@ CONFIDENCE = 0.95
 EACH = 1.0 - (1.0 - CONFIDENCE) / 2.0
 """Confidence of a band such that two of them hold together with `CONFIDENCE`."""
 SETTLED = (
-    "In words: from which m on a method was ahead of backpropagation, or behind it, in this search; and at which m that is certain, which "
-    "is where the bands of the two lie apart. Decidable up to: the largest m at which the bands of so many trials could lie apart at all, "
-    "whatever the trials score; a ranking at a larger m is what was observed and no more."
+    "In words: from which m on a method was ahead of backpropagation, or behind it, in this search; and at which m that is certain, "
+    "because the bands of the two lie apart. Decidable up to: the largest m at which the bands of so many trials could lie apart "
+    "at all, whatever the trials score. A ranking at a larger m is only what was observed."
 )
 """What is written in the panels."""
 TITLE = (
-    "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it happened. "
-    "Thin lines: the median over repeated searches, estimated from these trials; dotted: the edges of its band, which holds at all m at "
-    "once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded below). "
-    f"{SETTLED} Trials added by the edge rule, and beside a winner, take no part."
+    "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it "
+    "happened. Thin lines: the median over repeated searches, estimated from these trials. Dotted: the edges of its band, which "
+    "holds at all m at once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded "
+    f"below). {SETTLED} Trials added by the edge rule, and beside a winner, take no part."
 )
 
 EDGE = (0, (1, 1.5))

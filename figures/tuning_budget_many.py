@@ -9,9 +9,9 @@ from figures import tuning_budget as few
 from repro.results import Results
 
 TITLE = (
-    f"Best validation loss by the number of trials allowed, for comparisons of more than {searches.FEW} methods: the best of the first "
-    f"m trials of the search, as it happened. {few.SETTLED} A method of which no m is named is certain at none. The bands are not drawn. "
-    "Trials added by the edge rule take no part."
+    f"Best validation loss by the number of trials allowed, for comparisons of more than {searches.FEW} methods: the best of the "
+    f"first m trials of the search, as it happened. {few.SETTLED} A method for which no m is named is certain at none. The bands are "
+    "not drawn. Trials added by the edge rule take no part."
 )
 
 layout, draw = few.layout, few.draw
