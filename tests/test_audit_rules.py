@@ -462,7 +462,7 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
     ("selection", score_is_test, "equal the test column"),
     ("selection", two_metrics, "loss for new, error for baseline"),
     ("objective", best_reported, "the last evaluation selects, the best is reported"),
-    ("objective", past_the_optimum, "10 past the optimum"),
+    ("objective", past_the_optimum, "10 evaluations past the optimum"),
     ("metric", sixteen_examples, "16 of 10000 examples"),
     ("metric", last_batch_curve, "of itself from one evaluation to the next"),
     ("metric", last_batch_accuracy, "multiples of 1/16"),
@@ -473,11 +473,11 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
     ("transfer", clipped_later, "clip: 5 in the search, 1 in the runs"),
     ("stated", typed_number, "published 0.11, printed 0.1202"),
     ("stated", other_text, "clip: none in the text, 1 in the code"),
-    ("seeds", tuning_seed_reported, "seed report 0 tuned and reported"),
+    ("seeds", tuning_seed_reported, "seed report 0 in trials and reported runs"),
     ("repetitions", three_seeds, "3 repetitions, smallest two-sided p 0.25"),
     ("repetitions", equal_repetitions, "equal another to the last digit"),
     ("repetitions", simulated_seeds, "1 seed(s) drawn"),
-    ("interval", normal_interval, "1.96 standard errors for n=6, t has 2.57"),
+    ("interval", normal_interval, "1.96 standard errors for n=6, Student's t has 2.57"),
     ("divergence", most_diverge, "10 of 16 trials of new"),
     ("divergence", reported_divergence, "1 of 6 reported runs"),
     ("survivors", survivors_only, "2 of 16 trial numbers are missing"),
@@ -497,7 +497,7 @@ PLANTED: tuple[tuple[str, Change, str], ...] = (
     [
         (1e-308, 1e308, "fail", "times less than 5e-324 in the number of steps"),
         (1e308, 1e-308, "fail", "times more than 1.8e308 in the number of steps"),
-        (5e-324, 5e-324, "pass", "rests on synchronised timings; time to a loss 4.94e-324 is"),
+        (5e-324, 5e-324, "pass", "rests on synchronised timings; time-to-loss ratio 4.94e-324 is"),
         (1e308, 1e308, "pass", "per step times 1 in"),
     ],
 )
@@ -618,8 +618,8 @@ def test_a_method_without_rows_keeps_rules_from_passing() -> None:
         ({"a": range(6), "b": range(100, 106)}, {"a": "warn: no seed in common", "b": "warn: no seed in common"}),
         ({"a": range(6), "b": range(6), "c": range(100, 106)}, {"c": "warn: no seed in common"}),
         ({"a": range(6), "b": range(5)}, {"b": "fail: no reported run with seed 5, which"}),
-        ({"a": range(6), "b": range(100, 103)}, {"a": "warn: no seed in common", "b": "fail: 3 reported runs, and 6 of a"}),
-        ({"a": range(6), "b": ()}, {"b": "fail: 0 reported runs, and 6 of a"}),
+        ({"a": range(6), "b": range(100, 103)}, {"a": "warn: no seed in common", "b": "fail: 3 reported runs, but 6 of a"}),
+        ({"a": range(6), "b": ()}, {"b": "fail: 0 reported runs, but 6 of a"}),
         ({"a": range(6), "b": (0, 1, 2, 3, 4, 7)}, {"a": "fail: with seed 7, which", "b": "fail: with seed 5, which"}),
     ],
 )  # fmt: skip
@@ -804,10 +804,10 @@ def test_accuracies_of_a_small_split_have_its_denominator(size: float | None, st
     [
         # an ordinary setting, of which nobody says that it was searched
         ((0.9, 0.9), (0.9, 0.9), True, {"shared": "warn: momentum = 0.9 for every method, one value in all trials"}),
-        ((0.9, 0.0), (0.9, 0.0), True, {"baseline": "warn: momentum is given and not alike: 0.9 for new, 0 for baseline"}),
+        ((0.9, 0.0), (0.9, 0.0), True, {"baseline": "warn: momentum was not searched and differs: 0.9 for new, 0 for baseline"}),
         ((0.9, 0.9), (0.9, 0.5), True, {"baseline": "fail: momentum of baseline (0.5): no search, 0.9 in all trials"}),
         ((0.9, 0.9), (0.9, 0.9), False, {}),
-        ((0.9, 0.0), (0.9, 0.0), False, {"baseline": "warn: momentum is given and not alike: 0.9 for new, 0 for baseline"}),
+        ((0.9, 0.0), (0.9, 0.0), False, {"baseline": "warn: momentum was not searched and differs: 0.9 for new, 0 for baseline"}),
     ],
 )  # fmt: skip
 def test_a_hyperparameter_that_a_search_left_alone_is_a_setting_and_no_result(

@@ -37,8 +37,8 @@ def test_scores_of_a_maximised_search_are_shown_as_they_were_given() -> None:
     # an accuracy is no loss: that it lies below that of guessing says nothing
     assert found["learned"].status == "unknown"
     assert found["learned"].text == (
-        "a: was selected at 0.9, which is no loss in nats to hold against that of guessing; "
-        "b: was selected at 0.6, which is no loss in nats to hold against that of guessing"
+        "a: was selected at 0.9, which is no loss in nats to compare with that of guessing; "
+        "b: was selected at 0.6, which is no loss in nats to compare with that of guessing"
     )
     losses = rows.assign(score=-4 * rows["score"])
     turned = trials.from_table(losses, {}, "x", maximise=True, facts=facts)
@@ -149,7 +149,7 @@ def test_trials_whose_length_is_known_of_some_methods_are_no_equal_budget() -> N
 def test_equal_counts_of_trials_of_unknown_length_are_no_equal_budget() -> None:
     told = (
         "unknown",
-        "3 trials for every method, and how long one was is not in the evidence: `trial epochs` or `trial steps`",
+        "3 trials for every method, but their length is not in the evidence: `trial epochs` or `trial steps`",
     )
     assert of_rule(trials.from_table(table(), MAP, "x"), "budget") == told
     uneven = trials.from_table(table()[:5], MAP, "x")
@@ -163,7 +163,7 @@ def test_one_method_has_no_budget_to_be_compared() -> None:
     evidence = trials.from_table(table()[:3].assign(epochs=10), MAP, "x")
     assert of_rule(evidence, "budget") == (
         "unknown",
-        "3 trials for a, with no other to compare it with; 30 epochs of search for a, with no other to compare it with",
+        "3 trials for a, with no other method to compare; 30 epochs of search for a, with no other method to compare",
     )
 
 

@@ -129,7 +129,7 @@ def judge(rule_: Rule, evidence: Evidence) -> Finding:
         The finding; `unknown` where the rule saw nothing, or nothing bad and of some methods only.
     """
     parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
-    text = f"the evidence does not say {rule_.needs}"
+    text = f"not in the evidence: {rule_.needs}"
     if not parts:
         parts = [Part("unknown", text)]
     elif parts[0].status == "pass" and (seen := {part.method for part in parts} - {""}):

@@ -339,7 +339,7 @@ def _explain(name: str, console: Console) -> int:
         ("why", rule.why),
         ("after", rule.source),
         ("mend", rule.mend),
-        ("unknown", f"where the evidence does not say {rule.needs}"),
+        ("unknown", f"if this is not in the evidence: {rule.needs}"),
     ):
         console.print(f"{label + ':':<9}{text}", highlight=False, markup=False)
     return DONE

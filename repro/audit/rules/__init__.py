@@ -1,4 +1,4 @@
-"""The rules, in the order in which a comparison is made: searched, scored, set, repeated, reported."""
+"""The rules, in the order in which a comparison is made: search, scores, settings, repetitions, cost."""
 
 from repro.audit.findings import Rule
 from repro.audit.rules import cost, ranges, repetitions, scores, search, settings

@@ -1,4 +1,4 @@
-"""The rule of cost: does a claim of speed rest on something that was measured?"""
+"""The rule of cost: does a claim about speed rest on measurements?"""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from repro.audit.findings import Part, rule
 
 
 @rule(
-    question="Does what is said of time and memory rest on synchronised timings of the derivatives that were used?",
-    threshold="fail where nothing was timed, derivatives were simulated, or a time-to-loss ratio differs by more "
-    "than a tenth from the ratio of a step; warn where engines differ or the timing method is not stated",
-    why="time to a loss is cost per step times number of steps, and the second factor is the learning rate's",
+    question="Do claims about time and memory rest on synchronised timings of the derivatives that were used?",
+    threshold="fail if nothing was timed, timings were not synchronised, derivatives were simulated, or a time-to-loss "
+    "ratio differs by more than a tenth from the step-time ratio; warn if engines differ or nobody says how time was taken",
+    why="time to a loss is time per step times number of steps, and the learning rate decides the number",
     source="AlgoPerf, time to result with tuned settings; PyTorch, CUDA is asynchronous; NeurIPS checklist, compute",
     mend="time a step of each method in one engine, wait for the device, and tune both before comparing progress",
     needs="anything about cost",
 )
 def cost(evidence: Evidence) -> Iterator[Part]:
-    """Ask for measurement, true derivatives, one engine, and a ratio that is of cost alone."""
+    """Ask for timings, true derivatives, one engine, and a ratio that measures cost alone."""
     claim = evidence.fact("claim of cost")
     if claim is None:
         return
@@ -33,7 +33,7 @@ def cost(evidence: Evidence) -> Iterator[Part]:
         yield Part("fail", text, (*sources, source_of(fact)))
     timed = evidence.fact("timed steps")
     if timed is not None and not timed.value:
-        yield Part("fail", f"{claim.text!r} is claimed and nothing was timed", (source_of(timed),))
+        yield Part("fail", f"{claim.text!r} is claimed, but nothing was timed", (source_of(timed),))
         return
     engines = {m: evidence.word("timed engine", m) for m in evidence.methods}
     if all(engines.values()) and len(set(engines.values())) > 1:
@@ -60,7 +60,7 @@ def cost(evidence: Evidence) -> Iterator[Part]:
     mixed = abs(math.log(to_loss.value) - math.log(step.value)) > math.log(1.1)
     times = {0.0: "less than 5e-324", math.inf: "more than 1.8e308"}.get(progress)
     text = (
-        f"time to a loss {to_loss.value:.3g} is {step.value:.3g} per step times {times or f'{progress:.3g}'} in the "
+        f"time-to-loss ratio {to_loss.value:.3g} is {step.value:.3g} per step times {times or f'{progress:.3g}'} in the "
         f"number of steps"
     )
     values = {

@@ -1,4 +1,4 @@
-"""Rules of ranges: did every method search the same ones, and do they hold its winner?"""
+"""Rules about ranges: did every method search the same ones, and does its winner lie well inside?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from repro.audit.findings import Part, Status, rule, unsaid
 EDGE = 0.1
 """Share of a range that counts as its edge, on the scale on which it was searched."""
 SPARSE = 2.0
-"""Times as many different values, and as many in a trial, from which on one search is denser than another."""
+"""A search is denser than another if it tries more than so many times as many values, in all and per trial."""
 
 
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
-    threshold="fail where a hyperparameter is searched for one method and fixed for another; warn where "
-    f"ranges, scales or samplers differ, or one tried more than {SPARSE:g} times as many values in as many trials",
-    why="a range is knowledge of where the optimum lies: a narrow one around it is a larger budget",
+    threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, "
+    f"scales or samplers differ, or one method tried more than {SPARSE:g} times as many values in as many trials",
+    why="a range tells where the optimum lies: a narrow one around it is worth a larger budget",
     source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
     mend="search one range, wide enough for all, with one sampler",
     needs="which ranges were searched",
@@ -34,7 +34,7 @@ def space(evidence: Evidence) -> Iterator[Part]:
             high = evidence.number(f"searched to {parameter}", method)
             if low is not None and high is not None:
                 ranges[method] = (low, high)
-            # of a method without any trials, the rule `baseline` speaks
+            # the rule `baseline` covers a method without any trials
             elif evidence.fact(f"tuned with {parameter}", method) or (
                 any(evidence.fact(f"searched from {p}", method) for p in searched)
                 and any(evidence.fact(f"{q} {parameter}", method) for q in ("ran with", "used"))
@@ -98,7 +98,7 @@ def _sampling(
     """Return how the same range was sampled differently: on other scales, or at far fewer values in as many trials."""
     scales, tried = {}, {}
     for method in ranges:
-        # of what is only observed, the scale is a guess
+        # the scale of an observed range is a guess
         scale = evidence.word(f"scale of {parameter}", method)
         if scale and not _observed(evidence, parameter, method):
             scales[method] = scale
@@ -112,7 +112,7 @@ def _sampling(
         listed = ", ".join(f"on a {scale} scale for {m}" for m, scale in scales.items())
         found.append(f"{parameter} sampled {listed}")
     if len(tried) > 1:
-        # a list of few choices is tried as often as there are trials: it is no sparser for that
+        # a list of few choices has few values however many trials there are: it is no sparser for that
         counts = [values for values, _ in tried.values()]
         shares = [values / trials for values, trials in tried.values()]
         if all(max(each) > SPARSE * min(each) for each in (counts, shares)):
@@ -126,7 +126,7 @@ def _sampling(
 def _density(
     evidence: Evidence, parameter: str, ranges: dict[str, tuple[float, float]]
 ) -> Iterator[tuple[str, float]]:
-    """Yield the trials a decade of every method of which they are known, where the range is on a log scale."""
+    """Yield the trials per decade of each method, if they are known and its range is on a log scale."""
     for method, (low, high) in ranges.items():
         trials = evidence.number("trials", method)
         if trials and _is_log(evidence, parameter, method, low, high):
@@ -134,7 +134,7 @@ def _density(
 
 
 def _is_log(evidence: Evidence, parameter: str, method: str, low: float, high: float) -> bool:
-    """Tell whether a range is on a log scale; where nobody says so, if it spans a decade."""
+    """Tell whether a range is on a log scale or, if nobody says, whether it spans a decade."""
     scale = evidence.word(f"scale of {parameter}", method)
     return low > 0 and (scale == "log" or (not scale and high / low >= 10))
 
@@ -152,7 +152,7 @@ def _range(evidence: Evidence, parameter: str, method: str, low: float, high: fl
 
 def _overlap(ranges: list[tuple[float, float]]) -> float:
     log = all(low > 0 for low, _ in ranges)
-    # halves, since the width of a range may be more than a double holds
+    # halves, since the width of a range may overflow a double
     ends = [tuple(math.log(x) if log else x / 2 for x in pair) for pair in ranges]
     shared = min(high for _, high in ends) - max(low for low, _ in ends)
     whole = max(high for _, high in ends) - min(low for low, _ in ends)
@@ -161,15 +161,15 @@ def _overlap(ranges: list[tuple[float, float]]) -> float:
 
 @rule(
     question="Does every winner lie well inside its range?",
-    threshold=f"within {EDGE:.0%} of the range of a bound: fail for hyperparameters on a log scale, warn for "
-    "others; fail where a better value is known outside; never more than warn for a range that is only observed",
-    why="a winner at a bound says that the range was too small, so the method is not tuned",
+    threshold=f"closer to a bound than {EDGE:.0%} of the range: fail for hyperparameters on a log scale, warn for "
+    "others; fail if a better value is known outside; never more than warn if the range is only observed",
+    why="a winner at a bound shows that the range was too small, so the method is not tuned",
     source="tuning playbook, identifying bad search space boundaries",
     mend="extend the range by a decade beyond the bound, for all methods alike, and search on",
     needs="ranges and winners",
 )
 def edge(evidence: Evidence) -> Iterator[Part]:
-    """Place every winner, and the equivalent of another method's, within its range."""
+    """Locate every winner in its range, and compare better values that are known with the bounds."""
     for method in evidence.methods:
         for parameter in evidence.names("searched from"):
             low, high, best = (
@@ -190,7 +190,7 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             # the smallest and the largest value seen lie within what was searched: the bounds may be further out
             observed = _observed(evidence, parameter, method)
             name = f"{parameter} = {best:g} in {_range(evidence, parameter, method, low, high)}"
-            # 0 bounds what cannot be negative; nothing lies beyond it
+            # 0 is the bound of what cannot be negative; nothing lies beyond it
             natural = low == 0 and best == 0
             if EDGE <= position <= 1 - EDGE or natural:
                 yield Part("pass", name, sources, method=method)

@@ -1,4 +1,4 @@
-"""Rules of repetitions: are they independent, enough, complete, and does the order hold?"""
+"""Rules about repetitions: are they independent, enough and complete, and does the order of methods hold?"""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Vector = npt.NDArray[np.float64]
 LEVEL = 0.05
 """Two-sided level of the tests."""
 DIGITS = 4
-"""Decimals up to which equal scores are taken for chance."""
+"""Equal scores with at most so many decimals may be chance."""
 
 
 @rule(
-    question="Are the seeds of the reported runs none of those that were tuned with?",
-    threshold="fail for any seed in both",
-    why="the winner is chosen for its luck with the tuning seeds; reporting them counts that luck as merit",
+    question="Do the reported runs use seeds that no trial used?",
+    threshold="fail for any seed that both used",
+    why="the winner is chosen for its luck with the tuning seeds; reporting on them counts that luck as merit",
     source="Eimer et al. 2023, how-to-autorl checklist, tuning and test seeds; DeepOBS averages its tuning seed in",
     mend="report on seeds that no trial used",
     needs="the seeds of tuning and of reporting",
@@ -42,21 +42,21 @@ def seeds(evidence: Evidence) -> Iterator[Part]:
         source = source_of(evidence.fact("tuning seed", method)) or "rows"
         if both:
             names = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
-            text = f"seed {names} tuned and reported ({len(both)} of {len(reported)} reported)"
+            text = f"seed {names} in trials and reported runs ({len(both)} of {len(reported)} reported)"
             yield Part("fail", text, (source,), {f"{method}, shared seeds": len(both)}, method)
         else:
-            text = f"{len(reported)} reported seeds, none tuned with"
+            text = f"{len(reported)} reported seeds, none of them in trials"
             yield Part("pass", text, (source,), method=method)
 
 
 @rule(
-    question="Are there enough repetitions, and is each one a draw of its own?",
-    threshold="fail for one, or for equal results under different seeds; warn below 6, where no paired rank test "
-    "reaches 0.05, where fewer seeds were drawn than repetitions are claimed, and where all results are equal in "
+    question="Are there enough repetitions, and is each one an independent draw?",
+    threshold="fail for one, or for equal results under different seeds; warn below 6, as no paired rank test then "
+    "reaches 0.05, if fewer seeds were drawn than repetitions are claimed, or if all results are equal and have "
     f"{DIGITS} decimals or fewer",
-    why="with few repetitions the order of two methods is luck, and no test can say otherwise",
+    why="with few repetitions the order of two methods may be luck, and no test can rule that out",
     source="Agarwal et al. 2021; Bouthillier et al. 2021; NeurIPS checklist, statistical significance",
-    mend="repeat with at least 6 seeds, better 10, the same for every method",
+    mend="repeat with at least 6 seeds, preferably 10, the same for every method",
     needs="the number of repetitions",
 )
 def repetitions(evidence: Evidence) -> Iterator[Part]:
@@ -95,8 +95,8 @@ def _copies(evidence: Evidence, method: str) -> Iterator[Part]:
         or [np.empty(0)]
     )
     minima = np.isclose(copies[:, None], reached, rtol=1e-6, atol=1e-12).any(axis=1)
-    # nor is what was given as negative, a value of a function and no loss or accuracy: descents from one start may end
-    # in one place
+    # nor is a negative score, which is the value of a function, no loss or accuracy: descents from one start may end in
+    # one place
     given = np.array([evidence.as_given(score) for score in copies])
     num_copies = int((~minima & (given >= 1e-12)).sum())
     if not num_copies:
@@ -105,21 +105,21 @@ def _copies(evidence: Evidence, method: str) -> Iterator[Part]:
         text = f"{num_copies} repetitions equal another to the last digit"
         yield Part("fail", text, ("rows",), method=method)
     elif scores.nunique() == 1:
-        # some of a few thousand examples' errors are equal by chance; all of them may be, too
+        # errors on a few thousand examples may be equal by chance, even all of them
         text = f"all {len(scores)} repetitions score {given[0]:g}: copies, or too few digits to tell them apart"
         yield Part("warn", text, ("rows",), method=method)
 
 
 @rule(
-    question="Do the error bars hold what they say?",
-    threshold="fail where a 95 % interval by Student's t is more than 1.25 times as wide, warn above 1.1",
+    question="Do the error bars cover as often as they say?",
+    threshold="fail if a 95 % interval by Student's t is more than 1.25 times as wide, warn above 1.1 times",
     why="1.96 standard errors of three repetitions cover far less than 95 %",
     source="Student 1908; NeurIPS checklist, error bars",
-    mend="take the t quantile for the number of repetitions: 12.7, 4.3, 3.2, 2.8 for 2 to 5",
+    mend="use the t quantile for the number of repetitions: 12.7, 4.3, 3.2, 2.8 for 2 to 5",
     needs="how the error bars were made",
 )
 def interval(evidence: Evidence) -> Iterator[Part]:
-    """Compare the multiplier of the standard error with Student's."""
+    """Compare the multiplier of the standard error with the quantile of Student's t."""
     for method in evidence.methods:
         fact = evidence.fact("interval multiplier", method)
         num = evidence.number("repetitions", method)
@@ -128,17 +128,17 @@ def interval(evidence: Evidence) -> Iterator[Part]:
         right = float(scipy_stats.t.ppf(0.975, num - 1))
         ratio = right / fact.value
         status: Status = "fail" if ratio > 1.25 else "warn" if ratio > 1.1 else "pass"
-        text = f"{fact.value:.3g} standard errors for n={num:g}, t has {right:.3g}"
+        text = f"{fact.value:.3g} standard errors for n={num:g}, Student's t has {right:.3g}"
         yield Part(status, text, (source_of(fact),), {f"{method}, too narrow by": ratio}, method)
 
 
 @rule(
-    question="Did diverged and failed trials leave every method a search?",
-    threshold="warn where a method has less than half as many trials that ended well as another, or none, or where a "
-    "reported run diverged",
-    why="trials that diverge are budget spent: a method with few left has searched less than its number says",
+    question="Did enough trials of every method end without diverging or failing?",
+    threshold="warn if a method has less than half another's share of trials that ended well, or none, or if a reported "
+    "run diverged or failed",
+    why="diverged trials use up budget: a method with few others has searched less than its number of trials says",
     source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
-    mend="say the shares beside the result; more trials, or a range with less beyond the stable rates, for all alike",
+    mend="state the shares beside the result; give all methods more trials, or a range with fewer unstable rates",
     needs="how the trials ended",
 )
 def divergence(evidence: Evidence) -> Iterator[Part]:
@@ -176,12 +176,12 @@ def _endings(evidence: Evidence, role: str, method: str) -> list[tuple[str, bool
 
 
 @rule(
-    question="Is every run that was begun in the table, for every method alike?",
-    threshold="fail for trial numbers that are missing, or repetitions that a method lacks; warn for trials "
-    "that never ended, and for seeds that no other method has, which costs the pairing only",
-    why="a table of survivors shows a method at its best: what crashed is left out",
+    question="Does the table hold every run that was begun, of every method?",
+    threshold="fail for missing trial numbers, or repetitions that a method lacks; warn for trials that never ended, "
+    "and for a method that shares no seed with another, which costs only the pairing",
+    why="a table of survivors shows a method at its best: runs that crashed are left out",
     source="Optuna drops NaN trials as failed; how-to-autorl checklist, all runs reported",
-    mend="keep a row for every run, with the worst score for those that diverged, and run what is missing",
+    mend="keep a row for every run, with the worst score if it diverged, and make the missing runs",
     needs="the rows",
 )
 def survivors(evidence: Evidence) -> Iterator[Part]:
@@ -209,14 +209,14 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
 
 
 def _lacking(evidence: Evidence) -> Iterator[Part]:
-    """Look for repetitions that a method lacks: seeds of those it shares seeds with, or a smaller number than others'."""
+    """Look for repetitions that a method lacks: seeds of methods it shares seeds with, or fewer runs than another has."""
     reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
     runs = {m: len(reported[m]) or len(evidence.rows("report", m)) for m in evidence.methods}
     if not any(reported.values()):
         return
     most = max(runs, key=lambda m: runs[m])
     for method, own in reported.items():
-        # who shares half of the seeds of either meant to have the same ones
+        # methods that share half of the seeds of either were meant to have the same ones
         paired = [
             seeds
             for other, seeds in reported.items()
@@ -226,7 +226,7 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
             text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
             yield Part("fail", text, ("rows",), method=method)
         elif runs[method] < runs[most]:
-            text = f"{runs[method]} reported runs, and {runs[most]} of {most}"
+            text = f"{runs[method]} reported runs, but {runs[most]} of {most}"
             yield Part("fail", text, ("rows",), method=method)
         elif not paired and any(runs[m] for m in evidence.methods if m != method):
             text = "no seed in common with another method: its repetitions are paired with none"
@@ -235,16 +235,16 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
 
 @rule(
     question="Does the order of the methods hold for smaller budgets and for equal time?",
-    threshold="warn where the two best change places within the second half of the trials, or lead at equal "
-    "trials and trail at equal time",
-    why="an order that turns with the last trials says which search was lucky, not which method is better",
+    threshold="warn if the two best methods change places in the second half of the trials, or if the one ahead at "
+    "equal trials is behind at equal time",
+    why="an order that changes with the last trials shows which search was lucky, not which method is better",
     source="Dodge et al. 2019; Sivaprasad et al. 2020; Lourie et al. 2024",
-    mend="show the best score over the number of trials, and over time; claim no order where they cross",
+    mend="show the best score over the number of trials, and over time; claim no order where the curves cross",
     needs="the scores of the trials in order",
 )
 def rank(evidence: Evidence) -> Iterator[Part]:
     """Follow the best score so far, over trials and over time."""
-    # a trial that waits or still runs is none yet
+    # a trial that waits or still runs does not count yet
     every = {m: evidence.rows("tune", m) for m in evidence.methods}
     rows = {m: of_method[of_method["status"].isin(FINISHED)] for m, of_method in every.items()}
     trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
@@ -279,12 +279,12 @@ def rank(evidence: Evidence) -> Iterator[Part]:
 
 
 def _coarse(scores: pd.Series) -> bool:
-    """Tell whether scores have so few digits that different runs may well agree in all of them."""
+    """Tell whether scores have so few digits that different runs may well have the same score."""
     return bool((scores.round(DIGITS) == scores).all())
 
 
 def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
-    """Return the best score of the trials that end within a time, infinite where none does.
+    """Return the best score of the trials that end within a time, infinite if none does.
 
     Args:
         scores: One a trial, in order.
@@ -299,15 +299,15 @@ def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
 
 
 @rule(
-    question="Do the differences stand when all comparisons are counted?",
-    threshold=f"warn where a difference is significant at {LEVEL} alone and not after Holm's correction",
-    why="of twenty comparisons without any difference one is significant at 0.05",
+    question="Do the differences stay significant when corrected for all comparisons?",
+    threshold=f"warn if a difference is significant at {LEVEL} by itself, but not after Holm's correction",
+    why="of twenty comparisons without any difference, one is on average significant at 0.05",
     source="Holm 1979; Demsar 2006; NeurIPS checklist, statistical significance",
-    mend="correct over all comparisons that are made, and claim what is left",
+    mend="correct for all comparisons made, and claim only what stays significant",
     needs="two or more reported runs of each method",
 )
 def multiplicity(evidence: Evidence) -> Iterator[Part]:
-    """Test every pair of methods, with and without correction; what diverged counts as worse than anything."""
+    """Test every pair of methods, with and without correction; a diverged run counts as worse than any other."""
     tests = {}
     reported = {
         m: differences.one_a_seed(rows)

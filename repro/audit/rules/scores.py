@@ -1,4 +1,4 @@
-"""Rules of scores: was the right thing measured, on all of it, and did anything learn?"""
+"""Rules about scores: was the right quantity measured, on the whole split, and did anything learn?"""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from repro.audit.evidence import Evidence, shown, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 FEW = 64
-"""Examples below which no instability of training explains a score's scatter."""
+"""Scatter as of fewer examples than this is more than unstable training explains."""
 LEARNED = 0.1
-"""Share of the loss of guessing that has to be gone before a network is said to have learned."""
+"""A network has learned if its loss is at least by this share below that of guessing."""
 
 
 @rule(
     question="Did the search select on validation data, by one metric for all methods?",
-    threshold="fail where trials were scored on the test split, by different metrics, or searched again after "
-    "a test result; warn for training loss, or where what is reported is what was selected on",
-    why="a score that was selected on is no estimate of anything new: it is the best of many",
+    threshold="fail if trials were scored on the test split or by different metrics, or a method was searched again after "
+    "a test result; warn if trials were scored on the training split, or only validation scores are reported",
+    why="a score used for selection is the best of many, not an estimate on new data",
     source="how-to-autorl checklist, tuning and test settings; AlgoPerf, validation targets; Cawley & Talbot 2010",
     mend="select on validation data, and read the test split once, for the reported runs",
     needs="what the search selected on",
 )
 def selection(evidence: Evidence) -> Iterator[Part]:
-    """Look at the declared split, and at whether scores equal a column of test scores."""
+    """Look at the declared split, and check whether scores equal a column of test scores."""
     for method in evidence.methods:
         split = evidence.fact("selection split", method)
         if split is not None:
@@ -71,22 +71,22 @@ def _match(evidence: Evidence, method: str) -> Iterator[Part]:
 
 @rule(
     question="Does the search minimise what is reported: the same evaluation of a run, last or best?",
-    threshold="fail where the one is the last and the other the best; warn where the last counts after early "
+    threshold="fail if one takes the last evaluation and the other the best; warn if the last one counts after early "
     "stopping with patience",
-    why="the last score after an optimum was passed punishes rates that learn fast",
+    why="a last score, taken after the optimum was passed, penalises rates that learn fast",
     source="keras-tuner and tuning-playbook guidance on the best checkpoint; how-to-autorl checklist, objective",
     mend="let the search minimise the reported quantity, with one rule for which evaluation counts",
     needs="which evaluation of a trial and of a reported run counts",
 )
 def objective(evidence: Evidence) -> Iterator[Part]:
-    """Compare which evaluation is selected by and which is reported."""
+    """Compare the evaluation that selects with the one that is reported."""
     for method in evidence.methods:
         select, report = (evidence.fact(f"{q} moment", method) for q in ("selection", "reported"))
         if select is None:
             continue
         patience = evidence.fact("early stopping patience", method)
         if patience is not None and patience.value and select.text == "last":
-            text = f"scored by the {select.text} evaluation, {patience.value:g} past the optimum"
+            text = f"scored by the {select.text} evaluation, {patience.value:g} evaluations past the optimum"
             sources = (source_of(select), source_of(patience))
             yield Part("warn", text, sources, method=method)
         if report is None:
@@ -100,15 +100,15 @@ def objective(evidence: Evidence) -> Iterator[Part]:
 @rule(
     question="Is every score a mean over the whole split?",
     threshold="fail below half of the split's examples, or for traces that only few examples leave (multiples "
-    f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples, or of half of a smaller split); warn below "
-    "the whole split, or for scatter as of a tenth of it",
-    why="a mean over the last mini-batch looks like a test loss and is mostly luck",
+    f"of a coarse fraction, exact zeros between large values, scatter as of fewer than {FEW} examples, or half of a smaller split); "
+    "warn below the whole split, or for scatter as of less than a tenth of it",
+    why="a mean over the last mini-batch looks like a test loss but is mostly luck",
     source="Rike & Førland's notebooks (a list made anew in every batch); AlgoPerf, scores as documented",
-    mend="average over all examples of the split, weighing each example once",
-    needs="how many examples stand behind a score, nor the scores over epochs",
+    mend="average over all examples of the split, with equal weights",
+    needs="how many examples a score averages over, or scores over epochs",
 )
 def metric(evidence: Evidence) -> Iterator[Part]:
-    """Compare declared numbers of examples, and look for traces of few in the scores themselves."""
+    """Compare declared numbers of examples, and look for traces of few examples in the scores themselves."""
     for method in evidence.methods:
         for what, noun in (("selection", "a trial's score"), ("reported", "a reported score")):
             examples, size = (
@@ -140,11 +140,11 @@ def _traces(evidence: Evidence, method: str) -> Iterator[Part]:
 
 def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterator[Part]:
     for trace in traces:
-        # without its size, a split of a few hundred examples is as likely as a slip
+        # if its size is not known, a split of a few hundred examples is as likely as a slip
         enough = trace.examples >= (FEW if size is None else size / 2)
         few = trace.examples < FEW if size is None else trace.examples < size / 10
         status: Status = "pass"
-        # of a small split that was read as a whole, no score has more examples
+        # no score has more examples than a small split that was read whole
         if (trace.certain and not enough) or trace.examples < (
             FEW if size is None else min(FEW, size / 2)
         ):
@@ -156,15 +156,15 @@ def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterat
 
 
 @rule(
-    question="Has anything learned, in the search and in what is compared?",
-    threshold=f"fail where no method's loss is {LEARNED:.0%} below that of guessing; warn where one method's is not",
-    why="of networks that learned nothing, neither speed nor order says anything",
+    question="Did the methods learn anything, in the search and in the runs that are compared?",
+    threshold=f"fail if no method's loss is {LEARNED:.0%} below that of guessing; warn if one method's is not",
+    why="if networks learned nothing, neither their speed nor their order means anything",
     source="Baydin et al. 2022, Fig. 4, top: a time-to-loss ratio at 28 % accuracy; tuning playbook, unstable workloads",
-    mend="train until the baseline has learned, at a rate at which it does",
+    mend="train at a rate at which the baseline learns, until it has",
     needs="the losses and the loss of guessing",
 )
 def learned(evidence: Evidence) -> Iterator[Part]:
-    """Compare losses with that of guessing."""
+    """Compare losses with the loss of guessing."""
     for quantity, noun in (("final loss", "ends at"), ("best search score", "was selected at")):
         given: Callable[[float], float] = (
             evidence.as_given if quantity == "best search score" else float
@@ -178,7 +178,7 @@ def learned(evidence: Evidence) -> Iterator[Part]:
                 silent.append(Part("unknown", evidence.silence(lacking, method)))
                 continue
             if loss < 0:  # such as an accuracy, turned
-                text = f"{noun} {given(loss):.4g}, which is no loss in nats to hold against that of guessing"
+                text = f"{noun} {given(loss):.4g}, which is no loss in nats to compare with that of guessing"
                 yield Part(
                     "unknown", text, (source_of(evidence.fact(quantity, method)),), method=method
                 )

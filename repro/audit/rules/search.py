@@ -13,14 +13,14 @@ from repro.audit.findings import Part, Status, rule, unsaid
 @rule(
     question="Did every method get the same number of trials, of the same length?",
     threshold="fail above 1.25 times as many trials, or twice the epochs; warn for any difference in trials, "
-    "above 1.25 times the epochs, or where more than a tenth of the trials repeat another",
+    "above 1.25 times the epochs, or if more than a tenth of the trials repeat another",
     why="the best of many trials is better than the best of few, whatever the method",
     source="Sivaprasad et al. 2020; Dodge et al. 2019; AlgoPerf rules, tuning rulesets",
-    mend="give the methods with fewer trials the missing ones, or judge all by their first trials only",
+    mend="run the missing trials, or judge all methods by equally many of their first trials",
     needs="how many trials each method had",
 )
 def budget(evidence: Evidence) -> Iterator[Part]:
-    """Compare the number of trials, with earlier searches too, and the length of all trials together."""
+    """Compare the number of trials, without and with earlier searches, and the length of all trials together."""
     trials = {m: evidence.number("trials", m) for m in evidence.methods}
     if missing := [m for m, n in trials.items() if n is None]:
         if len(missing) < len(trials):
@@ -55,14 +55,14 @@ def _lengths(evidence: Evidence, trials: dict[str, float]) -> Iterator[Part]:
         known[unit] = {m: length for m, length in lengths.items() if math.isfinite(length)}
     shared = [unit for unit, lengths in known.items() if len(lengths) == len(trials)]
     for unit in shared:
-        # of as many epochs, mini-batches of another size make another number of steps
+        # with mini-batches of another size, as many epochs have another number of steps
         fail = 2.0 if unit == shared[0] else math.inf
         yield _ratio(evidence, f"trial {unit}", known[unit], f"{unit} of search", 1.25, fail)
     alike = set(trials.values())
     if not any(known.values()) and len(trials) > 1 and len(alike) == 1:
-        # equal counts are no equal budget where a trial may be of any length
+        # equal counts are no equal budget if a trial may be of any length
         text = (
-            f"{next(iter(alike)):g} trials for every method, and how long one was is not in the evidence: `trial epochs` "
+            f"{next(iter(alike)):g} trials for every method, but their length is not in the evidence: `trial epochs` "
             "or `trial steps`"
         )
         yield Part("unknown", text, (), {f"trials, {m}": num for m, num in trials.items()})
@@ -82,17 +82,17 @@ def _ratio(
     sources = tuple(dict.fromkeys(source_of(evidence.fact(quantity, m)) for m in (most, least)))
     status: Status = "fail" if ratio > fail else "warn" if ratio > warn else "pass"
     if len(numbers) < 2:
-        status, text = "unknown", f"{text}, with no other to compare it with"
+        status, text = "unknown", f"{text}, with no other method to compare"
     return Part(status, text, sources, {f"{what}, {m}": n for m, n in numbers.items()})
 
 
 @rule(
     question="Do the settings of every method, the baseline's too, come from a search?",
-    threshold="fail for a method whose value comes from no search; one trial, or all at one setting, is none; warn "
-    "where a search left a hyperparameter alone, at another value for each method",
+    threshold="fail for a method whose value comes from no search; one trial, or trials all at one setting, are no search; "
+    "warn if searches did not vary a hyperparameter whose value differs between methods",
     why="an untuned baseline loses to anything that is tuned",
     source="Lucic et al. 2018; Melis et al. 2018; Choi et al. 2020; how-to-autorl checklist, same effort for all",
-    mend="search the baseline under the budget of the others",
+    mend="search the baseline with the budget of the others",
     needs="where the reported values come from",
 )
 def baseline(evidence: Evidence) -> Iterator[Part]:
@@ -125,14 +125,14 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
 
 
 def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
-    """Return what is said of a hyperparameter that did not vary in the search of some methods: a setting, if it is one."""
+    """Return the part about a hyperparameter that some searches did not vary: a setting, if they agree on its value."""
     known = {m: evidence.fact(f"tuned with {parameter}", m) for m in methods}
     source = source_of(evidence.fact(f"origin of {parameter}", methods[0]))
     texts = {m: shown(fact) for m, fact in known.items()}
     if len(set(texts.values())) > 1:
         listed = ", ".join(f"{text} for {m}" for m, text in texts.items())
         return Part(
-            "warn", f"{parameter} is given and not alike: {listed} in all trials", (source,)
+            "warn", f"{parameter} was not searched and differs: {listed} in all trials", (source,)
         )
     value = texts[methods[0]]
     return Part(
@@ -143,16 +143,16 @@ def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
 
 
 @rule(
-    question="Does every method run at a value of its own?",
-    threshold="fail where all methods share one value that no search found; warn where they share one that their "
-    "searches left alone",
-    why="estimators of different variance need different rates: sharing one favours whom it happens to suit",
+    question="Are hyperparameters chosen for each method, not once for all?",
+    threshold="fail if all methods share a value that no search found; warn if they share one that their "
+    "searches did not vary",
+    why="estimators of different variance need different rates: a shared one favours the methods that it happens to suit",
     source="Choi et al. 2020; tuning playbook, nuisance hyperparameters must be tuned for each method",
-    mend="search the value for each method under one budget",
+    mend="search the value for each method, with equal budgets",
     needs="the values that were used, and where they come from",
 )
 def shared(evidence: Evidence) -> Iterator[Part]:
-    """Look for one given value that all methods share."""
+    """Look for a value that all methods share and no search found."""
     for parameter in evidence.names("used"):
         used = {m: evidence.number(f"used {parameter}", m) for m in evidence.methods}
         origins = {evidence.word(f"origin of {parameter}", m) for m in evidence.methods}
@@ -166,19 +166,19 @@ def shared(evidence: Evidence) -> Iterator[Part]:
             text = f"{parameter} = {value:g} for every method, {origin}"
             yield Part("warn" if left else "fail", text, (source,))
         else:
-            yield Part("pass", f"{parameter} is not one given value", (source,))
+            yield Part("pass", f"{parameter} is not one unsearched value", (source,))
 
 
 @rule(
     question="Do the reported runs use the value that the search found best?",
-    threshold="fail beyond 2 %, which rounding explains",
-    why="a value chosen after the search was chosen by something else, often by the reported score",
+    threshold="fail if they differ by more than 2 %, which rounding may explain",
+    why="a value that the search did not choose was chosen by something else, often by the reported score",
     source="NeurIPS checklist, how settings were chosen; how-to-autorl checklist, incumbents",
-    mend="report the winner; if it must not be used, say why and what chose the other",
+    mend="report the winner; if it cannot be used, say why, and what chose the other value",
     needs="both the winner and the value used",
 )
 def winner(evidence: Evidence) -> Iterator[Part]:
-    """Compare what was found with what was used."""
+    """Compare the value found best with the value used."""
     for method in evidence.methods:
         for parameter in evidence.names("best"):
             best, used = (evidence.fact(f"{q} {parameter}", method) for q in ("best", "used"))
@@ -196,10 +196,10 @@ def winner(evidence: Evidence) -> Iterator[Part]:
 
 @rule(
     question="Are trials as long as the reported runs?",
-    threshold="warn where a trial is shorter by more than a tenth",
-    why="the best rate of a short run is rarely that of a long one, and divergence comes late",
+    threshold="warn if a trial is shorter by more than a tenth",
+    why="the best rate of a short run is rarely the best of a long one, and divergence comes late",
     source="tuning playbook, how long to train; Rike & Førland's searches end before the plateau does",
-    mend="let trials run as long as what is reported, or show that the ranking of rates is settled by then",
+    mend="let trials run as long as reported runs, or show that the ranking of rates is settled by then",
     needs="the length of trials and of reported runs",
 )
 def horizon(evidence: Evidence) -> Iterator[Part]:

@@ -1,4 +1,4 @@
-"""Rules of settings: is anything else different, between methods or between tuning and reporting?"""
+"""Rules about settings: does anything else differ, between methods or between tuning and reporting?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.audit.findings import Part, Status, rule, unsaid
 from repro.protocol import Fact
 
 PAIRING = ("data order",)
-"""Settings whose difference costs the pairing of repetitions, not the fairness."""
+"""Settings whose difference costs only the pairing of repetitions, not fairness."""
 
 
 def _same(a: Fact, b: Fact) -> bool:
@@ -21,8 +21,8 @@ def _same(a: Fact, b: Fact) -> bool:
 
 @rule(
     question="Do all methods have the same loss, clipping, schedule, precision and regularisation?",
-    threshold="fail for any difference; warn for one that costs the pairing only",
-    why="what differs beside the method may be what makes the difference",
+    threshold="fail for any difference; warn for one that costs only the pairing",
+    why="anything that differs beside the method may be the cause of a difference in scores",
     source="NeurIPS checklist, experimental setting; how-to-autorl checklist, same implementation details",
     mend="run all methods with one setting, or search it for all of them",
     needs="the settings of the runs",
@@ -34,7 +34,7 @@ def settings(evidence: Evidence) -> Iterator[Part]:
     for setting in evidence.names(ran):
         facts = {m: evidence.fact(f"{ran} {setting}", m) for m in evidence.methods}
         known = {m: fact for m, fact in facts.items() if fact is not None}
-        # what one method has from a search has no other's fixed value
+        # a value that one method has from a search is not compared with another's fixed value
         used = [m for m in evidence.methods if evidence.fact(f"used {setting}", m)]
         yield from unsaid(evidence, f"{ran} {setting}", [*known, *used])
         if len(known) < 2:
@@ -53,7 +53,7 @@ def settings(evidence: Evidence) -> Iterator[Part]:
 
 
 @rule(
-    question="Was every method tuned with the settings with which it was run?",
+    question="Was every method tuned with the settings of its reported runs?",
     threshold="fail for any difference",
     why="the best rate belongs to the settings beside it: clipping or decay added later moves it",
     source="tuning playbook, fixed hyperparameters limit the conclusions; Rike & Førland's unclipped searches",
@@ -81,15 +81,15 @@ def transfer(evidence: Evidence) -> Iterator[Part]:
 
 
 @rule(
-    question="Is what is printed what was run?",
-    threshold="fail where a published score is not the rounded one of the code, or the text names another setting",
-    why="a number that no run made cannot be reproduced, and nobody can tell what else was typed",
+    question="Does what is printed match what was run?",
+    threshold="fail if a published score is not the code's, rounded, or the text names another setting than the code",
+    why="a number that no run gave cannot be reproduced, and nobody can tell what else was typed by hand",
     source="NeurIPS checklist, claims and reproducibility; ML reproducibility checklist",
     mend="generate the table from the rows, and the text's settings from the code",
     needs="both what was printed and what ran",
 )
 def stated(evidence: Evidence) -> Iterator[Part]:
-    """Compare published with printed scores, and settings of the text with those of the code."""
+    """Compare published scores with printed ones, and settings in the text with those in the code."""
     for method in evidence.methods:
         published, printed = (evidence.fact(f"{q} score", method) for q in ("published", "printed"))
         decimals = evidence.number("published decimals", method)
