@@ -343,7 +343,7 @@ def log(time: str, *, first: int = 0, **numbers: int) -> pd.DataFrame:
 )
 def test_a_log_that_is_not_mapped_is_refused_with_the_map(time: str) -> None:
     key = "epoch" if "epoch" in time else "step"
-    message = f"Found runs of which '{time}' grows, or falls, from row .* Add `--map {key}={time}`"
+    message = f"Found runs in which '{time}' grows, or falls, from row .* Add `--map {key}={time}`"
     rows = log(time, adam=5, sgd=5)
     for ordered in (rows, rows[::-1]):  # some export the latest rows first
         with pytest.raises(ValueError, match=message):

@@ -1,6 +1,6 @@
-"""Is a comparison fair? Rules over what is known of it: ours, a paper's, or anybody's finished search.
+"""Is a comparison fair? Rules judge what is known of it: ours, a paper's, or anybody's finished search.
 
-Evidence comes from `ours`, `declared`, `trials` and `optuna_files`; `rules` judge it; `report` hands it out, and its
+`ours`, `declared`, `trials` and `optuna_files` read evidence, `rules` judge it, and `report` writes the findings; its
 docstring has the schema of the JSON.
 
 Example:

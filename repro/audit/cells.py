@@ -1,4 +1,4 @@
-"""What a cell of somebody's table says: a number, a state, a role; or one line on why it says nothing."""
+"""What a cell of somebody's table means: a number, a state, a role; or one line on why it cannot be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUSES = {
     "running": ("running", "waiting", "pending", "queued", "scheduled", "paused"),
 }  # fmt: skip
 COMMAS = "Write decimal points, not commas, and nothing between thousands."
-"""What to do where a number has a comma, which may be either."""
+"""What to do if a number has a comma, which may be decimal or between thousands."""
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
 
 
@@ -28,7 +28,7 @@ def first(flags: pd.Series) -> int:
 
 
 def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
-    """Return a column as numbers, NaN where it is blank.
+    """Return a column as numbers, with NaN for blanks.
 
     Args:
         values: The column.
@@ -71,7 +71,7 @@ def _number(value: object) -> float:
 
 
 def read_words(values: pd.Series, meanings: Mapping[str, tuple[str, ...]]) -> pd.Series:
-    """Return the meaning of words in any case, NaN where they have none."""
+    """Return the meaning of words in upper or lower case, NaN for unknown ones."""
     known = {word: meaning for meaning, words in meanings.items() for word in words}
     plain = values.astype("str").str.strip().str.lower().str.removeprefix("trialstate.")
     return plain.map(known)
@@ -92,7 +92,7 @@ def words(
         The meanings.
 
     Raises:
-        ValueError: If a word has none.
+        ValueError: If a word is unknown.
     """
     found = read_words(values, meanings)
     if found.isna().any():
@@ -113,7 +113,7 @@ def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
         name: What to call the file.
 
     Raises:
-        ValueError: If it is one.
+        ValueError: If the column has decimal commas.
     """
     if pd.api.types.is_numeric_dtype(values):
         return

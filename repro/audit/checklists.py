@@ -1,4 +1,4 @@
-"""The checklists that reviewers ask for, filled from the evidence; what it does not say stays blank, and says so.
+"""The checklists that reviewers ask for, filled from the evidence; an item without evidence is marked as blank.
 
 The items are paraphrased from the NeurIPS paper checklist (experiments), the how-to-autorl checklist (Eimer, Lindauer
 & Raileanu 2023) and the machine-learning reproducibility checklist (Pineau et al. 2021).
@@ -24,9 +24,9 @@ class Answer:
     """One item of a checklist.
 
     Attributes:
-        checklist: Its name.
+        checklist: Name of the checklist.
         item: What is asked.
-        text: The answer, empty where the evidence does not give one.
+        text: The answer, empty if the evidence does not give one.
         sources: Where the answer was read.
     """
 
@@ -37,7 +37,7 @@ class Answer:
 
 
 def fill(evidence: Evidence) -> tuple[Answer, ...]:
-    """Return every item of the checklists, answered as far as the evidence goes.
+    """Return every item of the checklists, answered as far as the evidence allows.
 
     Args:
         evidence: What is known of a comparison.
@@ -61,7 +61,7 @@ def table(name: str, answers: Iterable[Answer]) -> Table:
         answers: Its answers.
 
     Returns:
-        One row an item.
+        One row per item.
     """
     columns = tuple(
         Column(key, header, "left")
@@ -99,7 +99,7 @@ def _each(quantity: str, label: str) -> Part:
 
 
 def _every(prefix: str, label: str) -> Part:
-    """Answer with a quantity of every hyperparameter."""
+    """Answer with a quantity for every hyperparameter."""
 
     def part(evidence: Evidence) -> tuple[str, str] | None:
         said = [
@@ -180,4 +180,4 @@ ITEMS: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
     (REPRODUCIBILITY, "Infrastructure", (_each("hardware", "device"), _each("timed engine", "engine"))),
     (REPRODUCIBILITY, "Licences of data and code", (_blank,)),
 )  # fmt: skip
-"""Checklist, item, and what may answer it."""
+"""Checklist, item, and the functions that may answer it."""

@@ -15,11 +15,11 @@ from repro.protocol import Fact
 
 
 def numbered(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return tuning runs with the number of their trial, where they come without.
+    """Return tuning runs with the numbers of their trials, added if they are missing.
 
-    A trial is one setting, run once or under several seeds. Trials that have names are numbered as these first appear.
-    Rows without names and numbers that agree in every hyperparameter and setting are one trial as long as no seed comes
-    twice. Where seeds or hyperparameters are not known either, every row is a trial of its own.
+    A trial is one setting, run once or under several seeds. Named trials are numbered in the order in which the names
+    first appear. Rows without names or numbers are one trial if they agree in every hyperparameter and setting and no
+    seed appears twice. If seeds or hyperparameters are not known either, every row is a trial.
 
     Args:
         runs: Tuning runs of one method.
@@ -42,13 +42,13 @@ def numbered(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a trial, in order: number, mean score over its repetitions, seconds, length.
+    """Return one row per trial, in order: number, mean score over its repetitions, seconds, length.
 
     Args:
         runs: Tuning runs of one method.
 
     Returns:
-        Columns number, score (infinite where a run of the trial ended early), seconds, length.
+        Columns number, score (infinite if a run of the trial ended early), seconds, length.
     """
     runs = numbered(runs)
     score, numbers, seconds, length = (
@@ -73,29 +73,29 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 OBSERVED = "observed range"
-"""Where the bounds come from that nobody declared: the smallest and the largest value seen."""
+"""Source of bounds that nobody declared: the smallest and the largest value seen."""
 
 
 SEARCH, NO_SEARCH = "search", "no search"
 """Where the values of a method come from."""
 VALUED = ("best ", "used ", "tuned with ", "ran with ")
-"""How quantities begin that are values of a hyperparameter or setting."""
+"""Beginnings of quantities that are values of a hyperparameter or setting."""
 FIXED = f"{NO_SEARCH}, one value in all trials"
-"""Where a hyperparameter has its value from that a search left alone while it varied another."""
+"""Origin of a value that a search did not vary while it varied another hyperparameter."""
 NONE = "none"
-"""What a setting is that stands in the rows of other methods, and in none of this one's."""
+"""Value of a setting that rows of other methods have and no row of this method has."""
 
 
 def count(
     runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str, unit: str = "steps"
 ) -> tuple[Fact, ...]:
-    """Return what a table of runs says of each method, in the words of `QUANTITIES`.
+    """Return the facts about each method that a table of runs gives, in the words of `QUANTITIES`.
 
     Args:
         runs: A table of runs.
-        ranges: Ranges by method and hyperparameter, where they are declared; others are observed.
+        ranges: Declared ranges by method and hyperparameter; others are observed.
         source: Where the rows were read.
-        unit: Of the lengths: `steps` or `epochs`; beside these, steps may stand in a column of their own.
+        unit: Unit of the lengths: `steps` or `epochs`; beside epochs, steps may have a column of their own.
 
     Returns:
         The facts.
@@ -103,7 +103,7 @@ def count(
     facts: list[Fact] = []
 
     def tell(method: str, quantity: str, value: object, item: str = source) -> None:
-        # an infinite clip or patience is none at all: a word, of which there is no range
+        # an infinite clip or patience means none at all: it is a word, and has no range
         if isinstance(value, (str, bool, np.bool_)) or (
             isinstance(value, float) and math.isinf(value) and quantity.startswith(VALUED)
         ):
@@ -184,7 +184,7 @@ def _tell_settings(
             ("report", report, "ran with"),
         ):
             values = _distinct(rows[f"setting {setting}"])
-            # blank throughout for one method where another's is told: it had none
+            # if the cells of one method are all blank and those of another are not, it had no such setting
             if not values and len(rows) and (role, setting) in recorded:
                 values = [NONE]
             if values:
@@ -193,7 +193,7 @@ def _tell_settings(
 
 
 def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str]) -> pd.Series:
-    """Return, of trials that share the best score, the one that was reported; the first one if none was."""
+    """Return the trial that was reported among those that share the best score; the first one if none was."""
     for parameter in (f"param {p}" for p in parameters):
         used = _distinct(report[parameter])
         if len(used) == 1 and (tied[parameter] == used[0]).any():
@@ -202,7 +202,7 @@ def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[
 
 
 def _distinct(column: pd.Series) -> list[Any]:
-    """Return the different values that are known, in order; an empty text is a blank."""
+    """Return the different known values, in order; an empty text is a blank."""
     return list(dict.fromkeys(v for v in column.to_numpy() if not (pd.isna(v) or v == "")))
 
 
@@ -210,13 +210,13 @@ def _searched(tune: pd.DataFrame, num: int, parameters: Sequence[str]) -> str:
     """Tell whether trials are a search: more than one, and not all at the same settings."""
     if num < 2:
         return f"{NO_SEARCH}, one trial" if num else NO_SEARCH
-    # where trials do not say what they tried, their number has to do
+    # if trials do not say what they tried, only their number counts
     tried = {len(_distinct(tune[f"param {parameter}"])) for parameter in parameters}
     return f"{NO_SEARCH}, {num} trials at one setting" if max(tried, default=0) == 1 else SEARCH
 
 
 def _repeated(tune: pd.DataFrame) -> int:
-    """Return how many trials repeat another; of settings that were all tried equally often, those that scored alike."""
+    """Return how many trials repeat another; if all settings were tried equally often, only those with equal scores."""
     drawn = [str(c) for c in tune.columns if str(c).startswith("param ")]
     if not drawn:
         return 0

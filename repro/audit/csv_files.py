@@ -1,4 +1,4 @@
-"""A table of text: its columns separated by commas, tabs or, where commas are decimal, semicolons."""
+"""A table of text, with columns separated by commas, tabs or, if commas are decimal, semicolons."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-"""Words that stand for a blank; as the name of a method they are names."""
+"""Words that stand for a blank, except in the column of methods."""
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 SUFFIXES = {",": ".csv", "\t": ".tsv", ";": ".csv"}
-"""What a file is called whose columns are separated so."""
+"""Suffix of a file with this separator."""
 HINT = re.compile(r'"?sep=(.)"?\s*')
 """First line of a file that tells Excel what separates its columns."""
 NUMBER = r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?|[-+]?[iI]nf(?:inity)?"
 """A number with a decimal point or a decimal comma."""
 GROUPED = r"[-+]?[1-9]\d{0,2}\.\d{3}"
-"""One that has a point, which may separate thousands."""
+"""A number with a point that may separate thousands."""
 CLEAR = r"[-+]?(?:0?,\d+|\d+,\d{5,})(?:[eE][-+]?\d+)?"
-"""One whose comma is decimal: it neither separates thousands nor, as in `64,64`, what a list holds."""
+"""A number whose comma must be decimal: it separates neither thousands nor, as in `64,64`, items of a list."""
 
 
 def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
@@ -36,15 +36,15 @@ def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
 
     Args:
         path: The file.
-        usual: What separates columns, by the file's name; semicolons may be in the place of commas.
+        usual: What separates columns, by the file's name; semicolons may take the place of commas.
         method: Column of names, in which no word is a blank.
         seed: Column of numbers of any length.
 
     Returns:
-        The rows as they stand.
+        The rows as written.
 
     Raises:
-        ValueError: If rows do not fit under the header, two columns have one name, or a number may be two.
+        ValueError: If rows do not fit under the header, two columns have one name, or a number can be read in two ways.
     """
     delimiter, hints = _delimiter(path, usual)
     header = _header(path, delimiter, hints)
@@ -75,7 +75,7 @@ def read_csv(path: Path, usual: str, method: str, seed: str) -> pd.DataFrame:
 
 @contextlib.contextmanager
 def _quotes_named() -> Iterator[None]:
-    """Say in a mend what pandas says of a cell that never ends."""
+    """Turn pandas's error about a cell that never ends into a message with a mend."""
     try:
         yield
     except pd.errors.ParserError as error:
@@ -88,7 +88,7 @@ def _quotes_named() -> Iterator[None]:
 
 
 def _delimiter(path: Path, usual: str) -> tuple[str, int]:
-    """Return what separates columns, and the number of lines above the header that say so."""
+    """Return what separates columns, and the number of lines above the header that name it."""
     with open_text(path) as stream:
         line = next((line for line in stream if line.strip()), "")
     if hint := HINT.fullmatch(line):
@@ -98,7 +98,7 @@ def _delimiter(path: Path, usual: str) -> tuple[str, int]:
 
 
 def _header(path: Path, delimiter: str, hints: int) -> list[str]:
-    """Return the columns of a file all of whose rows fit under them."""
+    """Return the columns of a file, and refuse rows that do not fit under them."""
     csv.field_size_limit(sys.maxsize)  # a cell may hold a whole configuration
     with open_text(path) as stream:
         lines = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
@@ -145,7 +145,7 @@ def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:
 
 
 def _has_decimal_commas(texts: pd.DataFrame) -> bool:
-    """Tell whether commas are decimal: some can be nothing else, and no number has a decimal point."""
+    """Tell whether commas are decimal: some can mean nothing else, and no number has a decimal point."""
     numbers = {c: known for c in texts if (known := _numbers(texts[c])) is not None}
     if not any(known.str.fullmatch(CLEAR).any() for known in numbers.values()):
         return False

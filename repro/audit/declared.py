@@ -1,4 +1,4 @@
-"""Evidence from what a paper states: each of its comparisons, from the facts that its study declares."""
+"""Evidence from what a paper states: each comparison, from the facts that the study declares."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from repro.protocol import Fact
 
 
 def comparisons(study: str, facts: Iterable[Fact]) -> tuple[Evidence, ...]:
-    """Return the evidence of every comparison that a paper's facts speak of.
+    """Return the evidence of every comparison that a paper's facts describe.
 
-    A comparison is a setting in which at least two methods have facts in the audit's words. It inherits what is
-    stated of a wider setting: a fact of `resnet18`, of any method, holds for `resnet18-mnist` too.
+    A comparison is a setting in which at least two methods have facts in the audit's words. It inherits the facts of
+    a wider setting: a fact about `resnet18`, for any method, holds for `resnet18-mnist` too.
 
     Args:
         study: Name of the study.
         facts: What the paper states.
 
     Returns:
-        One comparison a setting, in the order of the facts.
+        One comparison per setting, in the order of the facts.
     """
     told = [fact for fact in facts if is_quantity(fact.quantity)]
     methods: dict[str, dict[str, None]] = {}

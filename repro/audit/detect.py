@@ -1,20 +1,19 @@
-"""How many examples stand behind a printed score? What the numbers themselves give away.
+"""How many examples does a printed score average over? What the numbers themselves give away.
 
 A mean over few examples leaves traces that a mean over a whole split cannot:
 
-- an *accuracy* over `q` examples is a multiple of `1/q`, and so are all its fellows;
-- a *loss* is, in general, a multiple of nothing. But in single precision the loss of an example that is learned
-  is a multiple of the machine epsilon, and the loss of an example that is lost, where the code clamps
-  probabilities, is the largest loss there is; so means of both kinds fall on sixteenths if 16 examples were
-  averaged;
-- a loss that is exactly 0 says that every single example was learned to the last bit; if the next epoch's is
-  not tiny, those were not the same examples, or few;
-- a mean over `n` examples whose loss has a standard deviation of `c` times its mean moves by `c / sqrt(n)` of itself
-  from one draw to the next. So if it moves more from epoch to epoch, fewer examples were averaged, or
-  training itself is that unstable: the one cannot be told from the other by this trace alone, unless another
-  score of the same run stays calm.
+- *Accuracies* over `q` examples are all multiples of `1/q`.
+- A *loss* is in general a multiple of nothing. But in single precision the loss of a learned example is a multiple of
+  the machine epsilon, and if the code clamps probabilities, the loss of a lost example is the largest loss there is.
+  So means of either kind fall on sixteenths if 16 examples were averaged.
+- A loss of exactly 0 means that every example was learned to the last bit. If the next epoch's loss is not tiny,
+  those were other examples, or few.
+- A mean over `n` examples whose loss has a standard deviation of `c` times its mean moves by `c / sqrt(n)` of itself
+  from one draw to the next. If it moves more from epoch to epoch, either fewer examples were averaged or
+  training itself is that unstable. This trace alone cannot tell the two apart, unless another score of the same run
+  stays calm.
 
-Chance is reckoned with: a trace counts if numbers without it would show it less than once in a million cases.
+Chance is allowed for: a trace counts if numbers without it would show it less than once in a million cases.
 """
 
 from __future__ import annotations
@@ -42,9 +41,9 @@ CAPS = {  # nats: the largest loss where code clamps probabilities
 SIZES = (4, 8, 10, 16, 20, 25, 32, 50, 64, 100, 128, 256)
 """Numbers of examples that are looked for in losses."""
 SPREAD = 5.0
-"""Standard deviation of an example's loss over the mean loss: more than is seen in trained networks."""
+"""Standard deviation of an example's loss over the mean loss: larger than in trained networks."""
 MOST = 2_000
-"""Values looked at; more tell nothing new."""
+"""The most values that are looked at; more tell nothing new."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Trace:
     """A sign of few examples.
 
     Attributes:
-        examples: The largest number of examples that explains it; NaN where the trace gives none.
+        examples: The largest number of examples that explains it; NaN if the trace gives none.
         text: What was seen.
         certain: Whether nothing else explains it.
     """
@@ -80,7 +79,7 @@ def in_accuracies(values: npt.ArrayLike) -> Iterator[Trace]:
     printed = np.unique(sample[(sample > 0) & (sample < whole)])[:MOST]
     if printed.size < 3:
         return
-    # in the unit they were written in: the hundredth of a percentage has other digits
+    # in the unit in which they were written: divided by 100, a percentage has other digits
     unit = max(min(_half_unit(float(f"{v:.12g}")) for v in printed) / whole, 1e-9)
     interior = printed / whole
     sizes = np.arange(2, 513)
@@ -100,7 +99,7 @@ def in_losses(values: npt.ArrayLike) -> Iterator[Trace]:
         values: Losses, not negative, in nats, in order.
 
     Yields:
-        The traces, of which the first kind found of each is enough.
+        The traces, at most one of each kind.
     """
     sample = _finite(values)[:MOST]
     if sample.size < 2 or sample.min() < 0:
@@ -158,7 +157,7 @@ def _common_denominator(values: Vector, unit: float) -> int:
     rounding = np.array([max(_half_unit(v), 6e-8 * v) for v in values])
     for size in SIZES:
         tolerance = size * rounding / unit
-        kept = tolerance < 0.1  # others fall near a multiple of anything
+        kept = tolerance < 0.1  # others are near a multiple of anything
         if kept.sum() < 4:
             continue
         parts = values[kept] * size / unit

@@ -1,7 +1,7 @@
 """Is the difference between the reported runs of two methods more than chance?
 
-Student's test compares means, and if a run diverged there is no mean: that of the other runs would compare the
-survivors of one method with all runs of another. Ranks are compared then, with diverged runs last.
+Student's test compares means. If a run diverged there is no mean: the mean of the other runs would compare the
+survivors of one method with all runs of another. Then ranks are compared, with diverged runs last.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Vector = npt.NDArray[np.float64]
 
 
 def one_a_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return one run a seed; of runs without one nothing says that they repeat each other.
+    """Return one run per seed, and all runs without a seed, as nothing says that they repeat each other.
 
     Args:
         rows: Reported runs of one method.
 
     Returns:
-        The runs, their score infinite where they diverged or failed.
+        The runs, with an infinite score for those that diverged or failed.
     """
     lost = rows["status"].isin(BAD) | ~np.isfinite(rows["score"])
     rows = rows.assign(score=rows["score"].mask(lost, np.inf))
@@ -35,14 +35,14 @@ def one_a_seed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
-    """Return the two-sided p-value of no difference, paired where both methods have the same seeds.
+    """Return the two-sided p-value of no difference, paired if both methods have the same seeds.
 
     Args:
         a: Reported runs of a method, from `one_a_seed`.
-        b: Reported runs of another.
+        b: Reported runs of another method.
 
     Returns:
-        The p-value; `None` where there are too few runs, or none that differ.
+        The p-value; `None` if there are too few runs, or none that differ.
     """
     if min(len(a), len(b)) < 2:
         return None
@@ -54,10 +54,10 @@ def p_value(a: pd.DataFrame, b: pd.DataFrame) -> float | None:
 
 
 def paired(x: Vector, y: Vector) -> float:
-    """Return the two-sided p-value of Student's paired test, or of Wilcoxon's signed ranks where a score is infinite.
+    """Return the two-sided p-value of Student's paired test, or of Wilcoxon's signed ranks if a score is infinite.
 
     Args:
-        x: shape (n,), n >= 2, scores of which smaller ones are better.
+        x: shape (n,), n >= 2, scores; smaller is better.
         y: shape (n,), their partners.
 
     Returns:
@@ -80,7 +80,7 @@ def paired(x: Vector, y: Vector) -> float:
 
 
 def _unpaired(x: Vector, y: Vector) -> float | None:
-    """Return the p-value of Welch's test, or of Mann and Whitney's where a score is infinite."""
+    """Return the p-value of Welch's test, or of Mann and Whitney's if a score is infinite."""
     every = np.concatenate([x, y])
     if np.isinf(every).all():
         return 1.0
@@ -92,11 +92,11 @@ def _unpaired(x: Vector, y: Vector) -> float | None:
 
 
 def _signed_ranks(x: Vector, y: Vector) -> float:
-    """Return the exact p-value of Wilcoxon's signed ranks; where both scores are infinite, the pair is tied."""
+    """Return the exact p-value of Wilcoxon's signed ranks; a pair of infinite scores is tied."""
     tied = np.isinf(x) & np.isinf(y)
     difference = np.subtract(x, y, where=~tied, out=np.zeros_like(x))
     difference = difference[difference != 0]
-    # twice the ranks, since those of ties end in a half
+    # twice the ranks, since ranks of ties may end in a half
     ranks = np.rint(2 * scipy_stats.rankdata(np.abs(difference))).astype(int)
     # how many choices of signs give each sum of ranks
     ways = np.ones(1)

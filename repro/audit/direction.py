@@ -1,4 +1,4 @@
-"""Are larger scores better? What the name of a score says, where the user does not."""
+"""Are larger scores better? If the user does not say, the name of the score may."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ GAINS = {
     "map", "ap", "iou", "miou", "dice", "bleu", "rouge", "psnr", "ssim", "r2", "reward", "return", "returns", "correct",
     "kappa", "mcc", "ndcg", "mrr", "elo",
 }  # fmt: skip
-"""Words in the names of scores of which larger ones are better."""
+"""Words in the names of scores for which larger is better."""
 LOSSES = {
     "loss", "losses", "err", "error", "errors", "mse", "rmse", "mae", "mape", "nll", "bce", "ce", "ppl", "perplexity", "regret",
     "cost", "wer", "cer", "fid", "deviance", "bpb", "bpc", "bpd", "crossentropy", "entropy", "residual", "distance", "energy",
     "misclassification", "risk", "objective", "logloss",
 }  # fmt: skip
-"""Words in the names of scores of which smaller ones are better."""
+"""Words in the names of scores for which smaller is better."""
 SKLEARN = re.compile(r"(mean|split\d+)_(test|train)_\w+|neg_\w+")
-"""What scikit-learn calls scores, of which it makes larger ones the better."""
+"""What scikit-learn calls its scores, for which larger is always better."""
 
 
 def is_gain(column: str, *, maximise: bool | None, name: str) -> tuple[bool, str]:
-    """Return whether larger scores are better, and a note where that was assumed.
+    """Return whether larger scores are better, and a note if that was assumed.
 
     Args:
         column: What the score is called.
@@ -29,10 +29,10 @@ def is_gain(column: str, *, maximise: bool | None, name: str) -> tuple[bool, str
         name: What to call the file.
 
     Returns:
-        Whether they are; and the note, empty where the user or the name of a loss says it.
+        Whether they are; and the note, empty if the user or the name of a loss says so.
 
     Raises:
-        ValueError: If the user says nothing of what must be maximised by its name.
+        ValueError: If the score's name says that larger is better, and the user does not say it.
     """
     if maximise is not None:
         return maximise, ""

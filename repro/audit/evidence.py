@@ -1,13 +1,13 @@
 """Evidence: what is known of one comparison, whoever made it, in one set of words.
 
-A rule asks for quantities (`QUANTITIES`) of a method or of the whole comparison, and for rows. Readers bring both:
+A rule asks for quantities (`QUANTITIES`) of a method or of the whole comparison, and for rows. Readers supply both:
 `repro.audit.declared` from a paper's facts, `repro.audit.ours` from our results table, `repro.audit.trials` and
-`repro.audit.optuna_files` from anybody's search. Where there are rows, quantities are counted from them
-(`repro.audit.counting`), so that a rule never needs to know who speaks: a number is a `Fact` with its source, and what nobody
-says is unknown.
+`repro.audit.optuna_files` from anybody's search. If there are rows, quantities are counted from them
+(`repro.audit.counting`), so a rule never needs to know where they come from: each is a `Fact` with its source, and
+what nobody says is unknown.
 
-Runs are one table (`RUN_COLUMNS`), one row a run; hyperparameters stand in columns `param NAME`, fixed settings in
-columns `setting NAME`. Scores are turned so that smaller is better, and shown as they were given.
+Runs are one table (`RUN_COLUMNS`), one row per run, with hyperparameters in columns `param NAME` and fixed settings in
+columns `setting NAME`. Scores have the sign for which smaller is better, and are shown as they were given.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ RUN_COLUMNS = {
     "test": math.nan,  # score on the test split, as the file has it
     "accuracy": math.nan,
 }
-"""Columns of every table of runs, with what stands where a reader knows nothing."""
+"""Columns of every table of runs, with the values of cells that a reader cannot fill."""
 
 CURVE_COLUMNS = ("method", "repetition", "metric", "x", "value")
 FINISHED = ("done", "pruned", "diverged", "failed")
 BAD = ("diverged", "failed")
-"""How runs end that have no score of their own, or a limit in its place."""
+"""Statuses of runs that have no score, or a limit in its place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +123,13 @@ class Evidence:
 
     Attributes:
         name: The comparison: `rike2022/nn-sgd`, or the file it was read from.
-        origin: Who speaks: `ours`, `paper` or `foreign`.
+        origin: Whose comparison it is: `ours`, `paper` or `foreign`.
         methods: Names of the methods compared.
-        facts: Quantities, each with its source; of a method, or of all where the method is empty.
-        runs: Rows, `RUN_COLUMNS` and more; none where only facts are known.
+        facts: Quantities, each with its source; of a method, or of all methods if the method is empty.
+        runs: Rows, `RUN_COLUMNS` and more; none if only facts are known.
         curves: Reported scores over epochs, `CURVE_COLUMNS`.
-        notes: What a reader should know of how the evidence was read, one line each.
-        maximised: Whether larger scores were better, so that scores here have the other sign than those given.
+        notes: How the evidence was read, as far as a user should know, one line each.
+        maximised: Whether larger scores were better, so that scores here have the opposite sign of those given.
     """
 
     name: str
@@ -156,17 +156,17 @@ class Evidence:
         return self._index.get((quantity, method)) or self._index.get((quantity, "")) or ()
 
     def fact(self, quantity: str, method: str = "") -> Fact | None:
-        """Return the one fact of a quantity that has a value, if there is one."""
+        """Return the first fact of a quantity that has a value, if there is one."""
         stated = [f for f in self.facts_of(quantity, method) if f.value is not None or f.text]
         return stated[0] if stated else None
 
     def number(self, quantity: str, method: str = "") -> float | None:
-        """Return the number of a quantity, `None` where it is not known."""
+        """Return the number of a quantity, `None` if it is not known."""
         fact = self.fact(quantity, method)
         return None if fact is None else fact.value
 
     def word(self, quantity: str, method: str = "") -> str:
-        """Return the word of a quantity, empty where it is not known."""
+        """Return the word of a quantity, empty if it is not known."""
         fact = self.fact(quantity, method)
         return "" if fact is None else fact.text
 
@@ -208,11 +208,11 @@ class Evidence:
         return found
 
     def as_given(self, score: float) -> float:
-        """Return a score with the sign that it was given with, for a reader."""
+        """Return a score with the sign with which it was given."""
         return -score if self.maximised else score
 
     def seeds(self, role: str, method: str) -> frozenset[str]:
-        """Return the seeds of a method's tuning or reported runs that are known."""
+        """Return the known seeds of a method's tuning or reported runs."""
         quantity = "tuning seed" if role == "tune" else "reporting seed"
         stated = {
             written(fact.text or fact.value)
@@ -236,7 +236,7 @@ def written(seed: object) -> str:
         number = decimal.Decimal(text)
     except decimal.InvalidOperation:
         return text
-    # beyond this no seed goes, and a few letters would fill the memory
+    # no seed is longer than this, and a text such as 1e999999999 would fill the memory
     whole = number.is_finite() and number.adjusted() < 100 and number == number.to_integral_value()
     return str(int(number)) if whole else text
 

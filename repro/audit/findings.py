@@ -1,4 +1,4 @@
-"""What a rule is and what it answers: a question, its grounds, and a finding with numbers and the mend."""
+"""What a rule is and what it answers: a question with its grounds, and a finding with numbers and a mend."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from repro.audit.evidence import Evidence
 
 Status = Literal["pass", "warn", "fail", "unknown"]
 SEVERITY: tuple[Status, ...] = ("pass", "unknown", "warn", "fail")
-"""From best to worst: one unknown method keeps a rule from passing, a proven fault outweighs it."""
+"""From best to worst: one unknown method keeps a rule from passing, and a proven fault outweighs it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Part:
         text: What was seen, with its numbers, in one line.
         sources: Where those numbers were read.
         values: The numbers by name.
-        method: Of which method, where it is one's.
+        method: The method it is about; empty if it is about several.
     """
 
     status: Status
@@ -38,13 +38,13 @@ class Rule:
 
     Attributes:
         name: One word.
-        question: What a fair comparison can answer with yes.
+        question: A question to which a fair comparison answers yes.
         threshold: What counts as `warn` and as `fail`.
         why: What goes wrong otherwise.
         source: Who asks for it.
         mend: How to make it right.
-        look: Yields what is seen; nothing where the evidence does not bear on it.
-        needs: What the evidence would have to say, for the answer `unknown`.
+        look: Yields what is seen; nothing if the evidence does not bear on the question.
+        needs: What the evidence lacks if the answer is `unknown`.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Rule:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What a rule says of a comparison.
+    """The answer of a rule on a comparison.
 
     Attributes:
         comparison: Name of the comparison.
@@ -77,7 +77,7 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """What made the status, in one line; what is alike for several methods is said once."""
+        """What led to the status, in one line; what is the same for several methods is said once."""
         said: dict[str, list[str]] = {}
         for part in self.parts:
             if part.status == self.status:
@@ -94,7 +94,7 @@ class Finding:
 def rule(
     *, question: str, threshold: str, why: str, source: str, mend: str, needs: str
 ) -> Callable[[Callable[[Evidence], Iterator[Part]]], Rule]:
-    """Make the decorated function a rule of its name; the arguments are those of `Rule`."""
+    """Make the decorated function a rule of that name, with the arguments of `Rule`."""
 
     def make(look: Callable[[Evidence], Iterator[Part]]) -> Rule:
         return Rule(look.__name__, question, threshold, why, source, mend, needs, look)
@@ -103,15 +103,15 @@ def rule(
 
 
 def unsaid(evidence: Evidence, quantity: str, known: Collection[str]) -> Iterator[Part]:
-    """Yield that a quantity is unknown of some methods, where it is known of others.
+    """Yield the methods for which a quantity is unknown, if it is known for others.
 
     Args:
         evidence: What is known.
         quantity: The quantity.
-        known: The methods of which it is known.
+        known: The methods for which it is known.
 
     Yields:
-        One part a method of which it is not; none where it is known of no method.
+        One part per method for which it is unknown; none if it is known for no method.
     """
     for method in evidence.methods if known else ():
         if method not in known:
@@ -119,14 +119,14 @@ def unsaid(evidence: Evidence, quantity: str, known: Collection[str]) -> Iterato
 
 
 def judge(rule_: Rule, evidence: Evidence) -> Finding:
-    """Return what a rule says of a comparison.
+    """Return the finding of a rule on a comparison.
 
     Args:
         rule_: The rule.
         evidence: What is known.
 
     Returns:
-        The finding; `unknown` where the rule saw nothing, or nothing bad and of some methods only.
+        The finding; `unknown` if the rule saw nothing, or nothing bad and only some methods.
     """
     parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
     text = f"not in the evidence: {rule_.needs}"

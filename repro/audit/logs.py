@@ -1,6 +1,6 @@
-"""Logs, in which a run has one row per epoch: recognised, and reduced to one row per run.
+"""Logs, in which a run has one row per epoch: they are recognised, and reduced to one row per run.
 
-Trackers write such tables. Read as they are, every epoch would count as a trial. So a table that can only be a log is
+Trackers write such tables, in which every epoch would count as a trial. So a table that can only be a log is
 refused, with the map that mends it, and one that may be a log gets a note.
 """
 
@@ -17,22 +17,22 @@ TIMES = (
 )  # fmt: skip
 """What trackers call the column that counts the rows of a run."""
 LOGGED = 0.5
-"""Share of the rows that belong to runs of several rows, from which on a table is a log."""
+"""A table is a log if more than this share of its rows belongs to runs of several rows."""
 CUMULATIVE = 0.8
-"""Share of the rows with a larger time than the one before, above which times are those since a run began."""
+"""Times count from the start of a run if more than this share of rows has a larger time than the row before."""
 AT = "at"
 """Column of a table of runs: when in its run a row was written."""
 
 
 def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
-    """Return the column that counts the rows of runs, empty where the table has one row a run.
+    """Return the column that counts the rows of runs, empty if the table has one row per run.
 
     Args:
         table: Somebody's table.
         identity: Columns that tell its runs apart.
 
     Returns:
-        The column, which grows from row to row of every run, or falls where the latest rows stand first.
+        The column, which grows from row to row of every run, or falls if the latest rows come first.
     """
     times = [str(c) for c in table.columns if str(c).casefold() in TIMES and c not in identity]
     if not times or not identity:
@@ -51,14 +51,14 @@ def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
 
 
 def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd.DataFrame, str]:
-    """Return one row a run: the last one that has a score, or the best one.
+    """Return one row per run: the last one that has a score, or the best one.
 
-    A score may be written less often than a row. A run whose scores end earlier than that explains has none.
+    Scores may be written less often than rows. A run whose scores end earlier than that explains has no score.
 
     Args:
-        rows: Typed rows with a column `at`, scores turned so that smaller is better.
+        rows: Typed rows with a column `at`, and scores for which smaller is better.
         unit: What `at` counts: epochs or steps.
-        moment: `last` or `best`: which row of a run is its score.
+        moment: `last` or `best`: which row of a run has its score.
         name: What the comparison is called.
 
     Returns:

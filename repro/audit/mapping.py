@@ -1,4 +1,4 @@
-"""Which column of somebody's table means what: by name, by a prefix that trackers write, or by a map."""
+"""What each column of somebody's table means: by its name, by a prefix that trackers write, or by a map."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEYS = {
     "seconds": "time that it took",
     "validation": "score on the validation split",
     "test": "score on the test split",
-    "accuracy": "accuracy, of which few examples leave traces",
+    "accuracy": "accuracy, which shows traces if it is over few examples",
     "params": "searched hyperparameters, separated by colons (default: columns `params_*`, `params.*`, `param_*`, "
     "`config.*`, `config/*`)",
     "param NAME": "names that one hyperparameter has for different methods: `param lr=lr_sgd:lr_adam`",
@@ -35,22 +35,22 @@ KEYS = {
 }
 """What a map may name."""
 PARAM = "param "
-"""How a key begins that gathers the names of one hyperparameter."""
+"""Beginning of a key that gathers the names of one hyperparameter."""
 LISTS = {
     "params": ("params_", "params.", "param_", "config.", "config/", "hyperparameters.values."),
     "settings": ("settings.",),
 }
-"""Keys that name many columns, and how those begin where a map leaves the key out."""
+"""Keys that name many columns, and the beginnings of these columns if a map leaves the key out."""
 PREFIXED = ("method", "seed")
-"""What a tracker writes among the hyperparameters and is none."""
+"""What a tracker writes among the hyperparameters though it is not one."""
 
 
 PROBLEMS = ("dataset", "data", "task", "problem", "env", "env_id", "environment", "benchmark")
-"""What trackers call the column that says which problem a run is of."""
+"""What trackers call the column with the problem of a run."""
 
 
 class Columns(NamedTuple):
-    """Where a table says what.
+    """The columns of a table by what they mean.
 
     Attributes:
         given: Columns by key.
@@ -66,16 +66,16 @@ class Columns(NamedTuple):
 
 
 def parse_map(texts: Iterable[str]) -> dict[str, str]:
-    """Return a map from what the audit calls columns to what a file does.
+    """Return a map from the audit's names of columns to those of a file.
 
     Args:
-        texts: Each `KEY=COLUMN,KEY=COLUMN,...`; what follows a comma and has no `=` belongs to the column's name.
+        texts: Each `KEY=COLUMN,KEY=COLUMN,...`; text after a comma that has no `=` belongs to the column's name.
 
     Returns:
         Columns by key.
 
     Raises:
-        ValueError: If a part is no pair, a key is unknown, or one is given twice.
+        ValueError: If a part is not a pair, or a key is unknown or given twice.
 
     Example:
         >>> parse_map(["method=opt,score=val_loss", "params=lr:momentum"])
@@ -101,7 +101,7 @@ def parse_map(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _pairs(text: str) -> list[str]:
-    """Return the pairs of a map, in which a column may be called `top1, %`."""
+    """Return the pairs of a map; a column may be called `top1, %`."""
     pairs: list[str] = []
     for part in text.split(","):
         if "=" in part or not pairs or part.strip() in KEYS:
@@ -112,7 +112,7 @@ def _pairs(text: str) -> list[str]:
 
 
 def aliases(columns: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the names of hyperparameters that a map gathers, by the name that it gives them."""
+    """Return the names of hyperparameters that a map gathers, by their common name."""
     return {
         key.removeprefix(PARAM).strip(): [each for each in names.split(":") if each]
         for key, names in columns.items()
@@ -121,29 +121,29 @@ def aliases(columns: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def has(key: str, table: pd.DataFrame) -> bool:
-    """Tell whether a table has a column of the name of a key, with a tracker's prefix or without."""
+    """Tell whether a table has a column named like a key, with a tracker's prefix or without."""
     known = [str(c) for c in table.columns]
     return _whole(key, known) in known
 
 
 def without_lists(columns: Mapping[str, str]) -> dict[str, str]:
-    """Return what a map says of single columns, which every row needs, unlike a hyperparameter."""
+    """Return the part of a map that names single columns; every file needs these, unlike hyperparameters."""
     return {k: c for k, c in columns.items() if k not in LISTS and not k.startswith(PARAM)}
 
 
 def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
-    """Return where a table says what.
+    """Return the columns of a table by what they mean.
 
     Args:
-        table: One row a run.
-        columns: What the map says: columns of the table by key.
+        table: One row per run.
+        columns: The map: columns of the table by key.
         name: What to call the file.
 
     Returns:
         The columns.
 
     Raises:
-        ValueError: If one is missing.
+        ValueError: If a column is missing.
     """
     known = [str(c) for c in table.columns]
     mapped = {key: column for key, column in columns.items() if not key.startswith(PARAM)}
@@ -158,7 +158,7 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         given["status"] = state
     for key in ("method", "score"):
         given.setdefault(key, key)
-    # what the map lists under one key is not found for the other by its prefix
+    # a column that the map lists under one key is not taken for the other by its prefix
     taken = {*given.values(), *lists["params"], *lists["settings"]}
     for key, prefixes in LISTS.items():
         lists[key] = lists[key] or [c for c in known if c.startswith(prefixes) and c not in taken]
@@ -193,7 +193,7 @@ def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> N
         name: What to call the file.
 
     Raises:
-        ValueError: If a column that no key names tells the problems of every method apart.
+        ValueError: If a column that no key names has several problems for every method.
     """
     read = {*found.given.values(), *found.params.values(), *found.settings.values()}
     for column in map(str, table.columns):
@@ -240,18 +240,18 @@ def _are_states(values: pd.Series) -> bool:
 
 
 def _whole(column: str, known: Sequence[str]) -> str:
-    """Return a column that is named without the prefix of its tracker."""
+    """Return the full name of a column that is named without the prefix of its tracker."""
     if column in known:
         return column
     return next((f"{p}{column}" for p in LISTS["params"] if f"{p}{column}" in known), column)
 
 
 def _listed(text: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns that a list separated by colons names; a column may have colons, an object has many columns."""
+    """Return the columns in a list separated by colons; the name of a column may have colons, that of an object means all its columns."""
     parts = text.split(":")
     found: list[str] = []
     while parts:
-        # the longest name that is a column; a first part that is none is left to be complained of
+        # the longest name that is a column; the caller complains about a first part that is none
         num = next((n for n in range(len(parts), 0, -1) if ":".join(parts[:n]) in columns), 1)
         name = ":".join(parts[:num])
         leaves = [] if name in columns else [c for c in columns if c.startswith(f"{name}.")]
@@ -261,7 +261,7 @@ def _listed(text: str, columns: Sequence[str]) -> list[str]:
 
 
 def _by_short_name(columns: Iterable[str], prefixes: Iterable[str]) -> dict[str, str]:
-    """Return columns by their names without a prefix, unless two have the same."""
+    """Return columns by their names without a prefix, unless two names would be the same."""
     found: dict[str, str] = {}
     for column in columns:
         short = column.removeprefix(next((p for p in prefixes if column.startswith(p)), ""))

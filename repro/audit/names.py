@@ -1,7 +1,7 @@
 """One hyperparameter under a different name for each method: `lr_sgd` and `lr_adam` of a conditional search space.
 
-The rules compare hyperparameters by name. Names are taken for one hyperparameter only where each is used by the
-trials of one method alone and joins that method's name to a common one. Everything else is for the user to say.
+The rules compare hyperparameters by name. Names are taken for one hyperparameter only if each is used by the trials of
+one method alone and joins that method's name to a common one. Everything else the user has to say.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ Ranges = Mapping[tuple[str, str], Range]
 def unify(
     rows: pd.DataFrame, ranges: Ranges, gathered: Mapping[str, Sequence[str]], name: str
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], Range], list[str]]:
-    """Return rows and ranges in which a hyperparameter has one name.
+    """Return rows and ranges in which every hyperparameter has one name.
 
     Args:
-        rows: One row a run, hyperparameters in columns `param NAME`.
-        ranges: By method and hyperparameter.
-        gathered: The names of one hyperparameter, by the name it gets, as the user says.
+        rows: One row per run, with hyperparameters in columns `param NAME`.
+        ranges: Ranges by method and hyperparameter.
+        gathered: The names of one hyperparameter by its common name, as the user says.
         name: What the comparison is called.
 
     Returns:
-        The rows, the ranges, and what was read so, a note each.
+        The rows, the ranges, and a note on each choice made.
 
     Raises:
-        ValueError: If a name is no hyperparameter, is one of two, or hides another; or if a row has two values of one.
+        ValueError: If a name is not a hyperparameter's, is given to two or hides another; or if a row has two values of
+            one hyperparameter.
     """
     told: dict[str, str] = {}
     for parameter, names in gathered.items():
@@ -89,7 +90,7 @@ def _guessed(owners: Mapping[str, tuple[str, ...]]) -> dict[str, list[str]]:
             found.setdefault(base, []).append(parameter)
     several: dict[str, list[str]] = {}
     for base, names in found.items():
-        # what has that very name already belongs to methods of its own, or the names are two hyperparameters
+        # a hyperparameter that has the common name already must belong to other methods, or it is another one
         every = [*names, *([base] if base in owners else [])]
         owned = [method for each in every for method in owners[each]]
         if len(every) > 1 and len(set(owned)) == len(owned):

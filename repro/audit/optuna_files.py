@@ -1,7 +1,7 @@
-"""Evidence from an Optuna storage: a SQLite file or a journal, its studies as the methods, read and never written.
+"""Evidence from an Optuna storage, a SQLite file or a journal: its studies are the methods, and it is never written.
 
-Optuna need not be installed. What the file holds is turned into the audit's table of runs: states, hyperparameters
-with the ranges they were drawn from, user attributes.
+Optuna need not be installed. The content of the file becomes the audit's table of runs: states, hyperparameters
+with the ranges that they were drawn from, user attributes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from repro.audit.trials import from_rows
 from repro.protocol import Fact
 
 ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
-"""User attributes that are read where trials have them, and that a map may rename."""
+"""User attributes that are read if trials have them, and that a map may rename."""
 
 
 def from_storages(
@@ -37,16 +37,15 @@ def from_storages(
 
     Args:
         urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
-        columns: Renames user attributes (`seed=run_seed`); `method=NAME` takes the method from the hyperparameter
-            or user attribute NAME rather than from the study; trials without it belong to no method, are left out,
-            and a note says how many of them had finished; `param lr=lr_sgd:lr_adam` says that these are one
-            hyperparameter.
+        columns: Renames user attributes (`seed=run_seed`). `method=NAME` takes the method from the hyperparameter
+            or user attribute NAME rather than from the study; trials without it are left out, and a note says how
+            many of these had finished. `param lr=lr_sgd:lr_adam` says that these are one hyperparameter.
         only: Names of studies to keep; none means all.
         facts: What else is known.
-        reported: Whether all trials are reported runs, none one of a search.
+        reported: Whether all trials are reported runs, none of them trials of a search.
 
     Returns:
-        The evidence, its methods the studies in the order of the storages.
+        The evidence, with the studies as methods in the order of the storages.
 
     Raises:
         ValueError: If a storage cannot be read, is of another schema, or its studies cannot be compared.
@@ -108,7 +107,7 @@ def from_storages(
 
 
 def _without_aliases(columns: Mapping[str, str]) -> dict[str, str]:
-    """Return what a map says of user attributes, and refuse what a storage says itself."""
+    """Return the part of a map that names user attributes, and refuse keys that the storage itself fills."""
     named = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
     if unread := [key for key in named if key not in ("method", *ATTRIBUTES)]:
         raise ValueError(
@@ -178,7 +177,7 @@ def _assemble(
         kinds = [distributions[text] for text in of_parameter["distribution"].unique()]
         if any("choices" in kind["attributes"] for kind in kinds):
             told = kinds[-1]["attributes"]["choices"]
-            # of two choices either is an end: they are categories, not a range that could be wider
+            # two choices are both ends: they are categories, not a range that could be wider
             numeric = len(told) > 2 and all(type(choice) in (int, float) for choice in told)
             choices = dict(enumerate(told if numeric else map(str, told)))
             wide[f"param {parameter}"] = values.astype("int64").map(choices)
@@ -191,13 +190,13 @@ def _assemble(
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
         if len(of_attribute):
             read = [json.loads(text) for text in of_attribute["value"]]
-            # as objects: beside a trial without it, a large whole number would turn into another
+            # as objects: beside a blank, a large whole number would become a float and lose digits
             wide[key] = pd.Series(read, index=of_attribute["trial_id"], dtype=object)
     if "epochs" in wide and not any(keys.get(key) == "steps" for key in raw.attributes["key"]):
-        # how often trials reported says no more beside their epochs
+        # if epochs are known, how often trials reported says no more
         wide = wide.drop(columns="steps", errors="ignore")
     lost = raw.attributes[raw.attributes["key"] == "diverged"]
-    if len(lost):  # as `repro.search` says it, of trials that have a finite worst score
+    if len(lost):  # `repro.search` marks trials that have a finite worst score so
         diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)
         wide.loc[diverged.index[diverged], "status"] = "diverged"
     wide["method"] = raw.name if method is None else _method(raw, wide, method)
@@ -229,7 +228,7 @@ def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
 
 
 def _end(value: float) -> float:
-    """Return an end of a range as a number; a whole one too large for a double as infinite, which is no end."""
+    """Return an end of a range as a number; a whole number too large for a double becomes infinite, which is no end."""
     try:
         return float(value)
     except OverflowError:

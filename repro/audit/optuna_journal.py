@@ -1,4 +1,4 @@
-"""An Optuna journal, replayed from its lines with the standard library: one JSON object an operation."""
+"""An Optuna journal, replayed from its lines with the standard library: one JSON object per operation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Raw(NamedTuple):
 
     Attributes:
         name: Name of the study.
-        directions: 1 minimises, 2 maximises; one an objective.
-        trials: trial_id, number, status, score, seconds, and steps where trials report intermediate values.
+        directions: One per objective: 1 minimises, 2 maximises.
+        trials: trial_id, number, status, score, seconds, and steps if trials report intermediate values.
         params: trial_id, name, value, distribution (JSON).
-        attributes: trial_id, key, value (JSON); those of the user.
+        attributes: trial_id, key, value (JSON) of the user's attributes.
     """
 
     name: str
@@ -44,7 +44,7 @@ def read(path: Path) -> Iterator[Raw]:
         The studies, in the order in which they were made.
 
     Raises:
-        ValueError: If a line is no entry of a journal, or of a newer Optuna's.
+        ValueError: If a line is no entry of a journal, or is one of a newer Optuna.
     """
     studies: list[dict[str, Any] | None] = []
     trials: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ import pandas as pd
 from repro.audit.optuna_journal import STATES, Raw
 
 SCHEMA = 12
-"""Of the tables, from Optuna 3.2 to 5."""
+"""Version of the tables that Optuna 3.2 to 5 write."""
 NAMES = {"RUNNING": 0, "COMPLETE": 1, "PRUNED": 2, "FAIL": 3, "WAITING": 4}
 
 

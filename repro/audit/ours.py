@@ -1,4 +1,4 @@
-"""Evidence from our own results table: each searched comparison of a study that has been run to its end."""
+"""Evidence from our own results table: every searched comparison of a study that is finished."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from repro.results import Results, consolidated
 
 ROWS = "published and stored rows"
 CLASSES = 10
-"""Of every data set here: MNIST, CIFAR-10, digits."""
+"""Classes of every data set here: MNIST, CIFAR-10, digits."""
 TEST_SIZES = {"mnist": 10_000, "cifar10": 10_000}
 
 
 def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]]:
-    """Return how to read the evidence of every searched experiment, at the largest scale at which it was finished.
+    """Return functions that read the evidence of every searched experiment, at the largest scale that is finished.
 
     Args:
         study: A study.
         results: The tables.
 
     Returns:
-        What reads it, by the name of the comparison; none for one whose search or report is not finished.
+        Functions by the name of the comparison; none for an experiment whose search or reported runs are not finished.
     """
     found: dict[str, Callable[[], Evidence]] = {}
     runs = results.runs[results.runs["study"] == study.name]
@@ -67,7 +67,7 @@ def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]
 
 
 def _complete(plan: Plan, methods: Iterable[Method], rows: pd.DataFrame) -> bool:
-    """Tell whether every method has the trials and the repetitions of its plan; decades that were added bring more."""
+    """Tell whether every method has the trials and repetitions of its plan; decades that were added bring more trials."""
     if plan.search is None:
         return False
     planned = {
@@ -158,7 +158,7 @@ def _length(spec: RunSpec) -> float:
 
 
 def _settings(problem: Problem, method: Method, task: Task) -> dict[str, Scalar]:
-    """Return what is fixed in a run and has to be alike for all methods of a comparison."""
+    """Return the settings that are fixed in a run and have to be the same for all methods of a comparison."""
     options = (f"{k}={v}" for k, v in method.optimizer.settings)
     values: dict[str, Scalar] = {
         "optimizer": " ".join([method.optimizer.name, *options]),
@@ -237,7 +237,7 @@ def _declared(
 def _declared_of(
     method: Method, plan: Plan, report: pd.DataFrame, say: Callable[..., Fact]
 ) -> Iterator[Fact]:
-    """Yield what holds of one method, whose reported runs these are."""
+    """Yield the facts about one method, given its reported runs."""
     losses = report["best_test_loss" if _stops_early(plan.task) else "test_loss"]
     if losses.notna().all():
         yield say("final loss", float(losses.mean()))
@@ -247,7 +247,7 @@ def _declared_of(
     if len(report) > 1:
         # every interval here is Student's
         yield say("interval multiplier", float(stats.t.ppf(0.975, len(report) - 1)))
-    # what the study declares, held against what the rows say they ran
+    # the settings that the study declares, to be compared with those in the rows
     for name, value in _settings(plan.problem, method, plan.task).items():
         yield say(f"stated {name}", value if isinstance(value, str) else float(value or 0))
     mode = method.estimator.options().get("mode", "forward")

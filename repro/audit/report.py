@@ -1,4 +1,4 @@
-"""What an audit hands out: JSON for machines, Markdown for a review, tables for the paper and the README.
+"""What an audit writes: JSON for machines, Markdown for a review, tables for the paper and the README.
 
 JSON (`to_json`), schema 1:
 
@@ -37,14 +37,14 @@ from repro.tables import Column, Table, replace_block, to_markdown
 SCHEMA = 1
 ORIGINS = {"ours": "Ours, tuned", "foreign": "Foreign"}
 MARKERS = ("<!-- audit: written by `repro publish` -->", "<!-- end of audit -->")
-"""What encloses the audit in the README."""
+"""Marker lines around the audit in the README."""
 EXAMPLE_WIDTH = 160
 """Characters of an example in an outline."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Audited:
-    """A comparison and what every rule says of it."""
+    """A comparison and the findings of every rule."""
 
     evidence: Evidence
     findings: tuple[Finding, ...]
@@ -56,14 +56,14 @@ class Audited:
 
     @property
     def group(self) -> str:
-        """The paper, or whose comparison it is."""
+        """The paper; or whose comparison it is, if not a paper's."""
         if self.evidence.origin == "paper":
             return self.evidence.name.split("/", maxsplit=1)[0]
         return ORIGINS[self.evidence.origin]
 
 
 def audit(evidence: Evidence) -> Audited:
-    """Return what every rule says of a comparison, in the rules' order."""
+    """Return the findings of every rule on a comparison, in the rules' order."""
     return Audited(evidence, tuple(judge(rule, evidence) for rule in RULES.values()))
 
 
@@ -127,7 +127,7 @@ def _plain(each: Audited) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One answer of a rule, and the comparisons of which it holds.
+    """One answer of a rule, and the comparisons for which it holds.
 
     Attributes:
         rule: The rule.
@@ -143,7 +143,7 @@ class Line:
 
 
 def lines(audited: Sequence[Audited], statuses: Iterable[str] = SEVERITY) -> tuple[Line, ...]:
-    """Return the findings of some comparisons, equal ones said once, rule by rule and the worst first.
+    """Return the findings of some comparisons rule by rule, worst first, equal ones only once.
 
     Args:
         audited: The comparisons.
@@ -169,7 +169,7 @@ def lines(audited: Sequence[Audited], statuses: Iterable[str] = SEVERITY) -> tup
 
 
 def overview(audited: Sequence[Audited]) -> Table:
-    """Return the table of the paper: one row a rule, one column a paper, how many comparisons came to what.
+    """Return the table of the paper: one row per rule, one column per paper, with counts of comparisons by status.
 
     Args:
         audited: The comparisons.
@@ -202,7 +202,7 @@ def overview(audited: Sequence[Audited]) -> Table:
 
 
 def found(name: str, title: str, audited: Sequence[Audited]) -> Table:
-    """Return what fails, warns or is unknown, with the mend.
+    """Return the table of all findings that fail, warn or are unknown, with the mend.
 
     Args:
         name: Name of the table.
@@ -210,7 +210,7 @@ def found(name: str, title: str, audited: Sequence[Audited]) -> Table:
         audited: The comparisons.
 
     Returns:
-        One row a rule and answer.
+        One row per rule and answer.
     """
     columns = tuple(
         Column(key, header, "left")
@@ -230,7 +230,7 @@ def found(name: str, title: str, audited: Sequence[Audited]) -> Table:
 
 
 def outline(name: str, title: str, audited: Sequence[Audited]) -> Table:
-    """Return `found` in one line a rule and status, each with an example: what fits on a page.
+    """Return `found` shortened to fit on a page: one line per rule and status, each with an example.
 
     Args:
         name: Name of the table.
@@ -238,7 +238,7 @@ def outline(name: str, title: str, audited: Sequence[Audited]) -> Table:
         audited: The comparisons.
 
     Returns:
-        One row a rule and status.
+        One row per rule and status.
     """
     columns = (
         Column("rule", "Rule", "left"),
@@ -266,7 +266,7 @@ def outline(name: str, title: str, audited: Sequence[Audited]) -> Table:
 
 
 def markdown(audited: Sequence[Audited]) -> str:
-    """Return an audit for a review: per paper or file what was found with the mend, then the checklists.
+    """Return an audit for a review: for each paper or file the findings with their mends, then the checklists.
 
     Args:
         audited: The comparisons.
@@ -299,7 +299,7 @@ def embed(text: str, audited: Sequence[Audited], reasons: Iterable[str] = ()) ->
     Args:
         text: The README.
         audited: All comparisons.
-        reasons: Why findings against our own comparisons stand, a line each.
+        reasons: Why findings against our own comparisons stand, one line each.
 
     Returns:
         The README.

@@ -1,4 +1,4 @@
-"""One comparison from one file or several: methods that were searched separately have a file each.
+"""One comparison from one or several files: methods that were searched separately may have a file each.
 
 The tables are read as one. If they have no column of methods, each file is a method, named by the part of its path in
 which it differs from the others.
@@ -37,8 +37,8 @@ def from_files(
     """Return the evidence of tables of trials.
 
     Args:
-        paths: Files as of `read_table`, at least one.
-        columns: See `trials.from_table`; a file may lack hyperparameters that others have, and nothing else.
+        paths: Files for `read_table`, at least one.
+        columns: See `trials.from_table`; a file may lack hyperparameters that others have, but nothing else.
         maximise: See `trials.from_table`.
         reported: See `trials.from_table`.
         facts: What else is known.
@@ -85,7 +85,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
         paths: The files.
 
     Returns:
-        Their names without suffixes; where these are not different, what tells the paths apart.
+        Their names without suffixes; if these are not distinct, the parts that tell the paths apart.
 
     Example:
         >>> names_of([Path("sweeps/sgd.csv"), Path("sweeps/adam.csv.gz")])
@@ -106,7 +106,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _by_file(message: str, paths: Sequence[Path], lengths: Sequence[int]) -> str:
-    """Return a message on rows of the whole, counted from 1, with where they stand in the files."""
+    """Return a message about rows of the joint table, counted from 1, with their places in the files."""
     ends = list(itertools.accumulate(lengths))
 
     def place(row: int) -> str:
@@ -120,7 +120,7 @@ def _by_file(message: str, paths: Sequence[Path], lengths: Sequence[int]) -> str
 
 
 def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
-    """Return how many first parts all have in common."""
+    """Return how many leading parts all have in common."""
     alike = (len(set(level)) == 1 for level in zip(*parts, strict=False))
     return sum(itertools.takewhile(bool, alike))
 

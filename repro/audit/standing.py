@@ -20,13 +20,13 @@ NOTHING_STANDS: Standing = {}
 
 
 def read_standing(path: Path) -> Standing:
-    """Return what stands, and why.
+    """Return the findings that stand, and why.
 
     Args:
         path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
 
     Returns:
-        The reasons; none without the file.
+        The reasons; none if there is no file.
 
     Raises:
         ValueError: If the file is not TOML, or an entry lacks a text, has another, or names no rule.
@@ -52,12 +52,12 @@ def read_standing(path: Path) -> Standing:
 
 
 def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()) -> bool:
-    """Tell whether a comparison fails, or with `fail_on` of `warn` fails or warns.
+    """Tell whether a comparison fails or, if `fail_on` is `warn`, fails or warns.
 
     Args:
         audited: The comparisons.
         fail_on: `fail` or `warn`.
-        stands: Comparison and rule of findings that do not count.
+        stands: Pairs of comparison and rule whose findings do not count.
 
     Returns:
         Whether there is such a finding.
@@ -71,14 +71,14 @@ def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, s
 
 
 def explained(audited: Iterable[Audited], stands: Standing) -> tuple[list[str], list[str]]:
-    """Return what is said of the findings that stand.
+    """Return lines about the findings that stand.
 
     Args:
         audited: The comparisons.
         stands: The reasons.
 
     Returns:
-        A line for the findings of a rule that stand for one reason; and one for each reason whose comparison is there and
+        A line per rule and reason for which findings stand; and a line for each reason whose comparison was audited and
         does not fail.
     """
     failing = {

@@ -1,4 +1,4 @@
-"""What the user states of a comparison at the command line: each quantity, what it can be, and what contradicts it."""
+"""Facts that the user states at the command line: which values each quantity may have, and what contradicts them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WORDS = {
     "equal ends": ("0", "1"),
     "synchronised timing": ("0", "1"),
 }
-"""Words that a quantity may have, and no others."""
+"""The only words that a quantity may have."""
 FREE = (
     "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
     "best *", "used *", "tuned with *", "ran with *", "stated *",
 )  # fmt: skip
-"""Quantities that may be in any words."""
+"""Quantities that may have any words."""
 COUNTS = {
     "trials": 0,
     "repeated trials": 0,
@@ -44,14 +44,14 @@ COUNTS = {
     "independent seeds": 1,
     "timed steps": 0,
 }
-"""Quantities that are whole numbers, with the least."""
+"""Quantities that are whole numbers, with the smallest allowed."""
 MOST_DECIMALS = 17
 """Decimals that a double has."""
 POSITIVE = (
     "trial epochs", "trial steps", "search epochs", "search steps", "reported epochs", "reported steps",
     "interval multiplier", "chance loss", "step-time ratio", "time-to-loss ratio", "seconds",
 )  # fmt: skip
-"""Quantities of which 0 and less make no sense."""
+"""Quantities that must be above 0."""
 SEEDS = ("tuning seed", "reporting seed")
 """Whole numbers of any sign and length, and the only quantities that may be stated more than once."""
 NO_FACT = ("reported curve",)
@@ -60,14 +60,14 @@ PARTS = (("selection examples", "selection split size"), ("reported examples", "
 
 
 def quantities() -> dict[str, tuple[str, str]]:
-    """Return what a user may state: by quantity what is expected of its value, and what it means."""
+    """Return the quantities that a user may state, each with what is expected of its value and what it means."""
     return {
         name: (_expected(name), text) for name, text in QUANTITIES.items() if name not in NO_FACT
     }
 
 
 def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
-    """Return what the user states of the whole comparison.
+    """Return the facts that the user states about the whole comparison.
 
     Args:
         texts: Each `QUANTITY=VALUE`, in the audit's words.
@@ -76,8 +76,8 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
         The facts.
 
     Raises:
-        ValueError: If a text is no pair, the quantity is none of the audit's, the value cannot be one of it, or two
-            facts exclude each other.
+        ValueError: If a text is not a pair, the quantity is unknown, the quantity cannot have the value, or two facts
+            exclude each other.
     """
     facts: list[Fact] = []
     for text in texts:
@@ -131,7 +131,7 @@ def _expected(family: str) -> str:
 
 
 def _stated(quantity: str, value: str) -> Fact:
-    """Return what the user states, once it is clear that it can be."""
+    """Return a fact that the user states, if the quantity can have the value."""
     family = _family(quantity)
     number: float | None
     try:
@@ -164,16 +164,16 @@ def _stated(quantity: str, value: str) -> Fact:
 def refuse_contradictions(
     stated: Iterable[Fact], counted: Iterable[Fact], tried: Mapping[str, tuple[float, float]], name: str
 ) -> None:  # fmt: skip
-    """Refuse what is stated and counted otherwise, which nobody would see.
+    """Refuse facts that contradict what was counted, as nobody would notice.
 
     Args:
-        stated: What the user states of the whole comparison.
-        counted: What the rows or the storage say of each method.
+        stated: Facts that the user states about the whole comparison.
+        counted: Facts that the rows or the storage give for each method.
         tried: The smallest and the largest value tried, by hyperparameter.
         name: What the comparison is called.
 
     Raises:
-        ValueError: If a stated value is another than the rows have, or a stated range leaves out a value tried.
+        ValueError: If a stated value differs from that of the rows, or a stated range leaves out a value tried.
     """
     known: dict[str, list[Fact]] = {}
     for fact in counted:

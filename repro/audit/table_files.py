@@ -1,7 +1,7 @@
-"""Anybody's table of runs as a file: CSV, Parquet or JSON, read as it stands or refused with how to mend it.
+"""Anybody's table of runs as a file: CSV, Parquet or JSON, read as it is or refused with a mend.
 
-Names of methods and seeds are kept as they are written: a method may be called `None`, and a seed may have more digits
-than a floating-point number holds.
+Names of methods and seeds are kept as written: a method may be called `None`, and a seed may have more digits than a
+floating-point number holds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PARQUET = (".parquet", ".pq")
 FOLDED = ("config", "summary")
 """Columns that W&B's own script for exports fills with objects."""
 PLAIN = {"nan": "None", "inf": "1e999", "-inf": "-1e999"}
-"""Numbers as Python writes them and does not read them, and what says the same."""
+"""Numbers that Python writes but cannot read again, and expressions of the same value."""
 NOT_FINITE = re.compile(r"(?<=[:,\[] )(?:nan|-?inf)(?=[,}\]])")
 MENDS = {
     "Save the sheet as CSV.": (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
@@ -44,14 +44,14 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
     """Return the rows of a CSV, Parquet or JSON file.
 
     Args:
-        path: The file; its suffix says which: `.csv`, `.tsv` or `.txt`, `.parquet`, `.jsonl` or `.json` (an object a
-            line, or one array of them), those of text with `.gz` behind it, too. Of nested objects every leaf is a
+        path: The file; its suffix says of which kind: `.csv`, `.tsv` or `.txt`, `.parquet`, `.jsonl` or `.json` (one
+            object per line, or an array of objects); text may be compressed (`.gz`). Every leaf of nested objects is a
             column: `params.lr`.
         method: Column of names, in which no word is a blank.
         seed: Column of numbers of any length.
 
     Returns:
-        The rows as they stand.
+        The rows as written.
 
     Raises:
         ValueError: If the file cannot be read as what its suffix says, or holds no rows.
@@ -89,7 +89,7 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
 
 
 def _kind(path: Path) -> str:
-    """Return the suffix that says what a file is; of compressed text, the one before `.gz`."""
+    """Return the suffix that says what a file is; for compressed text, the one before `.gz`."""
     kind, inner = path.suffix.lower(), Path(path.stem).suffix.lower()
     if kind != ".gz":
         return kind
@@ -131,7 +131,7 @@ def _read_json(path: Path, verbatim: tuple[str, str]) -> pd.DataFrame:
 
 
 def _parsed(text: str) -> list[Any]:
-    """Return what stands in an array, or in a line each, or by itself."""
+    """Return the objects of an array, of the lines, or the only one."""
     try:
         whole = json.loads(text)
         return whole if isinstance(whole, list) else [whole]
@@ -185,7 +185,7 @@ def _objects(texts: pd.Series) -> list[dict[str, Any]]:
 
 
 def _object(text: str) -> Any:
-    """Return what a text says, as JSON or as Python writes it.
+    """Return the object that a text means, as JSON or as Python writes it.
 
     Raises:
         ValueError: If it is neither.
@@ -198,7 +198,7 @@ def _object(text: str) -> Any:
 
 
 def _typed(values: pd.Series) -> pd.Series:
-    """Return values as numbers, where all of them are."""
+    """Return values as numbers, if all of them are."""
     found = pd.Series(values.tolist(), index=values.index)
     if pd.api.types.is_bool_dtype(found):
         return found
@@ -236,7 +236,7 @@ def _flattened(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _plain(values: pd.Series) -> pd.Series:
-    """Return values with lists as texts; whole numbers stay whole, which `map` does not grant beside a blank."""
+    """Return values with lists as texts; whole numbers stay whole, which `map` does not ensure beside a blank."""
     lists = [v.tolist() if isinstance(v, np.ndarray) else v for v in values]
     texts = [json.dumps(v, default=str) if isinstance(v, (list, tuple)) else v for v in lists]
     return pd.Series(texts, index=values.index, dtype=object)

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TextIO
 
 GZIP = b"\x1f\x8b"
-"""How what gzip has compressed begins."""
+"""First bytes of a file that gzip has compressed."""
 OTHERS = {
     b"PK\x03\x04": "an Excel workbook, or a ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"PAR1": "Parquet",
 }
-"""What is no text, by how it begins, whatever its name says."""
+"""Files that are not text, by their first bytes, whatever their names say."""
 
 
 def open_text(path: Path) -> TextIO:
     """Open a file to be read as text.
 
     Args:
-        path: The file; whether it is compressed, and its encoding, is seen from its content.
+        path: The file; its content shows whether it is compressed, and its encoding.
 
     Returns:
-        Its text, without a byte order mark and with the ends of lines as they are.
+        Its text, without a byte order mark and with line ends unchanged.
 
     Raises:
         ValueError: If it is another kind of file, or does not say its encoding.
@@ -39,7 +39,7 @@ def open_text(path: Path) -> TextIO:
 
 
 def _encoding(start: bytes) -> str:
-    """Return the encoding of a text that begins so."""
+    """Return the encoding of a text with these first bytes."""
     if start in OTHERS:
         raise ValueError(
             f"expected text, found {OTHERS[start]}, by its first bytes; save the table as CSV in UTF-8"

@@ -1,7 +1,7 @@
-"""Evidence from anybody's table of trials, one row a run or, of a log, one row an epoch.
+"""Evidence from anybody's table of trials, with one row per run or, in a log, one row per epoch.
 
-`repro.audit.mapping` says what the columns mean. A row that makes no sense is refused, with its number; how doubtful
-rows were read is said in a note.
+`repro.audit.mapping` says what the columns mean. A row that makes no sense is refused with its number; a note says how
+doubtful rows were read.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def from_table(
     """Return the evidence of a table of trials.
 
     Args:
-        table: One row a run, or an epoch of one.
-        columns: Columns of the table by key of `mapping.KEYS`; a key left out is the column of that name, if there is one.
+        table: One row per run, or per epoch of a run.
+        columns: Columns of the table by key of `mapping.KEYS`; a key left out means the column of that name, if any.
         name: What the comparison is called: the file.
-        maximise: Whether larger scores are better; `None` takes smaller ones, unless the score's name is that of a gain.
+        maximise: Whether larger scores are better; `None` takes smaller ones for better, unless the score's name is a
+            gain's.
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
 
@@ -43,7 +44,7 @@ def from_table(
         The evidence.
 
     Raises:
-        ValueError: If a column is missing, a row means nothing, or nobody says that a gain is maximised.
+        ValueError: If a column is missing, a row makes no sense, or nobody says whether a gain is maximised.
     """
     found = mapping.find(table, columns, name)
     mapping.refuse_several_problems(table, found, name)
@@ -75,14 +76,14 @@ def from_table(
 def _time(
     table: pd.DataFrame, found: mapping.Columns, columns: Mapping[str, str], name: str
 ) -> tuple[str, str]:
-    """Return whether rows are epochs or steps of runs, `epoch` or `step` or neither; and a note where they may be."""
+    """Return `epoch` or `step` if rows are epochs or steps of runs, empty if not; and a note if they may be."""
     if mapped := next((key for key in ("epoch", "step") if key in columns), ""):
         return mapped, ""
     own = [found.given[key] for key in ("number", "seed") if key in found.given]
     told = [*own, *found.params.values()]
     roles = [found.given[key] for key in ("method", "role") if key in found.given]
     identity = [*roles, *told, *found.settings.values()]
-    # what was trained on is often written in rows of its own, without a score
+    # trackers often write training losses in rows of their own, without a score
     scored = table[table[found.given["score"]].notna()]
     column = logs.find(scored, identity) if told else ""
     for key in ("epoch", "step"):
@@ -91,7 +92,7 @@ def _time(
     if column:
         key = "epoch" if "epoch" in column.lower() else "step"
         raise ValueError(
-            f"{name}: one row a run was expected. Found runs of which {column!r} grows, or falls, from row to row: a row seems to be "
+            f"{name}: expected one row per run. Found runs in which {column!r} grows, or falls, from row to row: a row seems to be "
             f"an evaluation. Add `--map {key}={column}`; or, if each row is a run, name its trial by `--map number=COLUMN`."
         )
     taken = {c for key, c in found.given.items() if key not in ("epoch", "step")} | set(identity)
@@ -99,14 +100,14 @@ def _time(
         if column.casefold() in logs.TIMES and column not in taken and table[column].nunique() > 1:
             key = "epoch" if "epoch" in column.lower() else "step"
             return "", (
-                f"column {column!r} is not read, and every row taken for a run; where a run has several rows, "
-                f"`--map {key}={column},number=COLUMN` with the column that names a run"
+                f"column {column!r} is not read, and every row is taken for a run; if a run has several rows, "
+                f"use `--map {key}={column},number=COLUMN` with the column that names a run"
             )
     return "", ""
 
 
 def _values(values: pd.Series, column: str, name: str) -> pd.Series:
-    """Return the values of a hyperparameter: numbers where all are, however large."""
+    """Return the values of a hyperparameter, as numbers if all of them are, however large."""
     cells.refuse_decimal_commas(values, column, name)
     if pd.api.types.is_numeric_dtype(values) or any(isinstance(v, bool) for v in values):
         return values
@@ -128,20 +129,20 @@ def from_rows(
     """Return the evidence of rows whose columns have the audit's names.
 
     Args:
-        rows: One row a run.
+        rows: One row per run.
         ranges: Declared ranges by method and hyperparameter.
         name: What the comparison is called.
-        unit: Of the column `length`; where it is `epochs`, a column `steps` may stand beside it.
+        unit: Unit of the column `length`; if it is `epochs`, there may be a column `steps` as well.
         maximise: Whether larger scores are better.
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
-        gathered: The names that one hyperparameter has for different methods, by the name it gets.
+        gathered: The names that one hyperparameter has for different methods, by its common name.
 
     Returns:
         The evidence.
 
     Raises:
-        ValueError: If a row means nothing, or a trial appears twice.
+        ValueError: If a row makes no sense, or a trial appears twice.
     """
     rows = _typed(rows, unit, reported, name)
     rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
@@ -163,7 +164,7 @@ def from_rows(
     stated = {fact.quantity for fact in facts}
     every = count(runs, ranges, name, unit)
     refuse_contradictions(facts, every, _tried(runs), name)
-    # a declared range is known better than the values that were seen
+    # a declared range tells more than the values that were seen
     counted = tuple(
         fact for fact in every if not (fact.item == OBSERVED and fact.quantity in stated)
     )
@@ -179,7 +180,7 @@ def from_rows(
 
 
 def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
-    """Say what the rows leave open, and how it was read."""
+    """Yield notes on what the rows leave open, and how it was read."""
     if len(methods) == 1:
         told = [
             f"`--map method={str(c).removeprefix('param ')}` takes {', '.join(map(str, values[:3]))} for methods"
@@ -191,7 +192,7 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     if not (runs["role"] == "report").any():
         yield (
             "no reported runs: every row is taken for a trial of a search; `--reported` takes every row for a "
-            "reported run, a column `role` says which is what"
+            "reported run, and a column `role` tells the two apart"
         )
     unnumbered = runs[(runs["role"] == "tune") & runs["number"].isna()]
     if "trial" not in runs and any(
@@ -204,7 +205,7 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     if tried and "trial" not in runs and again.sum() > len(runs) / 2:
         yield (
             f"{int(again.sum())} of {len(runs)} rows repeat a setting of their method, and nothing tells them apart: each "
-            "counts as a trial; map `seed` to what does, if they are repetitions (a seed, a fold)"
+            "counts as a trial; if they are repetitions, map `seed` to the column that differs (a seed, a fold)"
         )
 
 
@@ -215,7 +216,7 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
         raise ValueError(f"{name}: row {cells.first(rows['method'].isna())} names no method.")
     rows["method"] = rows["method"].astype("str").str.strip()
     if "number" in rows and cells.read_numbers(rows["number"])[1].any():
-        # of trials that have names, nobody can tell whether one is missing
+        # if trials have names, nobody can tell whether one is missing
         rows["trial"] = [written(value) for value in rows.pop("number")]
     for column, default in {**RUN_COLUMNS, "steps": math.nan, logs.AT: math.nan}.items():
         if column not in rows:
@@ -240,7 +241,7 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
         rows["role"] = "report"
     for column, meanings in (("status", cells.STATUSES), ("role", cells.ROLES)):
         if column in rows:
-            # as where there is no such column: a trial, which ended as its score says
+            # a blank means the same as no such column: a trial, which ended as its score says
             blank = str(RUN_COLUMNS[column])
             rows[column] = cells.words(rows[column].fillna(blank), meanings, column, name)
     if "status" not in rows:
@@ -259,7 +260,7 @@ def _tried(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def _words_among_numbers(values: pd.Series, column: str) -> str:
-    """Return a note where a word turns numbers into categories, which have no range."""
+    """Return a note if a word turns numbers into categories, which have no range."""
     if pd.api.types.is_numeric_dtype(values):
         return ""
     known = values.dropna()
