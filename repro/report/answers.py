@@ -1,7 +1,7 @@
-"""The answers in short: questions and the sentences that the abstract, the README and the page begin with.
+"""The answers in short: questions and answers with which the abstract, the README and the page begin.
 
-They are written down once, in `paper/answers.toml`, with the verdicts that each was written for. Their numbers are
-read from the claims' measurements. An answer whose verdict has changed appears nowhere until it is rewritten.
+They are written once, in `paper/answers.toml`, each with the verdicts that it was written for. Their numbers are read
+from the claims' measurements. An answer whose verdict has changed appears nowhere until it is rewritten.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from repro.report.paper import pretty, turned
 from repro.tables import replace_block
 
 MARKERS = ("<!-- answers: written by `repro publish` -->", "<!-- end of answers -->")
-"""What encloses the answers in the README."""
+"""Marker lines around the answers in the README."""
 Ground: TypeAlias = tuple[str, int, str, str]
-"""Study, number, what is looked at (the label of a measurement; empty for the claim's verdict), and what it must be."""
+"""Study, number of the claim, label of a measurement (empty for the claim's verdict), and the outcome or verdict it must have."""
 _SENTENCES = re.compile(r"(?<=\.) (?=[A-Z])")
 _NUMBER = re.compile(r"\{(published )?(\w+) (\d+): ([^{}]+)\}")
 
@@ -32,9 +32,9 @@ class Answer:
 
     Attributes:
         question: The question.
-        text: The answer; `{study 1: label}` stands for what was measured under that label for claim 1 of the study,
-            `{published study 1: label}` for what was published.
-        rests: What it was written for.
+        text: The answer; `{study 1: label}` stands for the value measured under that label for claim 1 of the study,
+            `{published study 1: label}` for the published value.
+        rests: The verdicts and outcomes that it was written for.
     """
 
     question: str
@@ -53,7 +53,7 @@ def read(path: Path) -> tuple[Answer, ...]:
         The answers, in their order.
 
     Raises:
-        ValueError: If the file is something else.
+        ValueError: If the file has another content.
     """
     expected = (
         f"{path}: expected tables `answer` with the texts question and text, and in rests lists such as "
@@ -90,11 +90,11 @@ def spell(answers: Sequence[Answer], judgements: Sequence[Judgement]) -> list[di
         judgements: Verdicts.
 
     Returns:
-        A value an answer: `question`, `text`, the `claims` that it rests on, and in `stale` those of its grounds that are
-        something else now, with what they are.
+        One value per answer: `question`, `text`, the `claims` that it rests on, and in `stale` the grounds that have
+        changed, with what they are now.
 
     Raises:
-        ValueError: If an answer names a measurement that its claim does not have, or has a brace that names none.
+        ValueError: If an answer names a measurement that its claim does not have, or has a brace without one.
     """
     by_claim = {(j.study, j.claim.number): j for j in judgements}
     spelled = []
@@ -124,7 +124,7 @@ def spell(answers: Sequence[Answer], judgements: Sequence[Judgement]) -> list[di
 
 
 def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
-    """Return a sentence with its numbers to two digits, and the scale that they rest on where that is below full."""
+    """Return a sentence with its numbers to two digits, and their scale if it is below full."""
     below: dict[str, None] = {}
 
     def number(match: re.Match[str]) -> str:
@@ -149,7 +149,7 @@ def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
 
 
 def _brief(value: float) -> str:
-    """Return a number to two digits, a last zero among them: 0.40 says more than 0.4."""
+    """Return a number to two digits, even if the last is zero: 0.40 says more than 0.4."""
     rounded = float(f"{value:.2g}")
     if not 1e-4 <= abs(rounded) < 10:
         return pretty(rounded)
@@ -160,7 +160,7 @@ def _brief(value: float) -> str:
 def _finding(
     by_claim: Mapping[tuple[str, int], Judgement], study: str, claim: int, label: str
 ) -> Finding | None:
-    """Return the measurement of a claim whose label is this; `None` where the claim is not there yet."""
+    """Return the measurement of a claim that has this label; `None` if the claim is not there yet."""
     judgement = by_claim.get((study, claim))
     if judgement is None:
         return None
@@ -190,7 +190,7 @@ def embed(text: str, spelled: Sequence[Mapping[str, Any]]) -> str:
         spelled: The answers.
 
     Returns:
-        The text; in place of an answer that no longer stands, why.
+        The text; in place of an answer that no longer stands, the reason.
 
     Raises:
         ValueError: If a marker line is missing.
@@ -203,7 +203,7 @@ def embed(text: str, spelled: Sequence[Mapping[str, Any]]) -> str:
 
 
 def says(one: Mapping[str, Any]) -> str:
-    """Return what an answer says: its text, or why it is being rewritten."""
+    """Return the text of an answer, or why it has to be rewritten."""
     if not one["stale"]:
         return str(one["text"])
     return f"To be rewritten: {'; '.join(map(turned, one['stale']))}."

@@ -1,4 +1,4 @@
-"""Which experiments were run, and at which scale: the table of what is there and what is missing."""
+"""The table of which experiments were run, at which scale, and what is missing."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ COLUMNS = (
     Column("shown", "Shown at", "left"),
 )
 FAMILY = 3
-"""From how many on experiments that differ in numbers alone are one row."""
+"""As many experiments, or more, that differ in numbers alone share a row."""
 NOTES = (
-    "Runs of all methods, trials of searches among them; a search may take more trials than declared, where its winner lies "
-    "near an edge. Shown at: the largest scale that has reported runs, which is what figures and claims take.",
+    "Runs of all methods, including trials of searches; a search takes more trials than declared if its winner lies "
+    "near an edge. Shown at: the largest scale that has reported runs, which figures and claims use.",
     "Experiments whose names differ in numbers alone share a row, in which * stands for the numbers.",
-    "An experiment whose reduced plan differs from the published one in nothing but the number of repetitions is of full scale "
+    "An experiment whose reduced plan differs from the published one only in the number of repetitions counts as full scale "
     "in both columns.",
 )
 
 
 def table(studies: Iterable[Study], runs: pd.DataFrame) -> Table:
-    """Return the completeness table: one row an experiment or family of them.
+    """Return the completeness table: one row per experiment or family of experiments.
 
     Args:
         studies: The studies, in order.
@@ -48,9 +48,7 @@ def table(studies: Iterable[Study], runs: pd.DataFrame) -> Table:
         The table.
     """
     rows = tuple(row for study in studies for row in _rows(study, runs))
-    title = (
-        "What was run: finished runs of every experiment, and how many are declared at each scale"
-    )
+    title = "What was run: finished runs of every experiment, beside those declared at each scale"
     return Table("completeness", title, COLUMNS, rows, NOTES)
 
 

@@ -1,7 +1,7 @@
-"""What a file was made from, as digests: sources, rows and libraries.
+"""Digests of what a file was made from: sources, rows and libraries.
 
-A step of the build is repeated only if the digest of its inputs changed. The digest of code covers a module and
-everything that it imports from these packages, as far as the sources tell, so a change elsewhere redraws nothing.
+A step of the build is repeated only if the digest of its inputs has changed. The digest of code covers a module and
+everything that it imports from these packages, as far as the sources tell; a change elsewhere redraws nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIBRARIES = (
 
 
 def of(*parts: str | bytes) -> str:
-    """Return the SHA-256 of some parts, each with its length so that none runs into the next."""
+    """Return the SHA-256 of some parts, each with its length, so that parts cannot run together."""
     digest = hashlib.sha256()
     for part in parts:
         content = part.encode() if isinstance(part, str) else part
@@ -51,14 +51,14 @@ def of_rows(published: Path, store: Path | None) -> str:
 
     Args:
         published: Folder of the snapshot.
-        store: Folder of finished runs, told apart by name, size and time.
+        store: Folder of finished runs, which are told apart by name, size and time.
 
     Returns:
         A digest.
     """
     parts = [f"{p.name} {of_file(p)}" for p in sorted(published.glob("*.parquet"))]
     for _, name, facts in Store(store).look() if store is not None else ():
-        # one that is not there after all is named when the rows are read
+        # a file that has gone is named when the rows are read
         known = f"{facts.st_size} {facts.st_mtime_ns}" if facts is not None else "gone"
         parts.append(f"{name} {known}")
     return of(*parts)
@@ -91,7 +91,7 @@ def _version(name: str) -> str:
 
 
 def _closure(root: Path, name: str) -> set[Path]:
-    """Return the sources that importing a module may execute, late imports too."""
+    """Return the sources that importing a module may execute, including late imports."""
     found: set[Path] = set()
     waiting = [name]
     while waiting:

@@ -1,8 +1,8 @@
-"""The manifest: digests of what the published rows give, layer by layer, so that a difference has a name.
+"""The manifest: digests of all that is built from the published rows, layer by layer, so that a difference has a name.
 
 Rows give the values behind a figure; code, libraries and fonts draw them. The committed manifest holds a digest of
 each of these layers and of each file. If a file differs, the cause is the lowest layer that differs. Rows have one
-digest per run and one per column, so that a changed cell is named.
+digest per run and one per column, so that a changed cell can be named.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from repro.report import digests
 
 SCHEMA = 1
 RUN_DIGITS = 6
-"""Hexadecimal digits of a run's digest, which locates it; the column's digest is what proves a change."""
+"""Hexadecimal digits of a run's digest, which locates a change; the column's digest proves it."""
 DATES = re.compile(rb"D:\d{8,14}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?")
-"""How PDF, SVG and text spell a moment."""
+"""How PDF, SVG and text write a date or time."""
 GROUP = ["experiment", "method", "role"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Something that is not as the manifest says.
+    """A difference from the manifest.
 
     Attributes:
         layer: `rows`, `values`, `code`, `library version`, `font`, `time stamp` or `unknown`.
@@ -65,7 +65,7 @@ def of_build(
         built: Folder of everything else.
 
     Returns:
-        The manifest, as JSON has it.
+        The manifest, as values for JSON.
     """
     outputs = [
         *(p for p in sorted(figures.iterdir()) if p.suffix in (".csv", ".svg", ".pdf", ".png")),
@@ -90,7 +90,7 @@ def of_build(
 
 
 def environment() -> dict[str, str]:
-    """Return what a build ran on: Python, machine and libraries."""
+    """Return the environment of a build: Python, machine and libraries."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {
         "python": python,
@@ -116,7 +116,7 @@ def read(path: Path) -> dict[str, Any]:
         The manifest.
 
     Raises:
-        ValueError: If it is missing or something else.
+        ValueError: If the file is missing or not a manifest.
     """
     mend = "`repro verify --update` writes it."
     try:
@@ -187,7 +187,7 @@ def _undated(path: Path) -> str:
 
 
 def _fonts() -> dict[str, str]:
-    """Return digests of the fonts that figures are drawn with; Typst has its own inside."""
+    """Return digests of the fonts in figures; Typst brings its own."""
     import matplotlib as mpl
 
     folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
@@ -200,7 +200,7 @@ def _fonts() -> dict[str, str]:
 def compare(
     expected: Mapping[str, Any], found: Mapping[str, Any], runs: pd.DataFrame
 ) -> tuple[Difference, ...]:
-    """Return what differs, the lowest layer first, and every file that does with the layer that made it.
+    """Return what differs, the lowest layer first, then every file that differs with the layer that caused it.
 
     Args:
         expected: The committed manifest.
@@ -208,7 +208,7 @@ def compare(
         runs: The runs it was built from, to name those that differ.
 
     Returns:
-        Differences; none where every file is identical and the rows are the committed ones.
+        Differences; none if every file is identical and the rows are the committed ones.
     """
     rows = list(_row_differences(expected["rows"], found["rows"], runs))
     files = {

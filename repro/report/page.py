@@ -1,7 +1,7 @@
-"""The results page: one HTML file that holds everything it shows, and needs no server.
+"""The results page: one HTML file that holds everything it shows and needs no server.
 
-It is written from the same facts as the paper. Figures are embedded as they were drawn, tables as
-`repro.tables` wrote them, so the page can say nothing that they do not.
+It is written from the same facts as the paper. Figures are embedded as they were drawn, and tables as
+`repro.tables` wrote them, so the page cannot contradict them.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _verdicts(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "<p>One row a claim, of the paper or made of what it says. A check holds if its whole interval lies within what the claim says. "
+        "<p>One row per claim, made by the paper or formed from what it says. A check holds if its whole interval lies within what the claim says. "
         "<em>reproduced</em>: all checks hold; <em>partly</em>: some; <em>not reproduced</em>: none, and at least one "
         "fails; <em>not tested</em>: nothing was measured, or nothing measured decides.</p>"
     )
@@ -181,7 +181,7 @@ def _made(one: Mapping[str, Any]) -> str:
     return (
         f"<details><summary>How it was made: {one['num_runs']} runs</summary>"
         f"<ul>{rows}</ul><p>Code that made the rows: {commits}. Machines: {_e('; '.join(one['devices']) or 'none')}.</p>"
-        f"<p>The first command draws it from the published rows; the others make the rows anew.</p>{lines}</details>"
+        f"<p>The first command draws it from the published rows; the others make the rows again.</p>{lines}</details>"
     )
 
 
@@ -195,7 +195,7 @@ def _scroll(title: str, table: str) -> str:
 
 
 def _tables(tables: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[str]:
-    yield "<p>Select a column's head to sort by it.</p>"
+    yield "<p>Select a column's heading to sort by it.</p>"
     for table in tables:
         if table["name"] not in OWN_SECTIONS:
             yield _table(table["name"], table["title"], folder)
@@ -229,9 +229,9 @@ def _completeness(facts: Mapping[str, Any], folder: Path) -> Iterator[str]:
 def _check() -> Iterator[str]:
     yield (
         "<pre>nox -s reproduce</pre><p>builds this page and the paper again from the published rows.</p>"
-        "<pre>nox -s claims</pre><p>judges every claim again and fails where a committed verdict no longer holds.</p>"
-        "<pre>nox -s verify</pre><p>builds everything anew, compares it byte by byte with the committed manifest and names what "
-        "differs; then runs a sample of the committed runs again and compares their numbers.</p>"
+        "<pre>nox -s claims</pre><p>judges every claim again, and fails if a committed verdict no longer holds.</p>"
+        "<pre>nox -s verify</pre><p>builds everything again, compares it byte by byte with the committed manifest and names what "
+        "differs; then repeats a sample of the committed runs and compares their numbers.</p>"
     )
 
 

@@ -35,7 +35,7 @@ class Listed:
     Attributes:
         name: Its files' name.
         title: Its caption.
-        missing: What of it shows "not run"; empty if nothing does.
+        missing: Which parts of it show "not run"; empty if none does.
         sources: The rows behind it.
     """
 
@@ -46,7 +46,7 @@ class Listed:
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Self:
-        """Return the value that `dataclasses.asdict` and JSON made this of."""
+        """Return the value from which `dataclasses.asdict` made this content of JSON."""
         sources = (
             Source(**{**s, "commits": tuple(s["commits"]), "devices": tuple(s["devices"])})
             for s in content["sources"]
@@ -78,7 +78,7 @@ def facts(
         figures: Figures by name.
         tables: Tables by name.
         headlines: The claims of the first page.
-        answers: What `repro.report.answers.spell` made.
+        answers: The answers, from `repro.report.answers.spell`.
 
     Returns:
         JSON that ends in a newline; the same for the same rows.
@@ -239,10 +239,10 @@ def compile_pdf(root: Path) -> tuple[bytes | None, tuple[str, ...]]:
 
 
 def turned(ground: Mapping[str, Any]) -> str:
-    """Return in words what a ground has come to.
+    """Return in words what a ground is now.
 
     Args:
-        ground: Its `study`, `number`, `label` (empty for the claim's verdict), and what it is `found` to be.
+        ground: Its `study`, `number`, `label` (empty for the claim's verdict), and what it was `found` to be.
 
     Returns:
         E.g. `someone2030 claim 1 is partly now`.

@@ -1,7 +1,7 @@
-"""Which rows a figure or table was made from: seen while it selects them, not declared.
+"""Which rows a figure or table was made from, as seen while it selects them; nothing is declared.
 
-A frame that notes what is selected from it stands in for the runs table. Selections within one experiment are taken
-as meant. If there is none, every selection that was not narrowed further is taken as meant, as a whole.
+A frame that notes what is selected from it stands in for the runs table. Selections within one experiment count as
+sources. If there are none, every selection that was not narrowed further counts, as a whole.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Source:
 
 
 def watch(make: Callable[[Results], _Made], results: Results) -> tuple[_Made, tuple[Source, ...]]:
-    """Make something from results and see which rows it took.
+    """Make something from results and note which rows it took.
 
     Args:
-        make: Takes results; must not change them.
+        make: Makes it from results, which it must not change.
         results: The tables.
 
     Returns:
@@ -74,7 +74,7 @@ def _sources(runs: pd.DataFrame, keys: set[str]) -> tuple[Source, ...]:
 
 
 class _Selection:
-    """Some rows of the runs table, and whether something was selected from among them."""
+    """Some rows of the runs table, and whether rows were selected from among them."""
 
     def __init__(self, family: list[_Selection], rows: pd.DataFrame | None = None) -> None:
         self.family = family
@@ -89,14 +89,14 @@ class _Selection:
 
 
 def _keys(family: list[_Selection]) -> set[str]:
-    """Return the keys of all rows that were meant."""
+    """Return the keys of all rows that count as sources."""
     selected = [s for s in dict.fromkeys(family) if s.keys]
     single = [s for s in selected if s.single]
     return {key for s in single or selected if s.single or not s.narrowed for key in s.keys}
 
 
 class _Noting(Memory):
-    """What all watched selections remember, with what was noted while each was made."""
+    """The memory of all watched selections, with what was noted while each was made."""
 
     def __init__(self, memory: Memory, family: list[_Selection]) -> None:
         super().__init__(noted=memory.noted)

@@ -1,7 +1,7 @@
-"""Verdicts for a reader: the tables that show them, and the committed ones that they are held to.
+"""Verdicts for a reader: the tables that show them, and the committed verdicts that they are compared with.
 
-The committed verdicts are a file with one verdict per claim. Whenever rows that come, go or change make a verdict
-another, the claim is named until somebody commits the new verdict.
+The committed verdicts are a file with one verdict per claim. If added, removed or changed rows change a verdict, the
+claim is named until somebody commits the new verdict.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from repro.tables import Cell, Column, Table, replace_block, to_markdown
 
 VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not tested")
 MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
-"""What encloses the verdicts in the README."""
+"""Marker lines around the verdicts in the README."""
 
 Headlines = Mapping[str, Sequence[int]]
 """Numbers of the claims that the first page shows, by study."""
@@ -32,9 +32,9 @@ class Change:
     Attributes:
         study: Name of the study.
         number: Number of the claim.
-        committed: The committed verdict; `None` where there is none.
-        found: The verdict that follows from the rows; `None` where the claim is gone.
-        why: What the new verdict rests on.
+        committed: The committed verdict; `None` if there is none.
+        found: The verdict that follows from the rows; `None` if the claim is gone.
+        why: The grounds of the new verdict.
     """
 
     study: str
@@ -55,13 +55,13 @@ def read_headlines(path: Path) -> Headlines:
     """Return the claims of the first page.
 
     Args:
-        path: A TOML file: a list of numbers a study.
+        path: A TOML file: a list of numbers per study.
 
     Returns:
         Numbers by study.
 
     Raises:
-        ValueError: If the file is something else.
+        ValueError: If the file has another content.
     """
     expected = f"{path}: expected a list of claim numbers a study, such as `author2022 = [1, 6]`."
     try:
@@ -80,7 +80,7 @@ def is_headline(judgement: Judgement, headlines: Headlines) -> bool:
 
 
 def label(judgement: Judgement) -> str:
-    """Return a verdict with the scale it rests on, where that is below full."""
+    """Return a verdict with the scale it rests on, if that is below full."""
     below = [f"{scale} scale" for scale in judgement.scales if scale != "full"]
     return ", ".join([judgement.verdict, *below])
 
@@ -98,7 +98,7 @@ def counts_table(judgements: Sequence[Judgement]) -> Table:
         judgements: Verdicts.
 
     Returns:
-        The table `verdict_counts`: one row a study that has claims, and their sum.
+        The table `verdict_counts`: one row per study that has claims, and their sum.
     """
     names = tuple(dict.fromkeys(j.study for j in judgements))
     rows: list[tuple[Cell, ...]] = []
@@ -114,7 +114,7 @@ def counts_table(judgements: Sequence[Judgement]) -> Table:
         Column("claims", "Claims", format="d"),
         Column("below_full", "Judged below full scale", format="d"),
     )
-    return Table("verdict_counts", "Claims and what became of them", columns, tuple(rows))
+    return Table("verdict_counts", "Claims by verdict", columns, tuple(rows))
 
 
 def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Table:
@@ -122,10 +122,10 @@ def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Ta
 
     Args:
         judgements: Verdicts.
-        headlines: Which claims it shows.
+        headlines: The claims that it shows.
 
     Returns:
-        The table `verdicts`: one row a claim, with its first measurement.
+        The table `verdicts`: one row per claim, with its first measurement.
     """
     rows = tuple(
         (
@@ -153,15 +153,15 @@ def claims_table(
     studies: Iterable[Study],
     figures: Mapping[tuple[str, int], Sequence[str]] | None = None,
 ) -> Table:
-    """Return every claim with everything that was measured.
+    """Return every claim with everything that was measured for it.
 
     Args:
         judgements: Verdicts.
         studies: The studies that state the claims.
-        figures: Figures that show a claim's rows, by study and number; left out, the table has no such column.
+        figures: Figures that show a claim's rows, by study and number; without it, the table has no such column.
 
     Returns:
-        The table `claims`: one row a claim.
+        The table `claims`: one row per claim.
     """
     by_name = {study.name: study for study in studies}
     rows = tuple(
@@ -221,7 +221,7 @@ def compare(judgements: Iterable[Judgement], committed: Mapping[str, str]) -> tu
         committed: See `read_committed`.
 
     Returns:
-        One value a claim, those that are gone last.
+        One value per claim, claims that are gone last.
     """
     found = {f"{j.study} {j.claim.number}": j for j in judgements}
     changes = [
@@ -252,7 +252,7 @@ def read_committed(path: Path) -> dict[str, str]:
         The verdict by `study number`.
 
     Raises:
-        ValueError: If the file is missing or something else.
+        ValueError: If the file is missing or has another content.
     """
     mend = "`repro claims --accept` writes it."
     try:
@@ -269,6 +269,6 @@ def read_committed(path: Path) -> dict[str, str]:
 
 
 def write_committed(path: Path, judgements: Iterable[Judgement]) -> None:
-    """Write verdicts to be committed: one line a claim."""
+    """Write verdicts to be committed, one line per claim."""
     verdicts = {f"{j.study} {j.claim.number}": j.verdict for j in judgements}
     write_whole(path, (json.dumps(verdicts, indent=1, ensure_ascii=False) + "\n").encode())

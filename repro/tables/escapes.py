@@ -1,4 +1,4 @@
-"""What each format reads as markup, and how a plain text is written so that it shows as itself."""
+"""What each format reads as markup, and how to write plain text so that it shows as itself."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The formats of a table, each a function from the value to text, and all of them written at once."""
+"""The formats of a table: a function from the value to text for each, and one that writes them all."""
 
 import csv
 import html
@@ -33,7 +33,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """Return a GitHub pipe table under its title in bold, each note a paragraph beneath."""
+    """Return a GitHub pipe table under its title in bold, with each note as a paragraph beneath."""
     header, *rows = _texts(table, escape_markdown)
     widths = [max(3, *(len(row[j]) for row in (header, *rows))) for j in range(len(header))]
     rule = [
@@ -58,7 +58,7 @@ def to_markdown(table: Table) -> str:
 
 
 def replace_block(text: str, block: str, markers: tuple[str, str]) -> str:
-    """Return a README with what stands between two marker lines replaced; a `ValueError` if one is missing."""
+    """Return a README with the text between two marker lines replaced; a `ValueError` if one is missing."""
     begin, end = markers
     if text.count(begin) != 1 or text.count(end) != 1:
         raise ValueError(
@@ -95,8 +95,8 @@ def to_latex(table: Table) -> str:
 def to_typst(table: Table) -> str:
     """Return a Typst figure of kind table, to be included and cited as `@tbl-name`.
 
-    All text stands in string literals, in which Typst knows no markup, no smart quotes, no
-    comments and no links, so only the quote and the backslash need an escape.
+    All text is in string literals, in which Typst has no markup, smart quotes, comments or links, so
+    only the quote and the backslash need an escape.
     """
     header, *rows = _texts(table, escape_typst)
     lines = [
@@ -124,10 +124,10 @@ def to_typst(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """Return a `<table>` of class `data`; a cell that holds a number has it, exactly, as `data-value`.
+    """Return a `<table>` of class `data`; a cell with a number has the exact number as `data-value`.
 
-    A page that sorts by these attributes sorts by the numbers, however they are written. What was not run
-    has none.
+    A page that sorts by these attributes sorts by the numbers, however they are shown. A cell that was not
+    run has none.
     """
     header, *rows = _texts(table, html.escape)
     aligns = [column.align for column in table.columns]

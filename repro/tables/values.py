@@ -47,8 +47,8 @@ class Table:
         name: file name without suffix, and label (`tab:name` in LaTeX, `<tbl-name>` in Typst).
         title: the caption.
         columns: at least one, of distinct CSV names.
-        rows: any number, each with one cell a column.
-        notes: shown beneath, one a line.
+        rows: any number, each with one cell per column.
+        notes: shown beneath, one per line.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be written faithfully to every format.
+        """Refuse a table that cannot be written faithfully in every format.
 
         Raises:
             ValueError: if the name is no plain file name, there is no column, an alignment is
@@ -128,7 +128,7 @@ def cell_text(column: Column, cell: Cell) -> str:
 
 
 def _every_cell(table: Table) -> Iterable[tuple[str, object]]:
-    """Yield each text and cell with the words that say where it stands."""
+    """Yield each text and cell with words that say where it is."""
     yield "title", table.title
     yield from ((f"note {i}", note) for i, note in enumerate(table.notes))
     for j, column in enumerate(table.columns):
@@ -154,7 +154,7 @@ def _number(column: Column, x: float) -> str:
 
 
 def interval_columns(table: Table) -> list[bool]:
-    """Return for each column whether it takes four CSV columns."""
+    """Tell for each column whether it takes four CSV columns."""
     return [
         column.interval or any(isinstance(row[j], Interval) for row in table.rows)
         for j, column in enumerate(table.columns)
