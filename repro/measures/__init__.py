@@ -1,14 +1,14 @@
 """Measures: the numbers that claims, tables and figures quote, each computed in one place.
 
 A measure takes the results and names (an experiment, a method, a metric) and returns a `Measurement`: an
-interval, the keys of the runs behind it, and what the reader must know beside it. Rules shared by all:
+interval, the keys of the runs behind it, and what a reader must know beside it. Rules shared by all:
 
 * Only rows of the role `report` count, of one scale (`full` before `reduced` before `smoke`, never
   mixed), and for timing runs of one machine: the device and thread count with the most rows.
-* Methods are compared repetition by repetition, step times round by round: both are paired by design.
-* A diverged run has no final metric and never reaches a loss. It is counted in the measurement, and it makes
-  a mean undefined (NaN within unbounded bounds) rather than a mean over the survivors.
-* Nothing was run: `repro.results.EmptySelectionError`.
+* Methods are compared repetition by repetition, and step times round by round: both are paired by design.
+* A diverged run has no final metric and never reaches a loss. The measurement counts it, and a mean is then
+  undefined (NaN within unbounded bounds) rather than taken over the survivors.
+* If nothing was run, a measure raises `repro.results.EmptySelectionError`.
 """
 
 from repro.measures.cost import (

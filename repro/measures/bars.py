@@ -18,11 +18,11 @@ class Bar:
 
     Attributes:
         text: What is bounded, in words.
-        prefix: What the names of the experiments begin with.
+        prefix: Beginning of the experiments' names.
         bound: The bound.
         at_least: Whether it bounds from below.
         estimators: The methods it holds for, with every optimizer.
-        quantity: What is bounded, of a method.
+        quantity: Returns what is bounded from the speed of a method.
     """
 
     text: str
@@ -94,29 +94,29 @@ BARS = (
         quantity=lambda speed: speed.over_plain,
     ),
 )
-"""What the package promises of its speed, as ratios within one run wherever a ratio says it."""
+"""What the package promises about its speed, as ratios within one run wherever possible."""
 TIMES_FASTER = 3.0
-"""What it promises of an epoch with its evaluation: so many times as fast as the authors' code on the same machine."""
+"""What it promises about an epoch with its evaluation: so many times as fast as the authors' code on the same machine."""
 
 Verdict = Literal["pass", "fail", "undecided", "not run"]
 LEVEL = 0.05
-"""Two-sided: a network all of whose methods meet a bar is said to miss it with half this probability at most."""
+"""Two-sided level: a network whose methods all meet a bar is said to miss it with at most half this probability."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What became of a bar on one network.
+    """Whether one network meets a bar.
 
     Attributes:
         bar: The bar.
-        network: The network; empty where nothing was timed.
-        worst: The method furthest on the wrong side, or nearest to it; where some miss the bar surely, of these;
-            `None` where nothing was timed.
+        network: The network; empty if nothing was timed.
+        worst: The method furthest on the wrong side, or nearest to it; if some surely miss the bar, the worst of
+            these; `None` if nothing was timed.
         measured: Its quantity.
-        num: Methods the bar holds for.
+        num: Number of methods the bar holds for.
         met: How many of them meet it by their median.
-        missed: How many of them miss it surely: by an exact sign test over the rounds, at `LEVEL` for all methods
-            of the network together.
+        missed: How many of them surely miss it, by an exact sign test over the rounds at `LEVEL` for all methods of
+            the network together.
     """
 
     bar: Bar
@@ -131,8 +131,8 @@ class Finding:
     def verdict(self) -> Verdict:
         """Whether every method meets the bar.
 
-        They pass by their medians. They fail where any method misses the bar surely: of two equally fast steps
-        either may come out ahead by a hair, and of many such steps one does.
+        They pass by their medians, and fail if any method surely misses the bar: of two equally fast steps
+        either may come out ahead by a hair, and among many such steps one does.
         """
         if self.measured is None:
             return "not run"
@@ -142,13 +142,13 @@ class Finding:
 
 
 def findings(results: Results) -> tuple[Finding, ...]:
-    """Return what became of every bar, network by network.
+    """Return whether each bar is met, network by network.
 
     Args:
         results: The tables.
 
     Returns:
-        One value a bar and network; one without measurement for a bar of which nothing was timed.
+        One value per bar and network; one without measurement for a bar for which nothing was timed.
     """
     found: list[Finding] = []
     for bar in BARS:
@@ -180,7 +180,7 @@ def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> Finding | None:
 
 
 def _p_value(bar: Bar, measured: Spread) -> float:
-    """Return the two-sided p-value of a median at the bar; 1 where half of the rounds meet it."""
+    """Return the two-sided p-value of a median at the bar; 1 if half of the rounds meet it."""
     sign = -1.0 if bar.at_least else 1.0
     wrong = sum(sign * value > sign * bar.bound for value in measured.values)
     right = measured.num - wrong

@@ -1,4 +1,4 @@
-"""Measures of cost: the time and the memory of a step against another's."""
+"""Measures of cost: the time and memory of a step relative to another method's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def paired_step_times(
 ) -> tuple[pd.DataFrame, Vector]:
     """Return, round by round, the time of a step of `a` divided by that of `b`.
 
-    The methods of a timing experiment are timed in turn, so that a round's two times belong together.
+    The methods of a timing experiment take turns, so the two times of a round belong together.
 
     Args:
         results: The tables.
@@ -72,8 +72,8 @@ def step_time_ratio(
 ) -> Measurement:
     """Return how many times longer a step of one method takes, as the median over rounds.
 
-    Baydin's R_f, R_b are this with the denominator `function alone`. The interval speaks of rounds of this
-    machine in this session: it holds no doubt about other machines, and rounds are not quite independent.
+    With the denominator `function alone` these are Baydin's R_f and R_b. The interval is over rounds on this machine
+    in this session: it says nothing about other machines, and rounds are not quite independent.
 
     Args:
         results: The tables.
@@ -111,7 +111,7 @@ def step_time_ratio_without(
         results: The tables.
         experiment: Name of the timing experiment.
         numerator: Name of a method.
-        part: Name of what does a part of its step and nothing else, whose seconds are subtracted.
+        part: Name of the part of its step that was timed alone; its seconds are subtracted.
         denominator: Name of a method.
         study: See `report_runs`.
 
@@ -119,7 +119,7 @@ def step_time_ratio_without(
         Median of the paired per-round ratios and its distribution-free 95 % interval, as of `step_time_ratio`.
 
     Raises:
-        EmptySelectionError: If one of them was not timed.
+        EmptySelectionError: If one of the three was not timed.
     """
     names = (numerator, part, denominator)
     rows, (whole, less, base) = _shared_rounds(results, experiment, names, study)
@@ -188,8 +188,8 @@ def peak_memory_ratio(
 ) -> Measurement:
     """Return the peak memory of a step of `a` over that of `b`.
 
-    What a step allocates is decided by its code and its sizes, not by chance: there is nothing to average,
-    and the bounds are the smallest and the largest ratio of the runs.
+    Code and sizes decide what a step allocates, not chance. So there is nothing to average, and the bounds are the
+    smallest and the largest ratio of the runs.
 
     Args:
         results: The tables.

@@ -39,9 +39,9 @@ def steps_to_loss_ratio(
 ) -> Measurement:
     """Return the iterations `method` needs for the baseline's lowest loss, over those of the baseline.
 
-    Per repetition: the level is the baseline's lowest recorded validation loss, its iterations are the step
-    where it was recorded, those of the method the first crossing of that level (straight between
-    evaluations). What becomes of repetitions in which the method never gets there:
+    For each repetition the level is the baseline's lowest recorded validation loss. The baseline's iterations are the
+    step at which it was recorded, those of the method the first crossing of that level (straight between
+    evaluations). The method may not get there in every repetition:
 
     * all get there: ratio of geometric means with a paired-t interval on logarithms, which is widened to hold the
       ratios of the evaluations before and after the crossings: where a loss falls between two of them is not known;
@@ -56,7 +56,7 @@ def steps_to_loss_ratio(
         experiment: Name of the training experiment.
         method: The method that has to reach the level.
         baseline: The method that sets the level.
-        metric: Name of a metric in the curves table for which less is better.
+        metric: Name of a metric in the curves table; smaller is better.
         split: See `curve_rows`.
         confidence: Within (0, 1).
         study: See `report_runs`.
@@ -107,8 +107,8 @@ def _crossings(
         baseline: Name of the baseline.
 
     Returns:
-        The steps of the crossings, infinite for one that never comes; what bounds them, the budget and infinity for such
-        a one; and the steps of the lowest losses, 0 where there is none (and then no crossing either).
+        The steps of the crossings, infinite for one that never comes; their bounds, which are then the budget and
+        infinity; and the steps of the lowest losses, 0 if there is none (and then no crossing either).
     """
     curves = {
         name: dict(list(part.groupby("repetition"))) for name, part in points.groupby("method")
@@ -157,11 +157,11 @@ def time_to_loss_ratio(
     metric: str = "loss",
     study: str | None = None,
 ) -> Measurement:
-    """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's.
+    """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's time.
 
-    The product of `steps_to_loss_ratio` and `step_time_ratio`, whose two sources of doubt are independent:
+    This is the product of `steps_to_loss_ratio` and `step_time_ratio`, whose uncertainties are independent:
     each interval is taken at 97.5 %, so that the product of their bounds holds with 95 % (Bonferroni).
-    Evaluation takes no part in the time.
+    The time does not include evaluation.
 
     Args:
         results: The tables.
@@ -173,7 +173,7 @@ def time_to_loss_ratio(
         study: See `report_runs`.
 
     Returns:
-        The ratio, infinite or NaN where that of the iterations is; its keys are those of both experiments,
+        The ratio, infinite or NaN if that of the iterations is; its keys are those of both experiments,
         its scale the smaller of the two.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Measures of how far down a method gets on a function, in shares of the descent of another, backpropagation as a rule.
+"""Measures of how far a method descends on a function, as shares of another's descent, usually backpropagation's.
 
-Where two aggregations of the same tangents are nearly one vector but for its length, a difference between them is of
-rate or of direction. `descent_differences` tells the two apart with runs at exchanged rates.
+If two aggregations of the same tangents are nearly the same vector but for its length, they may differ by rate or by
+direction. `descent_differences` tells the two apart with runs at exchanged rates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from repro.measures.rows import (
 from repro.results import EmptySelectionError, Results
 
 TOTAL, RATE, DIRECTION = "total", "rate", "direction"
-"""The difference of two methods, what of it their rates explain, and the rest."""
+"""The difference of two methods, the part of it that their rates explain, and the rest."""
 
 
 def missed_descent(
@@ -48,8 +48,8 @@ def missed_descent(
         results: The tables.
         experiment: Name of an experiment on a function.
         method: Name of the method.
-        base: Name of the method to compare with, backpropagation as a rule.
-        metric: What a run comes to: its lowest value, or `value`, that at its end.
+        base: Name of the method to compare with, usually backpropagation.
+        metric: The result of a run: its lowest value, or `value`, the value at its end.
         study: See `report_runs`.
 
     Returns:
@@ -81,7 +81,7 @@ def missed_descent_change(
     Args:
         results: The tables.
         first: Name of the experiment to subtract.
-        last: Name of the other.
+        last: Name of the experiment to subtract from.
         method: Name of the method.
         base: See `missed_descent`.
         metric: See `missed_descent`.
@@ -115,9 +115,9 @@ def descent_differences(
     metric: str = "best_value",
     study: str | None = None,
 ) -> dict[tuple[str, str, str], Measurement]:
-    """Return how much more of the descent of `base` one method misses than another, and how much of that is the rate.
+    """Return how much more of the descent of `base` one method misses than another, and how much the rate explains.
 
-    With `m` the share of the descent that is missed (`missed_descent`), `a` and `b` at their own rates and `b'` at that
+    With `m` the share of the descent that is missed (`missed_descent`), `a` and `b` at their own rates, and `b'` at the
     rate at which its steps are as long as those of `a`:
 
         total `m(a) - m(b)` = rate `m(b') - m(b)` + direction `m(a) - m(b')`
@@ -125,7 +125,7 @@ def descent_differences(
     Args:
         results: The tables.
         experiment: Name of an experiment on a function.
-        compared: Names `(a, b)` of methods; pairs of which one was not run are left out.
+        compared: Names `(a, b)` of methods; a pair is left out if one of the two was not run.
         base: Name of the method whose descent is the unit.
         exchanged: Name of the experiment that has `b'` under the name of `b`; without it there are only totals.
         metric: See `missed_descent`.
@@ -178,7 +178,7 @@ def _missed(results: Results, rows: pd.DataFrame, ours: Vector, theirs: Vector) 
 
 
 def _ends(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """Return what runs come to, by repetition; NaN where they diverged."""
+    """Return the results of runs, by repetition; NaN for runs that diverged."""
     return pd.Series(column(rows, metric), index=rows["repetition"])
 
 

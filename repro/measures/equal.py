@@ -1,4 +1,4 @@
-"""Measures of two methods cut at an equal cost: the same epochs, forward passes or seconds; and of gaps between problems."""
+"""Measures of two methods at equal cost (the same epochs, forward passes or seconds), and of gaps between problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from repro.measures.rows import (
 from repro.results import EmptySelectionError, Results
 
 COSTS = ("epochs", "forward_passes", "seconds")
-"""What two methods can be given the same amount of."""
+"""Costs at which two methods can be compared."""
 
 
 def paired_difference_at_equal(
@@ -39,7 +39,7 @@ def paired_difference_at_equal(
     split: str | None = None,
     study: str | None = None,
 ) -> Measurement:
-    """Return the mean of `a - b` in a recorded metric where both methods have cost the same.
+    """Return the mean of `a - b` in a recorded metric at equal cost of both methods.
 
     Both curves are cut at the cost of the cheaper method's whole budget; between evaluations a curve is
     taken as straight. Forward passes are those of the runs by step. Seconds are steps times the median step
@@ -114,13 +114,13 @@ def paired_difference_at_equal(
 
 
 def _problem(text: str) -> str:
-    """Return the problem of a run from its canonical JSON: found, not parsed."""
+    """Return the problem of a run from its canonical JSON, found without parsing it."""
     # a key is followed by the next of its class, and no string holds a bare quote
     return text.partition('"problem":')[2].partition(',"repetition":')[0]
 
 
 ROOM = 0.9
-"""Share of a descent beyond which so much of it is missed that no more can be missed noticeably."""
+"""If more than this share of a descent is missed, no noticeable part is left to miss."""
 
 
 def missed_shares(
@@ -133,10 +133,10 @@ def missed_shares(
     split: str | None = None,
     study: str | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return which share of the descent of `base` a method misses, after every epoch at which both were evaluated.
+    """Return the share of the descent of `base` that a method misses, after every epoch at which both were evaluated.
 
-    The share is the gap between the two over the descent of `base` from the start: problems on which `base` itself gets less far
-    leave less to miss.
+    The share is the gap between the two over the descent of `base` from the start: if `base` itself gets less far, there
+    is less to miss.
 
     Args:
         results: The tables.
@@ -148,9 +148,9 @@ def missed_shares(
         study: See `report_runs`.
 
     Returns:
-        The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by repetition. All are
-        NaN as soon as one of the runs diverged; one is where `base` itself, in that repetition, misses more than `ROOM` of its median
-        descent: it leaves nothing to miss.
+        The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by
+        repetition. All are NaN as soon as one of the runs diverged; one share is NaN if `base` itself, in that
+        repetition, misses more than `ROOM` of its median descent, which leaves nothing to miss.
 
     Raises:
         EmptySelectionError: If a method was not run, or the curves do not begin at the start.
@@ -197,8 +197,9 @@ def missed_change_at_equal(
         study: See `report_runs`.
 
     Returns:
-        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged or one of `base` has
-        hardly left its start, and where more than `ROOM` is missed on the first problem already: too early to compare.
+        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged or one of
+        `base` has hardly left its start, and if more than `ROOM` is missed on the first problem already: too early to
+        compare.
 
     Raises:
         EmptySelectionError: If a method was not run in both, or no epoch is shared.

@@ -28,7 +28,7 @@ from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
 TIE = 1e-5
-"""Difference of two final values, relative to the larger, that counts as none: rounding in float32."""
+"""Largest difference of two final values, relative to the larger, that counts as none: rounding in float32."""
 
 
 def members(results: Results, family: str, study: str | None) -> list[str]:
@@ -36,7 +36,7 @@ def members(results: Results, family: str, study: str | None) -> list[str]:
 
     Args:
         results: The tables.
-        family: First words of their names, or the name of one.
+        family: First words of their names, or one full name.
         study: Name of the study, or `None` for any.
 
     Returns:
@@ -78,7 +78,7 @@ def curve_extreme(
         extreme: `min`, `max`, or `max_abs` for the largest absolute value.
         minus: Another method whose curve is subtracted, or `previous` for the rise from step to step.
         steps: `all`, `few` for 1 < k <= d, or `many` for k >= d.
-        largest: Largest dimension that counts, for a metric that is not recorded beyond; all by default.
+        largest: Largest dimension that counts, for a metric that is not recorded in larger ones; all by default.
         study: See `report_runs`.
 
     Returns:
@@ -144,8 +144,8 @@ def share_lower(
 ) -> Measurement:
     """Return the share of a family's experiments in which `a` is lower than `b`.
 
-    Where all differences are rounding, as of runs that have converged, they tie: neither is lower. What an
-    experiment settles, a test over its repetitions says (see `paired_p`), at 0.05 in all by Holm's rule.
+    If all differences are rounding, as between runs that have converged, there is a tie: neither is lower. A test over
+    repetitions (see `paired_p`) says what an experiment settles, at 0.05 for all together by Holm's rule.
 
     Args:
         results: The tables.
@@ -158,9 +158,9 @@ def share_lower(
         study: See `report_runs`.
 
     Returns:
-        The share by means; its bounds are the share in which `a` is lower beyond doubt, and one less that in which
+        The share by means. Its bounds are the share in which `a` is lower beyond doubt, and one minus the share in which
         it is not, beyond doubt. A run that diverged is above any that did not; an experiment in which all runs of both
-        diverged is a tie that is not beyond doubt. NaN within 0 and 1 where nothing is left.
+        diverged is a tie that is not beyond doubt. NaN within 0 and 1 if nothing is left.
 
     Raises:
         EmptySelectionError: If nothing was run, or no dimension is left.
@@ -179,7 +179,7 @@ def share_lower(
             p_values.append(p_value)
             signs.append(sign)
         elif ties == "counted" and np.isnan(first).all() and np.isnan(second).all():
-            untold += 1  # which of two that never end is lower no row tells
+            untold += 1  # no row tells which of two diverged methods is lower
     if not parts:
         raise EmptySelectionError(f"The family {family!r} has no dimension above {above}.")
     tied = len(parts) - len(signs)
@@ -200,15 +200,15 @@ def share_lower(
 def paired_p(first: Vector, second: Vector) -> tuple[float, int]:
     """Return the p-value of a paired t test and the sign of the mean difference.
 
-    Where runs diverged there is no mean: then of a sign test, in which they are above all others.
+    If runs diverged there is no mean: the p-value is then that of a sign test, in which they are above all others.
 
     Args:
-        first: Final values by repetition; NaN where a run diverged.
-        second: As many.
+        first: Final values by repetition; NaN if a run diverged.
+        second: As many final values of the other method.
 
     Returns:
-        The p-value, 1 where all differences are rounding or there is but one; and -1 where the first is lower, 1
-        where it is higher, 0 for neither.
+        The p-value, 1 if all differences are rounding or there is only one; and -1 if the first is lower, 1 if it is
+        higher, 0 for neither.
     """
     if np.isnan(first).any() or np.isnan(second).any():
         ranks = [np.where(np.isnan(values), np.inf, values) for values in (first, second)]
@@ -234,15 +234,15 @@ def published_share(
 ) -> Measurement:
     """Return the share of published final values that the first repetition meets.
 
-    The fact's setting is the experiment's name without that of the family, its method the run's.
+    The setting of a fact is the experiment's name without the family's, its method the run's.
 
     Args:
         results: The tables.
         family: The experiments.
         setting: First words of the facts' settings.
         quantity: Column `quantity` of the facts.
-        rtol: Relative difference that counts as met.
-        smallest: Values whose magnitudes are both below it count as met.
+        rtol: Largest relative difference at which a value counts as met.
+        smallest: A value counts as met if both magnitudes are below this.
         study: See `report_runs`.
 
     Returns:
@@ -353,7 +353,7 @@ def tuning_seed_share(
 ) -> Measurement:
     """Return how often the repetition that a search saw ends below the median of the others.
 
-    Rates that were tuned on one of the reported seeds favour it: then the share exceeds one half.
+    If rates were tuned on one of the reported seeds, they favour it, and the share exceeds one half.
 
     Args:
         results: The tables.

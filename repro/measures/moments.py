@@ -1,4 +1,4 @@
-"""Measures of an estimator at one point: its mean and variance against theory."""
+"""Measures of an estimator at one point: its mean and variance compared with theory."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def estimate_ratio(
     component: int,
     study: str | None = None,
 ) -> Measurement:
-    """Return a sample moment of a component of the forward gradient over what theory says it is.
+    """Return a sample moment of a component of the forward gradient over its value by theory.
 
     Args:
         results: The tables.

@@ -1,4 +1,4 @@
-"""Measures of what a learning rate does to where runs end: another experiment's rate, and rates beyond a limit."""
+"""Measures of how a learning rate changes final metrics: another experiment's rate, and rates beyond a limit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from repro.results import EmptySelectionError, Results
 def difference_between(
     results: Results, first: str, last: str, method: str, metric: str, *, study: str | None = None
 ) -> Measurement:
-    """Return a method's final metric in one experiment less that in another on the same problem, paired.
+    """Return a method's final metric in one experiment minus that in another on the same problem, paired.
 
-    Repetitions of one problem share start, split, data order and, of one method, tangents, whatever the experiment:
-    what is left is what the experiments do differently, such as the rate.
+    Repetitions of one problem share start, split, data order and, for one method, tangents, whatever the experiment.
+    What is left is what the experiments do differently, such as the rate.
 
     Args:
         results: The tables.
@@ -63,18 +63,18 @@ def change_beyond(
     limit: float,
     study: str | None = None,
 ) -> Measurement:
-    """Return a final metric at the best rate beyond a limit less that at the best rate up to it, paired.
+    """Return a final metric at the best rate beyond a limit minus that at the best rate up to it, paired.
 
-    The best rate on either side is the one with the lowest mean of `by`, a rate with diverged runs last. It is chosen
-    anew for every repetition, by the others alone: chosen by a run's own luck, the side with more rates would look
-    better than it is.
+    The best rate on either side is the one with the lowest mean of `by`; a rate with diverged runs comes last. It is
+    chosen for every repetition by the other ones alone. If a run's own luck took part in the choice, the side with more
+    rates would look better than it is.
 
     Args:
         results: The tables.
         experiment: Name of an experiment that runs the method at several rates.
         method: Name of the method.
         metric: A numeric column of the runs table.
-        by: The column by which a rate is chosen, less is better.
+        by: The column by which a rate is chosen; smaller is better.
         limit: Highest learning rate of the lower side.
         study: See `report_runs`.
 
@@ -91,7 +91,7 @@ def change_beyond(
         raise EmptySelectionError(
             f"Experiment {experiment!r}, {method}: no rate on one side of {limit:g} was run."
         )
-    # those of all rates: any may be chosen for any repetition
+    # repetitions that all rates have: any rate may be chosen for any repetition
     shared = sorted(set.intersection(*rows.groupby("learning_rate")["repetition"].agg(set)))
     if len(shared) < 2:
         raise EmptySelectionError(

@@ -1,4 +1,4 @@
-"""Which rows count for a measure, and a number that remembers the rows it was made from."""
+"""Which rows count for a measure, and a number that remembers the rows behind it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ Vector = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """A number, and what it was made from.
+    """A number, and the runs behind it.
 
     Attributes:
-        interval: The estimate and its bounds; a NaN estimate is a number that does not exist.
+        interval: The estimate and its bounds; the estimate is NaN if the number does not exist.
         keys: Keys of the runs that gave it, sorted.
         scale: The one scale of those runs.
         procedure: What the estimate and its interval are, in words for a label.
         diverged: How many of the runs diverged.
         missed: How many repetitions never reached the level that was asked for.
-        device: Of the timing runs, where there are any.
+        device: Device of the timing runs, if there are any.
     """
 
     interval: Interval
@@ -61,7 +61,7 @@ def report_runs(
         results: The tables.
         experiment: Name of the experiment.
         methods: Methods to keep; none means all. Each must have rows.
-        study: Name of the study; needed where two studies have an experiment of that name.
+        study: Name of the study; needed if two studies have an experiment of that name.
 
     Returns:
         Rows of the runs table, diverged ones among them.
@@ -115,7 +115,7 @@ def curve_rows(
         results: The tables.
         runs: Rows of the runs table.
         metric: Name of the metric.
-        split: Name of the split; left out, the first of validation, none and train that has it.
+        split: Name of the split; by default the first of validation, none and train that has the metric.
 
     Returns:
         Columns key, method, repetition, step, epoch, value; sorted by all but the last two.
@@ -171,7 +171,7 @@ def _is(words: pd.Categorical, word: str, where: npt.NDArray[np.intp]) -> npt.ND
 def curve_table(
     results: Results, experiment: str, metric: str, study: str | None = None
 ) -> pd.DataFrame:
-    """Return the means over repetitions of a metric recorded outside every split, a column a method.
+    """Return the means over repetitions of a metric recorded outside every split, one column per method.
 
     Args:
         results: The tables.
@@ -194,7 +194,7 @@ def curve_table(
 
 
 def _reported(results: Results, experiment: str, study: str | None) -> npt.NDArray[np.intp]:
-    """Return where the reported rows of an experiment stand, at every scale."""
+    """Return the places of the reported rows of an experiment, at every scale."""
     studies = results.reported.get(experiment, {})
     if not studies or (study is not None and study not in studies):
         raise EmptySelectionError(f"Experiment {experiment!r} was not run. Run what is missing.")
@@ -207,7 +207,7 @@ def _reported(results: Results, experiment: str, study: str | None) -> npt.NDArr
 
 
 def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
-    """Return the rows of the repetitions that every method has: comparisons are paired.
+    """Return the rows of the repetitions that every method has, as comparisons are paired.
 
     Args:
         rows: Rows of the runs table.
@@ -251,7 +251,7 @@ def column(rows: pd.DataFrame, metric: str) -> Vector:
         metric: Name of the column.
 
     Returns:
-        One value a row; NaN for a diverged run.
+        One value per row; NaN for a diverged run.
 
     Raises:
         ValueError: If there is no such numeric column.
@@ -267,7 +267,7 @@ def column(rows: pd.DataFrame, metric: str) -> Vector:
 
 
 def mean(values: Vector) -> Interval:
-    """Return the mean with its 95 % t interval; undefined as soon as one value is missing."""
+    """Return the mean with its 95 % t interval; it is undefined as soon as one value is missing."""
     return stats.mean_interval(values) if np.isfinite(values).all() else unknown(values.size)
 
 
@@ -293,7 +293,7 @@ def measurement(
 
 
 def summary(parts: list[pd.DataFrame], interval: Interval, procedure: str) -> Measurement:
-    """Return one number from several experiments as a measurement, of the smallest scale among them."""
+    """Return one number from several experiments as a measurement, at the smallest of their scales."""
     rows = pd.concat(parts, ignore_index=True)
     scales = set(rows["scale"])
     smallest = next(scale for scale in SCALES if scale in scales)

@@ -1,7 +1,7 @@
-"""Measures of the study `speed`: how fast our steps are, beside what they must do and what they are compared with.
+"""Measures of the study `speed`: how fast our steps are, beside the work they cannot avoid and other steps.
 
-Every number is a median with quartiles over rounds, and every ratio is taken within a round, in which all methods
-of an experiment took their turn in one process: a machine that is slow for a while is slow for both sides.
+Every number is a median with quartiles over rounds. Every ratio is taken within a round, in which all methods of an
+experiment took their turn in one process: a machine that is slow for a while is slow for both sides.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from repro.results import Results
 
 STUDY = "speed"
 STEPS, PROCESSES = "steps-", "two-processes-"
-"""What the names of experiments begin with; the rest is the network."""
+"""Beginning of experiments' names; the rest is the network."""
 PLAIN = "plain "
-"""What the names of the plain loop's methods begin with; the rest is ours that is compared with it."""
+"""Beginning of the names of the plain loop's methods; the rest is our method that it is compared with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Spread:
         median: The median.
         low: Lower quartile.
         high: Upper quartile.
-        num: Rounds.
-        values: One a round, in their order.
+        num: Number of rounds.
+        values: One per round, in their order.
     """
 
     median: float
@@ -53,20 +53,20 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """How fast a method's step is; what was not timed beside it is `None`.
+    """How fast a method's step is; a ratio to something that was not timed is `None`.
 
     Attributes:
         experiment: Name of the experiment.
         method: Name of the method.
-        steps_per_second: Steps of all replicas and processes.
-        limit: Share of the step that is work it cannot avoid: products, random numbers, passes over memory.
+        steps_per_second: Steps per second of all replicas and processes.
+        limit: Share of the step that is unavoidable work: products, random numbers, passes over memory.
         overhead: Time of the step over that of its products and random numbers alone.
-        over_plain: Time of the step over that of the plain loop's.
+        over_plain: Time of the step over that of the plain loop's step.
         over_backpropagation: Time of the step over that of backpropagation, both ours or both plain;
             `None` for backpropagation itself.
         scale: Scale of the rows.
-        device: Where they were timed.
-        num_threads: Threads of a process.
+        device: Device on which the rows were timed.
+        num_threads: Threads per process.
     """
 
     experiment: str
@@ -87,17 +87,17 @@ class Speed:
 
     @property
     def estimator(self) -> str:
-        """What estimates the gradient, plain or not."""
+        """Name of the gradient estimator, plain or not."""
         return self.method.removeprefix(PLAIN).rpartition(", ")[0]
 
     @property
     def optimizer(self) -> str:
-        """What updates."""
+        """Name of the optimizer."""
         return self.method.rpartition(", ")[2]
 
 
 def parts(method: str) -> tuple[str, ...]:
-    """Return what a step cannot avoid, by the names under which it is timed.
+    """Return the unavoidable work of a step, by the names under which it is timed.
 
     Args:
         method: Name of a method of ours or of the plain loop.
@@ -112,7 +112,7 @@ def parts(method: str) -> tuple[str, ...]:
 
 
 def experiments(results: Results, prefix: str = "") -> tuple[str, ...]:
-    """Return the names of the timed experiments that begin alike, sorted, numbers by their size."""
+    """Return the names of the timed experiments with a prefix, sorted, numbers by their size."""
     runs = results.runs
     names = runs[(runs["study"] == STUDY) & runs["experiment"].str.startswith(prefix)]["experiment"]
     return tuple(sorted(names.unique(), key=_natural))
@@ -130,7 +130,7 @@ def speeds(results: Results, experiment: str) -> tuple[Speed, ...]:
         experiment: Name of an experiment of the study.
 
     Returns:
-        One value a method, ours before the plain loop's.
+        One value per method, ours before the plain loop's.
 
     Raises:
         EmptySelectionError: If the experiment was not run.
@@ -173,7 +173,7 @@ def _speed(row: Any, seconds: pd.DataFrame, method: str) -> Speed:
 
 
 EPOCHS = "epoch-"
-"""What the names of experiments begin with that time whole epochs with their evaluation."""
+"""Beginning of the names of experiments that time whole epochs with their evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,9 +182,9 @@ class Epoch:
 
     Attributes:
         method: Name of the method.
-        seconds: What ours takes.
-        theirs: What the code of its authors took, NaN where nobody timed it.
-        num_threads: Threads of ours.
+        seconds: Time of our epoch.
+        theirs: Time of the authors' code, NaN if nobody timed it.
+        num_threads: Threads of our epoch.
     """
 
     method: str
@@ -194,7 +194,7 @@ class Epoch:
 
     @property
     def times_faster(self) -> float:
-        """How many times as fast ours is, by its median."""
+        """How many times as fast our epoch is, by its median."""
         return self.theirs / self.seconds.median
 
 
@@ -205,7 +205,7 @@ def epochs(results: Results) -> tuple[Epoch, ...]:
         results: The tables; the authors' seconds are facts of the study.
 
     Returns:
-        One value a method; none where nothing was timed.
+        One value per method; none if nothing was timed.
     """
     facts = results.facts
     stated: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Measures of searches: the rates that they chose, and what their other trials tell."""
+"""Measures of searches: the rates that they chose, and what their other trials show."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from repro.stats import Interval
 def diverged_trials_difference(
     results: Results, experiment: str, a: str, b: str, *, study: str | None = None
 ) -> Measurement:
-    """Return the share of a search's trials that diverged under `a`, less that under `b`.
+    """Return the share of a search's trials that diverged under `a`, minus that under `b`.
 
     Both methods share the trials that are spread evenly over the log range, so the share says how much of the
-    range is lost to divergence. Each share resolves one trial, their difference two: the bounds are two trials
-    either side.
+    range is lost to divergence. Each share is known to one trial and their difference to two, so the bounds are two
+    trials either side.
 
     Args:
         results: The tables.
         experiment: Name of a searched experiment.
         a: Name of the first method.
         b: Name of the method to subtract.
-        study: Name of the study, or `None` where only one has the experiment.
+        study: Name of the study, or `None` if only one has the experiment.
 
     Returns:
         The difference of the shares, in [-1, 1], and its bounds.
 
     Raises:
-        EmptySelectionError: If a method has no reported runs, which come once the search has ended, no trials, or
-            not those of the other.
+        EmptySelectionError: If a method has no reported runs, which follow the end of the search, no trials, or other
+            trials than the other method.
     """
     # those beside a winner are not spread over the range
     first = report_runs(results, experiment, [a, b], study=study).iloc[0]
@@ -67,7 +67,7 @@ def chosen_rate(
 ) -> Measurement:
     """Return the learning rate that a search chose for a method.
 
-    One search chooses one rate, however often it is then reported: what it resolves is the distance to the next
+    One search chooses one rate, however often it is then reported. It resolves no less than the distance to the next
     trials, so the bounds are the rates of the trials below and above the chosen one.
 
     Args:
@@ -116,7 +116,7 @@ def usable_rate_ratio(
 ) -> Measurement:
     """Return the largest learning rate of a search at which `a` learns, over that of `b`.
 
-    A rate is used if its trial ends below a limit, such as the loss of guessing; which of those rates is the best
+    A rate counts if its trial ends below a limit, such as the loss of guessing; which of those rates is the best
     does not matter here.
 
     Args:
@@ -128,8 +128,8 @@ def usable_rate_ratio(
         study: See `report_runs`.
 
     Returns:
-        The ratio; what a search resolves is the distance to the next larger rate tried, so that bounds each of them
-        from above. `num` counts trials of each.
+        The ratio. A search resolves no less than the distance to the next larger rate tried, which bounds each of the
+        two rates from above. `num` counts trials of each.
 
     Raises:
         EmptySelectionError: If a method was not searched and reported, or learned at no rate.

@@ -1,7 +1,7 @@
-"""Statistics: how far a result can be trusted, from the few runs that training allows.
+"""Statistics: how far a result can be trusted, given the few runs that training allows.
 
-`intervals` says how sure a number is, `multiplicity` what many comparisons do to it, `curves` when a
-recorded curve reaches a level, `tuning` what a hyperparameter search would have found with fewer
+`intervals` says how certain a number is, `multiplicity` what a p-value is worth among many, `curves` when
+a recorded curve reaches a level, and `tuning` what a hyperparameter search would have found with fewer
 trials. Everything is arithmetic on plain vectors: no function here knows a run, a method or a table.
 """
 

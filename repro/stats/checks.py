@@ -1,4 +1,4 @@
-"""Refuse, before any arithmetic, input that would end in a wrong number rather than an error."""
+"""Refuse, before any arithmetic, input that would give a wrong number rather than an error."""
 
 import numpy as np
 import numpy.typing as npt

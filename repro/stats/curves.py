@@ -1,4 +1,4 @@
-"""Say when a recorded curve reaches a level, though the level lies between two records."""
+"""Say when a recorded curve reaches a level, even if that happens between two records."""
 
 import math
 
@@ -11,8 +11,8 @@ def first_crossing(
 ) -> tuple[float, float, float]:
     """Step at which a recorded curve first falls to `level`, e.g. a loss to its target.
 
-    Between two recorded points the curve is taken as straight for the estimate, and as unknown for the bounds: a curve
-    that falls between two records may have fallen right after the first of them. Where the point before is not finite
+    Between two recorded points the curve is taken as straight for the estimate, but as unknown for the bounds: a curve
+    that falls between two records may have fallen right after the first of them. If the point before is not finite,
     there is no line to follow, and the recorded step itself is the estimate.
 
     Args:
@@ -22,7 +22,7 @@ def first_crossing(
 
     Returns:
         The crossing in the unit of `steps`, the last record before it and the first one after it; all NaN if the
-        curve never falls to `level` (which an empty curve does not).
+        curve never falls to `level`, as an empty curve does not.
 
     Raises:
         ValueError: if the shapes differ, `steps` do not increase, or `level` is not finite.

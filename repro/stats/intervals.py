@@ -1,4 +1,4 @@
-"""Say how sure a number is, with the few repetitions that training runs allow.
+"""Say how certain a number is, with the few repetitions that training runs allow.
 
 Every reported number is an estimate from a handful of seeds, so it travels as an `Interval`: the
 estimate, its bounds, the number of observations and the confidence. Four rules run through the
@@ -116,7 +116,7 @@ def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
         b: shape (n,), the partners of `a`, in the same order and unit.
 
     Returns:
-        The p-value; 1 where all differences are zero, 0 where they are one other number.
+        The p-value; 1 if all differences are zero, 0 if they are all equal to another number.
 
     Raises:
         ValueError: if the samples are no pairs of finite numbers, or fewer than two.
@@ -141,8 +141,8 @@ def ratio_interval(
 ) -> Interval:
     """Interval of the ratio of the geometric means of `a` and `b`, by t on logarithms.
 
-    Costs multiply, so their logarithms are what is about normal. Paired, the interval is that of
-    mean(log a - log b); unpaired, it is Welch's (1947, Biometrika 34) of mean(log a) - mean(log b),
+    Costs multiply, so their logarithms are about normal. If paired, the interval is that of
+    mean(log a - log b); if not, it is Welch's (1947, Biometrika 34) of mean(log a) - mean(log b),
     which lets the two spreads differ. Inverting the ratio inverts the interval.
 
     Args:
@@ -172,7 +172,7 @@ def median_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval
     The r-th smallest and r-th largest of n observations enclose the median with probability
     1 - 2 P(B < r), B binomial(n, 1/2): exactly for continuous distributions, at least so with ties
     (David & Nagaraja 2003, Order Statistics, 7.1). The largest r that keeps the asked
-    confidence is taken. Where not even r = 1 keeps it (95 % needs n >= 6) the bounds are
+    confidence is taken. If not even r = 1 keeps it (95 % needs n >= 6), the bounds are
     `(-inf, inf)`, which cover with certainty.
 
     Args:
@@ -203,8 +203,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Interval of any statistic by the bias-corrected and accelerated bootstrap (Efron 1987).
 
-    For statistics without a closed form, and for ten observations or more: below that it covers
-    too rarely (numbers in the module docstring), use `mean_interval` or `median_interval`.
+    For statistics without a closed form, and for ten observations or more. With fewer it covers
+    too rarely (numbers in the module docstring): use `mean_interval` or `median_interval`.
 
     Args:
         values: shape (n,), n >= 1, finite; one observation gives `(-inf, inf)`, identical

@@ -36,11 +36,11 @@ def sign_p_value(num_lower: int, num_higher: int) -> float:
     """Two-sided p-value of the exact sign test: are pairs as often lower as higher?
 
     Args:
-        num_lower: number of pairs whose first value is the lower one, ties left out.
-        num_higher: number of those whose second is.
+        num_lower: number of pairs whose first value is the lower one, without ties.
+        num_higher: number of pairs whose second value is the lower one.
 
     Returns:
-        The p-value, 1 without any pair.
+        The p-value, 1 if there is no pair.
 
     Raises:
         ValueError: if a number is negative.
@@ -56,7 +56,7 @@ def sign_p_value(num_lower: int, num_higher: int) -> float:
 def holm(p_values: npt.ArrayLike) -> Vector:
     """Adjust p-values for their number by Holm (1979, Scand. J. Stat. 6), in the given order.
 
-    Rejecting where the adjusted value is at most alpha keeps the probability of any false
+    Rejecting if the adjusted value is at most alpha keeps the probability of any false
     rejection at most alpha, however the tests depend on one another.
 
     Args:
