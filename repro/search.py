@@ -2,12 +2,12 @@
 
 A search has no state of its own. Trials come from a scrambled Sobol sequence, asked for in fixed batches and
 told in trial order, so its whole course follows from its declaration and the scores of finished runs:
-`advance` replays it from them and says what has to be run next. Interrupted, resumed, repeated, or with any
+`advance` replays it from these and says what has to be run next. Interrupted, resumed, repeated, or with any
 number of workers, it proposes the same trials and never one more.
 
-Every method of a comparison gets the same sequence over the same space. Where the winner of any of them lies
-near a bound, all of them get the same further trials in the decade beyond it (the edge rule). Then each gets as
-many more as the others between the trials beside its own winner, where the search says so.
+Every method of a comparison gets the same sequence over the same space. If the winner of any of them lies near
+a bound, all of them get the same further trials in the decade beyond it (the edge rule). Then, if the search says
+so, each gets the same number of further trials between the trials beside its own winner.
 
 Only this module imports Optuna. `to_optuna` shows finished trials as Optuna studies, for
 `optuna.visualization`, and `write_journal` as a file that `optuna-dashboard` opens.
@@ -47,14 +47,14 @@ from repro.protocol import (
 
 @dataclasses.dataclass(frozen=True)
 class Score:
-    """What a search learns of a finished run: its score, finite also if it diverged."""
+    """What a search learns about a finished run: its score, finite even if it diverged."""
 
     value: float
     diverged: bool = False
 
 
 Scores: TypeAlias = Callable[[str], Score | None]
-"""The score of a finished run by its key; `None` where it has not finished."""
+"""The score of a finished run by its key; `None` if it has not finished."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Scored:
         values: The searched hyperparameters.
         score: Mean score of its runs, smaller is better.
         diverged: Whether one of its runs diverged.
-        space: Where it was drawn from.
+        space: The space from which it was drawn.
     """
 
     number: int
@@ -83,7 +83,7 @@ class Progress:
     Attributes:
         pending: Runs that have to finish before it can go on; empty once it has ended.
         trials: Finished trials by method, in trial order.
-        space: The space, with what the edge rule added.
+        space: The space, with the decades that the edge rule added.
         winners: Best values by method, once the search has ended.
         on_edge: Methods whose winner still lies near a bound: no more decades may be added, or a trial beside the
             winner, which comes last, moved it there.
@@ -172,7 +172,7 @@ def is_near(
 
     Args:
         values: The hyperparameters.
-        parameter: Which of them.
+        parameter: Name of one of them.
         side: `low` or `high`.
         bounds: The ranges searched.
         edge: The share.
@@ -190,7 +190,7 @@ def is_near(
 def _beside(
     winner: Scored, trials: Iterable[Scored], bounds: Mapping[str, LogUniform]
 ) -> SearchSpace:
-    """Return the space between the values tried on either side of a winner's, a bound where there is none."""
+    """Return the space between the values tried on either side of a winner's; a bound takes the place of a missing one."""
     ranges = []
     for parameter, value in winner.values:
         assert isinstance(value, float)
@@ -203,7 +203,7 @@ def _beside(
 
 
 class _Asking:
-    """Ask and tell of one method, in memory, from the first trial on."""
+    """Asking and telling for one method, in memory, from the first trial on."""
 
     def __init__(self, comparison: Comparison, method: Method) -> None:
         self.comparison, self.method = comparison, method
@@ -295,7 +295,7 @@ def refuse_other_searches(comparisons: Iterable[Comparison], runs: pd.DataFrame)
         runs: A runs table.
 
     Raises:
-        ValueError: If there are; the message says how to start anew.
+        ValueError: If there are such trials; the message says how to start again.
     """
     tuned = runs[runs["role"] == "tune"]
     for comparison in comparisons:
@@ -356,7 +356,7 @@ def to_optuna(
 def write_journal(comparisons: Iterable[Comparison], scores: Scores, path: Path) -> None:
     """Write the finished trials of comparisons as a journal file, which `optuna-dashboard` opens.
 
-    The file is a view: it is written anew, whole, and never read back.
+    The file is only a view: it is written whole every time, and never read back.
 
     Args:
         comparisons: The searched experiments.

@@ -4,7 +4,7 @@ Everything here is a frozen value without behaviour on tensors, so that a study 
 and hashed where no PyTorch is installed. Two ideas carry the rest of the package:
 
 * **A run is its specification.** The SHA-256 of a `RunSpec`'s canonical JSON is the run's key; whatever can
-  change a number stands in the specification, whatever merely describes where it ran stands in the record.
+  change a number is in the specification, whatever merely describes where it ran is in the record.
 * **Seeds are hashes of identity.** `derive_seed` maps (purpose, problem, role, repetition, ...) to a seed, so
   methods of one problem share start, split and data order (they are paired), adding a method moves no other
   draw, and tuning and reported repetitions, which differ in their role, never share a seed.

@@ -1,4 +1,4 @@
-"""Canonical JSON: the one text of a value, which its key is the digest of."""
+"""Canonical JSON: the one text of a value, whose digest is its key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LATER = {"later": True}
-"""Marks a field that older specifications lack: at its default it stays out of the canonical JSON."""
+"""Marks a field that older specifications lack: with its default value it is left out of the canonical JSON."""
 
 
 def canonical_json(value: object) -> str:
@@ -28,7 +28,7 @@ def canonical_json(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
-    # most of what there is; a bool is an int
+    # most values are scalars; a bool is an int
     if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, (tuple, list)):

@@ -1,4 +1,4 @@
-"""From declarations to runs: which experiments are meant, and the runs and searches that they come to."""
+"""From declarations to runs: which experiments are meant, and the runs and searches that they make."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAMPLER = "optuna 5 QMCSampler, Sobol, scrambled"
 """Part of a search's digest: another sampler proposes other trials."""
 
 DEVICES = ("cpu", "cuda")
-"""Where runs may happen, as timing runs name it."""
+"""Devices that runs may use, as timing runs name them."""
 
 
 def choose(
@@ -40,8 +40,8 @@ def choose(
     Args:
         names: The names that exist, in order.
         wanted: The names asked for; none means all.
-        what: What the names name, for the message.
-        shown_by: The command that shows all of them, where there are too many for the message.
+        what: What the names stand for, for the message.
+        shown_by: The command that shows all of them, if there are too many for the message.
 
     Returns:
         The chosen names.
@@ -70,7 +70,7 @@ def spread(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
         wanted: Names, or first words such as `run-time`.
 
     Returns:
-        The names; what neither is a name nor begins one stays, for `choose` to refuse.
+        The names; a word that neither is a name nor begins one stays, for `choose` to refuse.
     """
     known = tuple(names)
     asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
@@ -108,10 +108,10 @@ class Comparison:
 
     @property
     def digest(self) -> str:
-        """What identifies the search, twelve hexadecimal digits: problem, budget, space and sampler.
+        """Digest that identifies the search, twelve hexadecimal digits: problem, budget, space and sampler.
 
-        Trials of another one never mix in. What moves no earlier trial is no part of it: reported repetitions,
-        and trials beside the winners, which come last.
+        Trials of another search never mix in. It leaves out what moves no earlier trial: reported repetitions, and
+        trials beside the winners, which come last.
         """
         search = dataclasses.replace(self.search, refinement_trials=0)
         plan = dataclasses.replace(self.plan, repetitions=1, search=search)
@@ -119,9 +119,9 @@ class Comparison:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def trial_runs(self, method: Method, trial: Trial, values: Settings) -> tuple[RunSpec, ...]:
-        """Return the runs of a trial, one a tuning repetition: the reported budget, evaluated at its end.
+        """Return the runs of a trial, one per tuning repetition: the reported budget, evaluated at its end.
 
-        With early stopping a trial is evaluated as often as a reported run, or it would end elsewhere.
+        With early stopping a trial is evaluated as often as a reported run, or it would not end at the same step.
         """
         task = self.plan.task
         assert isinstance(task, Training)
@@ -177,7 +177,7 @@ def expand(
 ) -> tuple[RunSpec, ...]:
     """Return every run at given settings that a study declares at a scale, in declared order.
 
-    What a search proposes is not among them: see `comparisons`.
+    Runs that a search proposes are not among them: see `comparisons`.
 
     Args:
         study: The study.
@@ -188,7 +188,7 @@ def expand(
         device: The device that timing runs name.
 
     Returns:
-        The runs; repetitions of a setting stand side by side.
+        The runs, with the repetitions of a setting side by side.
 
     Raises:
         ValueError: If a name is unknown or nothing is left.
@@ -237,7 +237,7 @@ def comparisons(
         only: Keep these experiments only.
 
     Returns:
-        One value a comparison.
+        One value per comparison.
 
     Raises:
         ValueError: If a name is unknown.
@@ -247,15 +247,15 @@ def comparisons(
 
 
 def declared(study: Study) -> Callable[[RunSpec], bool]:
-    """Return what tells whether a study declares a run, at any scale and on any device.
+    """Return a function that tells whether a study declares a run, at any scale and on any device.
 
-    A study declares the trials of its searches as they are now, and reported runs at whatever settings those chose.
+    A study declares the trials of its searches as they are now, and reported runs at any settings that a search may choose.
 
     Args:
         study: The study.
 
     Returns:
-        A function of a run.
+        The function of a run.
     """
     keys = {
         spec.key
@@ -301,7 +301,7 @@ def _kept(
 
 
 def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
-    """Return the experiments that a claim's checks are measured on, and what they are provided.
+    """Return the experiments on which a claim's checks, and the checks these presuppose, are measured.
 
     Args:
         study: The study that states the claim; a check may name another.

@@ -39,7 +39,7 @@ def near(published: float, margin: float = 0.25) -> Expectation:
 
     Args:
         published: The number.
-        margin: Share of it; a quarter by default, for numbers of other hardware and software, mostly read off a plot.
+        margin: Share of it; a quarter by default, for numbers from other hardware and software, mostly read off plots.
 
     Returns:
         The range, its bounds included.
@@ -67,11 +67,11 @@ def final(
 
 
 def on_digits(problem: Classification, network: Component) -> Classification:
-    """Return a problem on the bundled 8 x 8 digits, for the smoke scale: it exercises the wiring, no more.
+    """Return a problem on the bundled 8 x 8 digits, for the smoke scale: it only exercises the wiring.
 
     Args:
         problem: The problem as published.
-        network: A tiny network in the place of its own.
+        network: A tiny network in place of the problem's.
 
     Returns:
         The problem under its own name and settings; 297 of the 1,297 training images are set aside for validation.

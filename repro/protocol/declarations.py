@@ -16,13 +16,13 @@ class Fact:
 
     Attributes:
         item: The figure, table or section that states it.
-        quantity: What it is the value of.
-        value: The number; `None` where the paper is silent, or says it in words.
+        quantity: Name of the quantity.
+        value: The number; `None` if the paper is silent, or says it in words.
         source: Where it was read, or why it is missing.
         method: The method it belongs to, if any.
         setting: The experiment it belongs to, if any.
-        x: Abscissa (step, depth, ...) where it is a point of a curve.
-        text: The value where it is a word: a loss, a schedule, a split.
+        x: Abscissa (step, depth, ...) if it is a point of a curve.
+        text: The value if it is a word: a loss, a schedule, a split.
     """
 
     item: str
@@ -39,8 +39,8 @@ class Fact:
 class Expectation:
     """What a claim says of a measured quantity: `low <= quantity <= high`, or `low < quantity < high`.
 
-    What is "at most" or "at least" may be equal, within a published margin too. What is "lower", "faster" or "more"
-    may not: equal methods end with a difference of exactly 0, which is neither above it nor below.
+    A quantity that is "at most" or "at least" a bound may equal it, and so may one within a published margin. A quantity
+    that is "lower", "faster" or "more" may not: the difference of equal methods is exactly 0, neither above nor below.
 
     Attributes:
         low: Lower bound.
@@ -81,19 +81,19 @@ class Check:
 
     @property
     def parts(self) -> tuple[Check, ...]:
-        """The check, what has to hold for it, what has to hold for that, and so on."""
+        """The check, the one that has to hold for it, the one that has to hold for that, and so on."""
         return (self, *(self.provided.parts if self.provided is not None else ()))
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A checkable sentence: published, implied, or what follows from what was published.
+    """A checkable sentence: published, implied, or following from what was published.
 
     Attributes:
         number: Number in the study's list of claims.
         text: The claim, paraphrased.
-        where: Figure, table or section; of a claim that is not the paper's own, who makes it or what it follows from.
-        checks: What is measured; empty where nothing is.
+        where: Figure, table or section; for a claim that is not the paper's own, who makes it or what it follows from.
+        checks: What is measured; empty if nothing is.
         untested: Why nothing is measured, for a claim without checks.
         theirs: Whether the paper makes it.
     """

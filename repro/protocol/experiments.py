@@ -40,10 +40,10 @@ class Search:
     """An equal-budget search: what every method of a comparison gets, no more and no less.
 
     Trials come from a scrambled Sobol sequence over the space, in fixed batches, so the first `m` of them
-    are what a search with `m` trials would have been. Where the winner of any method lies within `edge` of
-    the log range of a bound, the space grows by one decade there for all methods, with `extension_trials`
-    further trials each. Then every method gets `refinement_trials` between the trials on either side of its own
-    winner: few trials over many decades leave gaps, and a method that works in a narrow range may lie in one.
+    are the search that `m` trials would have made. If the winner of any method is closer to a bound than `edge` of
+    the log range, the space grows by one decade there for all methods, with `extension_trials` further trials
+    each. Then every method gets `refinement_trials` between the trials on either side of its own winner: few
+    trials over many decades leave gaps, in which the narrow range where a method works may lie.
 
     Attributes:
         space: Ranges of the searched hyperparameters.
@@ -54,7 +54,7 @@ class Search:
         extension_trials: Trials of every method in a decade that is added.
         max_extensions: Decades that may be added at one bound.
         refinement_trials: Trials of every method beside its winner, once that lies well inside.
-        seed: Of the scrambling; all methods get the same sequence.
+        seed: Seed of the scrambling; all methods get the same sequence.
     """
 
     space: SearchSpace
@@ -85,7 +85,7 @@ class Search:
 
     @property
     def num_runs(self) -> int:
-        """Runs of every method, but for those that the edge rule may add."""
+        """Runs of every method, without those that the edge rule may add."""
         return (self.num_trials + self.refinement_trials) * self.repetitions
 
 
@@ -95,11 +95,11 @@ class Plan:
 
     Attributes:
         problem: What is minimised.
-        task: What a reported run does; a trial of a search does the same, evaluated at its end only unless it may
-            stop early.
+        task: What a reported run does; a trial of a search does the same, but is evaluated only at its end unless it
+            may stop early.
         repetitions: Reported repetitions.
-        search: How the methods find their settings; `None` where they are given.
-        loop_steps_on_cuda: Fewest steps of a turn that is timed on CUDA: a turn of one is the time of its launch.
+        search: How the methods find their settings; `None` if they are given.
+        loop_steps_on_cuda: Fewest steps of a turn timed on CUDA: a turn of one step takes the time of its launch.
     """
 
     problem: Problem
@@ -136,11 +136,11 @@ class Experiment:
         name: Identity within the study.
         arm: The arm it belongs to.
         methods: The methods compared.
-        hyperparameters: One entry a setting; every method runs every setting.
+        hyperparameters: One entry per setting; every method runs every setting.
         smoke: Wiring only, in seconds.
         reduced: What a laptop can do.
         full: As published.
-        own: Further settings of single methods, by name, where methods do not share them.
+        own: Further settings of single methods, by name, which other methods do not share.
     """
 
     name: str
@@ -198,7 +198,7 @@ class Experiment:
         return trials + len(self.hyperparameters) * plan.repetitions
 
     def label(self, scale: Scale) -> Scale:
-        """Return `full` where the scale's plan differs from it in nothing but repetitions."""
+        """Return the scale, or `full` if its plan differs from that of `full` only in repetitions."""
         full = dataclasses.replace(self.full, repetitions=1)
         same = dataclasses.replace(self.plan(scale), repetitions=1) == full
         return "full" if same else scale

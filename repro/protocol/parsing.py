@@ -1,6 +1,6 @@
 """From canonical JSON back to the run that wrote it.
 
-The text may come from anybody, so every value has to be of its field's type: nothing that is no run gets further.
+The text may come from anybody, so every value has to be of its field's type, and anything but a run is refused.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def parse_run(text: str) -> RunSpec:
 
 
 class _WrongTypeError(TypeError):
-    """A value that is not of its field's type; the message names the field."""
+    """Raised for a value that is not of its field's type; the message names the field."""
 
 
 def _revive_run(fields: Any) -> RunSpec | None:

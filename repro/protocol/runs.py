@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 from repro.protocol.canonical import LATER, canonical_json
 
 PROTOCOL_VERSION = 1
-"""Part of every key: raised when the same specification begins to mean other arithmetic."""
+"""Part of every key: it is raised when the same specification comes to mean other arithmetic."""
 
 Scalar: TypeAlias = bool | int | float | str | None
 Settings: TypeAlias = tuple[tuple[str, Scalar], ...]
@@ -121,7 +121,7 @@ class Method:
         estimator: Name and settings of a gradient estimator.
         optimizer: Name and settings of an update rule.
         schedule: How the learning rate decays with the step: `constant`, `exponential` or `hyperbolic`.
-        loss: Training loss, where a published method had its own; the problem's where `None`.
+        loss: Training loss, if a published method had its own; `None` means the problem's.
         tangent_seed: `identity`, or `repetition` to seed the tangents with the repetition's number alone, as a
             published method did.
     """
@@ -143,13 +143,13 @@ class Training:
         evaluate_every: Steps between two evaluations on the validation split.
         loss_limit: A training loss above it counts as divergence; also the score of a diverged run.
         precision: Floating-point type of parameters and data.
-        test_every: Steps between two looks at the test split, for papers that looked; 0 for none before
+        test_every: Steps between two evaluations on the test split, for papers that made them; 0 for none before
             the end.
         patience: Steps in a row without a lower loss than the step before, after which a run on a function
             stands still; 0 for none.
         keep_losses: Whether the training loss of every step becomes a curve.
-        early_stopping: Evaluations in a row without a lower validation loss after which a run ends, its score
-            then the lowest; 0 for none.
+        early_stopping: Evaluations in a row without a lower validation loss after which a run ends, with the lowest
+            as its score; 0 for none.
         validation_limit: A validation loss at or above it ends a run as diverged; 0 for none.
     """
 
@@ -234,7 +234,7 @@ class Sampling:
 class Approximation:
     """How close estimates come to the gradient at the problem's start, by the number of tangents.
 
-    Of every draw the first `k` tangents make the estimate of `k`, for every `k` of `num_tangents`; runs that
+    The first `k` tangents of every draw make the estimate for `k`, for every `k` of `num_tangents`; runs that
     differ in their method alone see the same draws.
 
     Attributes:
@@ -283,7 +283,7 @@ class RunSpec:
     Attributes:
         study: Name of the declaring study.
         arm: `published`, `tuned`, or another arm of the study.
-        scale: The scale whose budget this is; `full` where a smaller scale has the full budget.
+        scale: The scale whose budget this is; `full` if a smaller scale has the full budget.
         experiment: Name of the experiment within the study.
         role: `tune` or `report`; the two never share seeds.
         problem: What is minimised.
@@ -313,7 +313,7 @@ class RunSpec:
 
     @property
     def trained_problem(self) -> Problem:
-        """The problem, with the method's own loss where it has one."""
+        """The problem, with the method's own loss if it has one."""
         if self.method.loss is None or isinstance(self.problem, ClosedForm):
             return self.problem
         return dataclasses.replace(self.problem, loss=self.method.loss)
@@ -330,7 +330,7 @@ class RunSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Replica:
-    """What of a run decides its draws besides problem and method."""
+    """The parts of a run that decide its draws, besides problem and method."""
 
     role: Role
     repetition: int

@@ -1,4 +1,4 @@
-"""Which trial wins a search: one rule, for who searches, who says what is missing, and who reads the rows."""
+"""Which trial wins a search: one rule, for the search, for telling what is missing, and for reading the rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ N = TypeVar("N", int, float)
 
 
 def mean_score(scores: Iterable[float]) -> float:
-    """Return the score of a trial: the mean over its runs, infinite where one of them has none."""
+    """Return the score of a trial: the mean over its runs, infinite if one of them has none."""
     known = [math.inf if math.isnan(score) else score for score in scores]
     return math.fsum(known) / len(known)
 
 
 def best_trial(trials: Mapping[N, Iterable[float]]) -> N:
-    """Return the trial that a search chooses: that of the lowest mean score, the earliest of equals.
+    """Return the trial that a search chooses: the one with the lowest mean score, the earliest of equals.
 
     Args:
         trials: Scores of the runs of each trial, by its number.
