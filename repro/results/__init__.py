@@ -2,10 +2,10 @@
 
 A finished run is one JSON file named by the run's key, written whole and renamed into place, with a
 checksum of its own content: the file is checkpoint and message at once. `repro.publishing` merges finished runs into
-the snapshot that is committed, two Parquet files a study:
+the snapshot that is committed, two Parquet files per study:
 
-* **runs**, one row a run: identity, hyperparameters, final metrics, cost, environment (`RUN_COLUMNS`);
-* **curves**, long: key, step, epoch, split, metric, value (`CURVE_COLUMNS`), at most 500 points a metric.
+* **runs**, one row per run: identity, hyperparameters, final metrics, cost, environment (`RUN_COLUMNS`);
+* **curves**, long: key, step, epoch, split, metric, value (`CURVE_COLUMNS`), at most 500 points per metric.
 
 Reading never trusts a file: one that is truncated, foreign or of another schema is reported by name and
 skipped, and nothing here overwrites or deletes it. An index beside the files spares reading all of them again.

@@ -35,17 +35,17 @@ from repro.results.store import GONE, Store
 from repro.results.table import sort_curves, tabulate, typed
 
 FOLDER = "index"
-"""Where it is kept in a store."""
+"""Place of the index in a store."""
 FEWEST = 64
-"""New files of which a segment is made; fewer are read every time."""
+"""Fewest new files from which a segment is made; fewer are read every time."""
 
 
 class Indexed:
     """The rows of a store; their curves are read when they are asked for.
 
     Attributes:
-        runs: One row a run, `RUN_COLUMNS`, in no order.
-        problems: One line a file that is not usable.
+        runs: One row per run, `RUN_COLUMNS`, in no order.
+        problems: One line per file that is not usable.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Indexed:
 
         Args:
             segments: The segments.
-            read: Rows that are in none.
-            find: Tells the file of a run by its key.
+            read: Rows that are in no segment.
+            find: Returns the file of a run by its key.
             problems: What was skipped.
         """
         self._segments, self._find = segments, find
@@ -107,11 +107,11 @@ class Indexed:
 
 
 def read_indexed(directory: Path, say: Callable[[str], None] = lambda line: None) -> Indexed:
-    """Return the rows of a store through its index, which is brought up to date where it can be written.
+    """Return the rows of a store through its index, which is brought up to date if it can be written.
 
     Args:
         directory: Folder of a `Store`; it need not exist.
-        say: Told, in a line, how far it is while files are read.
+        say: Called with a line on the progress while files are read.
 
     Returns:
         The rows, and a line for every file that is not usable.
@@ -148,7 +148,7 @@ def read_indexed(directory: Path, say: Callable[[str], None] = lambda line: None
 
 
 def _stamps(store: Store) -> tuple[pd.DataFrame, list[Path]]:
-    """Return the stamps of files by key, in order, and the files that are no key's or in another's folder."""
+    """Return the stamps of files by key, in order, and the files that no key names or that are in a wrong folder."""
     keys: list[str] = []
     strays: list[Path] = []
     numbers = array("q")
@@ -165,12 +165,12 @@ def _stamps(store: Store) -> tuple[pd.DataFrame, list[Path]]:
 
 
 def _places(rows: Any, stamps: pd.DataFrame) -> npt.NDArray[np.intp]:
-    """Return where the files of a segment's rows stand among the stamps, -1 for one that is gone."""
+    """Return the places of the files of a segment's rows among the stamps, -1 for one that is gone."""
     return stamps.index.get_indexer(pd.Index(rows["key"].to_pandas()))
 
 
 def _only_true(segment: Segment, stamps: pd.DataFrame) -> Segment:
-    """Return a segment with the rows alone whose files have the stamps of now."""
+    """Return a segment with only those rows whose files still have the same stamps."""
     places = _places(segment.rows, stamps)
     same = places >= 0
     for name in STAMP:

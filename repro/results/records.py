@@ -74,7 +74,7 @@ def encode(record: Record) -> str:
 
 
 def digest(body: Any) -> str:
-    """Return the checksum of what a file says."""
+    """Return the checksum of the content of a file."""
     # the canonical JSON of `protocol`, which long curves take too long to pass through: this is plain already
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -163,13 +163,13 @@ def _read_curve(content: Any) -> Curve:
 
 
 def check(record: Record) -> None:
-    """Raise unless everything that a record says of its run, but for its curves, can stand in its column.
+    """Raise unless every value of a record, except its curves, suits its column.
 
     Args:
-        record: What was read.
+        record: The record that was read.
 
     Raises:
-        TypeError: If a value cannot; the message names it.
+        TypeError: If a value does not; the message names it.
     """
     if record.status not in ("done", "diverged"):
         raise TypeError(f"its status is {record.status!r}")

@@ -27,18 +27,18 @@ from repro.results.store import write_whole
 from repro.results.table import typed
 
 CHUNK = 1_024
-"""Runs that are held in memory with their curves."""
+"""The most runs that are held in memory with their curves."""
 LARGEST = 4 * CHUNK
 """Runs of a segment."""
 MANY = 16
-"""Segments of less than a chunk that are kept before they are merged."""
+"""The most segments of less than a chunk that are kept before they are merged."""
 
 STAMP = ("size", "modified", "changed", "inode")
 """What tells a file from another of its name: one put in its place has another inode, one changed where it is another
 time of change, whatever its owner sets the other time to."""
 COLUMNS = (*RUN_COLUMNS, *STAMP)
 KIND = f"1.{SCHEMA}.{PROTOCOL_VERSION}.{MAX_POINTS}".encode()
-"""What rows depend on besides the files; a segment of another kind is left to whoever wrote it."""
+"""What rows depend on besides the files; a segment of another kind is left alone."""
 
 _NAME = re.compile(r"[0-9a-f]{64}")
 _NEW = ".new-"
@@ -128,11 +128,11 @@ def as_arrow(frame: pd.DataFrame) -> Any:
 
 
 class SegmentWriter:
-    """Writes segments as rows come. Where that fails it stops, and nothing is lost: the runs have files.
+    """Writes segments as rows come. If that fails it stops, and nothing is lost, as the runs have files.
 
     Attributes:
         written: The segments.
-        lost: Rows taken that are in none of them.
+        lost: Rows taken that are in no segment.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -205,10 +205,10 @@ def merge_small(folder: Path, segments: list[Segment]) -> list[Segment]:
 
     Args:
         folder: Folder of the index.
-        segments: Its segments, with rows alone that are still true.
+        segments: Its segments, with only those rows that are still valid.
 
     Returns:
-        The segments there are then. Runs whose curves were found damaged are in none.
+        The segments that there are then. Runs whose curves were found damaged are in none.
     """
     small = [segment for segment in segments if len(segment.rows) < CHUNK]
     if len(small) <= MANY:

@@ -1,4 +1,4 @@
-"""Published rows: two Parquet files a study, and the union of them with a store.
+"""Published rows: two Parquet files per study, and the union of them with a store.
 
 A runs table is held in memory whole. Curves, which are most of a snapshot, are written part by part.
 """
@@ -29,7 +29,7 @@ from repro.results.table import (
 )
 
 ROW_GROUP = 2**18
-"""Points that are compressed together: as many as a writer of curves holds."""
+"""Points that are compressed together; a writer of curves holds so many."""
 
 
 def read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
 
     Args:
         path: A file that `write_parquet` or `write_curves` wrote.
-        columns: What it must have, by kind.
+        columns: Columns that it must have, by kind.
 
     Returns:
         The table, typed.
@@ -200,7 +200,7 @@ def published_curves(directory: Path, keys: Sequence[str]) -> pd.DataFrame:
 
 
 POINT = ["key", "split", "metric", "step"]
-"""What a point of a curve is known by."""
+"""Columns that identify a point of a curve."""
 
 
 def read_published(directory: Path) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
@@ -274,7 +274,7 @@ def load(
 def load_runs(
     published: Path, store: Path, say: Callable[[str], None] = lambda line: None
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Return the runs of `load` in no order, without curves, which are most of it, and what was skipped."""
+    """Return the runs of `load` in no order, without the curves, which are most of the data, and what was skipped."""
     runs, problems = read_published_runs(published)
     indexed = read_indexed(store, say)
     new = indexed.runs[~indexed.runs["key"].isin(runs["key"])]

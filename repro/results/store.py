@@ -1,4 +1,4 @@
-"""A folder of finished runs, one file each, written whole and renamed into place: any number may write."""
+"""A folder of finished runs, one file each, written whole and renamed into place: any number of processes may write."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from repro.results.records import Record, RejectedFileError, encode, read_record
 
 GONE = "gone while the store was read, or a link to nothing."
-"""What is said of a file that was there a moment ago."""
+"""Message about a file that was there a moment ago."""
 _FOLDERS = tuple(f"{number:02x}" for number in range(256))
 
 
@@ -132,7 +132,7 @@ def _temporary(path: Path) -> str:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what writers of a file left that were killed; one that still writes has to write again."""
+    """Remove the files that killed writers of a file left; a writer at work has to write again."""
     for leftover in path.parent.glob(f"{_temporary(path)}*"):
         leftover.unlink(missing_ok=True)
 

@@ -17,13 +17,13 @@ METHOD = ["study", "experiment", "scale", "method"]
 def superseded(runs: pd.DataFrame) -> pd.Series:
     """Tell which rows report a searched method elsewhere than at its best trial, although it is reported there, too.
 
-    Which trial is the best is told by `best_trial`.
+    `best_trial` says which trial is the best.
 
     Args:
         runs: A runs table.
 
     Returns:
-        A boolean a row.
+        A boolean per row.
     """
     values = list(HYPERPARAMETERS)
     nothing = pd.Series(False, index=runs.index)
