@@ -277,7 +277,7 @@ def _goals(
     """Yield what completes something, with its name: a claim's experiments, each of its timings alone."""
     for study in studies:
         for claim in study.claims:
-            needed = tuple(i for i in experiments_of(study, claim) if i in work)
+            needed = tuple(i for i in experiments_of(study, claim, studies) if i in work)
             purpose = f"{study.name} {claim.number}"
             for identity in needed:
                 if work[identity].is_timing:

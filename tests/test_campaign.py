@@ -376,7 +376,7 @@ def test_every_declared_experiment_is_in_the_queue_once(scale: Any) -> None:
         f"{of.name} {claim.number}"
         for of in every
         for claim in of.claims
-        if not unpriced & set(experiments_of(of, claim))
+        if not unpriced & set(experiments_of(of, claim, every))
     }
     queued = [stage for stage in stages if stage.purpose]
     unknown = [place for place, stage in enumerate(queued) if stage.cost.unknown]
@@ -401,13 +401,30 @@ def test_a_claim_needs_what_its_checks_are_provided() -> None:
 
     stated = Claim(1, "a claim", "Fig. 9", (check("a", check("b", check("c"))), check("a")))
     of = Study("author2000", "citation", (), (), (stated,))
-    assert experiments_of(of, stated) == tuple((of.name, name) for name in "abc")
+    assert experiments_of(of, stated, []) == tuple((of.name, name) for name in "abc")
+
+
+def test_a_claim_on_a_family_of_another_study_needs_its_members() -> None:
+    other = studies.get("fluegel2024")
+    measure = use(
+        "share_lower",
+        study=other.name,
+        family="functions-tuned-sphere",
+        metric="value",
+        a="x",
+        b="y",
+    )
+    stated = Claim(1, "a claim", "Fig. 9", (Check("a", measure, Expectation(low=0.5)),))
+    of = Study("author2000", "citation", (), (), (stated,))
+    members = [e.name for e in other.experiments if e.name.startswith("functions-tuned-sphere-")]
+    assert len(members) == 11
+    assert experiments_of(of, stated, [other]) == tuple((other.name, name) for name in members)
 
 
 def test_every_tested_claim_needs_experiments_that_exist() -> None:
     for of in (studies.get(name) for name in studies.names()):
         for stated in of.claims:
-            needed = experiments_of(of, stated)
+            needed = experiments_of(of, stated, map(studies.get, studies.names()))
             assert bool(needed) == bool(stated.checks)
             for owner, name in needed:
                 assert name in {e.name for e in studies.get(owner).experiments}

@@ -93,9 +93,10 @@ def build(
         ran = completeness.table(all_studies(), results.runs)
         for done, total in drawing.wait():
             say(f"drawing figures: {done} of {total}")
+    known = all_studies()
     shown = {
-        (study.name, claim.number): drawing.showing(experiments_of(study, claim))
-        for study in all_studies()
+        (study.name, claim.number): drawing.showing(experiments_of(study, claim, known))
+        for study in known
         for claim in study.claims
     }
     headlines = verdicts.read_headlines(SOURCES / "headlines.toml")

@@ -300,23 +300,29 @@ def _kept(
     return [experiment for experiment in kept if experiment not in searched], searched
 
 
-def experiments_of(study: Study, claim: Claim) -> tuple[tuple[str, str], ...]:
+def experiments_of(
+    study: Study, claim: Claim, studies: Iterable[Study]
+) -> tuple[tuple[str, str], ...]:
     """Return the experiments on which a claim's checks, and the checks these presuppose, are measured.
 
     Args:
         study: The study that states the claim; a check may name another.
         claim: The claim.
+        studies: All studies, whose experiments a family of names stands for.
 
     Returns:
         Pairs of study and experiment, each once, in the order of the checks.
     """
-    own = [experiment.name for experiment in study.experiments]
+    names = {
+        of.name: [experiment.name for experiment in of.experiments] for of in (*studies, study)
+    }
     pairs = (
-        (str(options.get("study", study.name)), name)
+        (owner, name)
         for check in claim.checks
         for options in (part.measure.options() for part in check.parts)
+        for owner in (str(options.get("study", study.name)),)
         for setting in EXPERIMENT_SETTINGS
         if setting in options
-        for name in spread(own, str(options[setting]))
+        for name in spread(names.get(owner, ()), str(options[setting]))
     )
     return tuple(dict.fromkeys(pairs))

@@ -170,7 +170,9 @@ def claims_table(
             j.claim.number,
             f"{j.claim.text} ({j.claim.where})",
             "; ".join(describe(finding) for finding in j.findings) or None,
-            ", ".join(name for _, name in experiments_of(by_name[j.study], j.claim)),
+            ", ".join(
+                name for _, name in experiments_of(by_name[j.study], j.claim, by_name.values())
+            ),
             *(() if figures is None else (", ".join(figures.get((j.study, j.claim.number), ())),)),
             label(j) + (f" ({j.reason})" if j.reason else ""),
         )
