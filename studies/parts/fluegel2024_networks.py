@@ -136,7 +136,7 @@ LARGE = tuple(
         ("mnist", SMALL_RESNET, MNIST_EPOCH),
         ("cifar10", SMALL_RESNET, 40),
         ("mnist", use("vit", **SMALL_VIT, patch=7), MNIST_EPOCH),
-        ("cifar10", use("vit", **SMALL_VIT, patch=8), 40),
+        ("cifar10", use("vit", **SMALL_VIT, patch=8), CIFAR_EPOCH),
     )
 )
 SETTINGS = (*FULLY_CONNECTED, *LARGE)
