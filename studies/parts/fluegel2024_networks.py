@@ -134,7 +134,7 @@ LARGE = tuple(
     Setting(f"{small.name}-{dataset}", dataset, use(small.name), small, steps, steps, rounds=6)
     for dataset, small, steps in (  # where two cores can: enough for backpropagation to leave the loss of guessing
         ("mnist", SMALL_RESNET, MNIST_EPOCH),
-        ("cifar10", SMALL_RESNET, 40),
+        ("cifar10", SMALL_RESNET, CIFAR_EPOCH),
         ("mnist", use("vit", **SMALL_VIT, patch=7), MNIST_EPOCH),
         ("cifar10", use("vit", **SMALL_VIT, patch=8), CIFAR_EPOCH),
     )
