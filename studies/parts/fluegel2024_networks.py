@@ -123,7 +123,7 @@ def dense(width: int, steps: tuple[int, int], rounds: int, repetitions: int = 3)
 
 FULLY_CONNECTED = (  # steps at the authors' rates and at tuned ones, then rounds of the timing
     dense(256, (MNIST_EPOCH, MNIST_EPOCH), 30),
-    dense(1024, (300, 300), 12),
+    dense(1024, (MNIST_EPOCH, MNIST_EPOCH), 12),
     dense(
         4096, (MNIST_EPOCH // 10, MNIST_EPOCH // 10), 3, repetitions=2
     ),  # a step takes a sixth of a second on one core
