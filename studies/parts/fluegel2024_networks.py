@@ -69,20 +69,16 @@ class Setting:
         dataset: Name of the data set.
         network: The network.
         small: What stands for it at reduced scale.
-        published_steps: Steps of a run at the authors' rates at reduced scale.
-        tuned_steps: Steps of a trial and of a tuned run at reduced scale.
+        steps: Steps of a run at reduced scale, as many in every arm: their rates are compared.
         rounds: Rounds of the timing at reduced scale.
-        repetitions: Of runs at the authors' rates at reduced scale.
     """
 
     name: str
     dataset: str
     network: Component
     small: Component
-    published_steps: int
-    tuned_steps: int
+    steps: int
     rounds: int
-    repetitions: int = 3
 
     @property
     def problem(self) -> Classification:
@@ -115,26 +111,23 @@ def training(num_evaluations: int, every: int) -> Training:
     )
 
 
-def dense(width: int, steps: tuple[int, int], rounds: int, repetitions: int = 3) -> Setting:
+def dense(width: int, steps: int, rounds: int) -> Setting:
     """Return a fully connected network of two hidden layers on MNIST, the same at reduced scale."""
     network = use("mlp", width=width, depth=2)
-    return Setting(f"fc{width}-mnist", "mnist", network, network, *steps, rounds, repetitions)
+    return Setting(f"fc{width}-mnist", "mnist", network, network, steps, rounds)
 
 
-FULLY_CONNECTED = (  # steps at the authors' rates and at tuned ones, then rounds of the timing
-    dense(256, (MNIST_EPOCH, MNIST_EPOCH), 30),
-    dense(1024, (MNIST_EPOCH, MNIST_EPOCH), 12),
-    dense(
-        4096, (MNIST_EPOCH // 10, MNIST_EPOCH // 10), 3, repetitions=2
-    ),  # a step takes a sixth of a second on one core
+FULLY_CONNECTED = (
+    dense(256, MNIST_EPOCH, 30),
+    dense(1024, MNIST_EPOCH, 12),
+    dense(4096, MNIST_EPOCH // 10, 3),  # a step takes a sixth of a second on one core
 )
 # what a laptop can search: as deep, an eighth or a sixteenth as wide, the ViT with larger patches
 SMALL_RESNET = use("resnet18", channels=8)
 SMALL_VIT = {"layers": 6, "width": 16, "heads": 2}
 LARGE = tuple(
-    # as many steps in both arms: their rates are compared
-    Setting(f"{small.name}-{dataset}", dataset, use(small.name), small, steps, steps, rounds=6)
-    for dataset, small, steps in (  # where two cores can: enough for backpropagation to leave the loss of guessing
+    Setting(f"{small.name}-{dataset}", dataset, use(small.name), small, steps, rounds=6)
+    for dataset, small, steps in (
         ("mnist", SMALL_RESNET, MNIST_EPOCH),
         ("cifar10", SMALL_RESNET, CIFAR_EPOCH),
         ("mnist", use("vit", **SMALL_VIT, patch=7), MNIST_EPOCH),
@@ -156,7 +149,7 @@ def published(of: Setting) -> Experiment:
         EIGHT,
         (settings(),),
         smoke=Plan(of.smoke, SHORT, 2),
-        reduced=Plan(of.reduced, training(2, of.published_steps // 2), of.repetitions),
+        reduced=Plan(of.reduced, training(2, of.steps // 2), 3),
         full=Plan(of.problem, of.training, 3),
         own=tuple(
             (name, settings(learning_rate=rate)) for name, rate in zip(METHODS, rates, strict=True)
@@ -167,7 +160,7 @@ def published(of: Setting) -> Experiment:
 def tuned(of: Setting) -> Experiment:
     """Return one search for all eight approaches, and the repetitions of the winners."""
     few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1)
-    less = training(2, of.tuned_steps // 2)
+    less = training(2, of.steps // 2)
     return Experiment(
         f"networks-tuned-{of.name}",
         "tuned",
@@ -193,7 +186,7 @@ def beyond(of: Setting) -> Experiment:
         PROJECTIONS,
         tuple(settings(learning_rate=rate) for rate in RATES),
         smoke=Plan(of.smoke, SHORT, 2),
-        reduced=Plan(of.reduced, training(2, of.tuned_steps // 2), 3),
+        reduced=Plan(of.reduced, training(2, of.steps // 2), 3),
         full=Plan(of.problem, of.training, 6),
     )
 
