@@ -39,7 +39,7 @@ from studies.facts.fluegel2024 import (
 )
 from studies.facts.fluegel2024 import FUNCTIONS as RATES
 from studies.parts import fluegel2024_networks as networks
-from studies.parts.fluegel2024_claims import CLAIMS
+from studies.parts.fluegel2024_claims import CLAIMS, LARGER
 
 # --- Problems --------------------------------------------------------------------------------------------------
 
@@ -146,12 +146,14 @@ def published(
     )  # fmt: skip
 
 
-def tuned(name: str, problem: ClosedForm, steps: int, compared: tuple[Method, ...]) -> Experiment:
+def tuned(
+    name: str, problem: ClosedForm, training: Training, compared: tuple[Method, ...]
+) -> Experiment:
     """Return a search under one budget for every method, and six repetitions of the winners."""
-    search = Search(LEARNING_RATES, 32, batch=32)
-    few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1)
+    search = Search(LEARNING_RATES, 32, batch=32, refinement_trials=4)
+    few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1, refinement_trials=1)
     smoke = Plan(problem, SMOKE, 1, few)
-    full = Plan(problem, descent(steps), FAIR_REPETITIONS, search)
+    full = Plan(problem, training, FAIR_REPETITIONS, search)
     return Experiment(name, "tuned", compared, (settings(),), smoke, full, full)
 
 
@@ -190,16 +192,25 @@ def angle_rates(num_tangents: int) -> Rated:
 CELLS = tuple((f"{name}-{n}", name, n) for name in STEPS for n in DIMENSIONS)
 FUNCTIONS = (
     *(published(f"functions-{cell}", function(f, n), STEPS[f], own_rates(f, n)) for cell, f, n in CELLS),
-    *(tuned(f"functions-tuned-{cell}", function(f, n), STEPS[f], methods()) for cell, f, n in CELLS),
+    *(tuned(f"functions-tuned-{cell}", function(f, n), descent(STEPS[f]), methods()) for cell, f, n in CELLS),
     *(
         published(f"functions-exchanged-{cell}", function(f, n), STEPS[f], other_rates(f, n), "exchanged")
         for cell, f, n in CELLS
     ),
 )  # fmt: skip
+# as many forward passes in all as one tangent has in the steps above, spent on 16 tangents a step
+MANY = max(TANGENTS)
+PASSES = tuple(
+    tuned(
+        f"functions-passes-{cell}", function(f, n), descent(STEPS[f] // MANY, kept=2),
+        tuple(m for m in methods() if m.name in (mean(MANY), projection(MANY))),
+    )
+    for cell, f, n in CELLS if n in LARGER
+)  # fmt: skip
 TURNED = function("styblinski-tang", 64)
 ANGLED = (
     *(published(f"angles-{k}", TURNED, 1_000, angle_rates(k)) for k in ANGLE_RATES),
-    *(tuned(f"angles-tuned-{k}", TURNED, 1_000, turned(k)) for k in ANGLE_RATES),
+    *(tuned(f"angles-tuned-{k}", TURNED, descent(1_000), turned(k)) for k in ANGLE_RATES),
 )
 
 STUDY = Study(
@@ -207,6 +218,6 @@ STUDY = Study(
     citation="Flügel et al. (2024), Beyond Backpropagation: Optimization with Multi-Tangent Forward Gradients, "
     "arXiv:2410.17764",
     facts=FACTS,
-    experiments=(*APPROXIMATION, *FUNCTIONS, *ANGLED, *networks.EXPERIMENTS),
+    experiments=(*APPROXIMATION, *FUNCTIONS, *PASSES, *ANGLED, *networks.EXPERIMENTS),
     claims=CLAIMS,
 )

@@ -1,4 +1,4 @@
-"""Measures of how a learning rate changes final metrics: another experiment's rate, and rates beyond a limit."""
+"""Measures of how rates and budgets change final metrics: another experiment's, and rates beyond a limit."""
 
 from __future__ import annotations
 
@@ -16,12 +16,19 @@ from repro.results import EmptySelectionError, Results
 
 
 def difference_between(
-    results: Results, first: str, last: str, method: str, metric: str, *, study: str | None = None
+    results: Results,
+    first: str,
+    last: str,
+    method: str,
+    metric: str,
+    *,
+    last_method: str = "",
+    study: str | None = None,
 ) -> Measurement:
     """Return a method's final metric in one experiment minus that in another on the same problem, paired.
 
     Repetitions of one problem share start, split, data order and, for one method, tangents, whatever the experiment.
-    What is left is what the experiments do differently, such as the rate.
+    What is left is what the experiments do differently, such as the rate or the number of steps.
 
     Args:
         results: The tables.
@@ -29,6 +36,7 @@ def difference_between(
         last: Name of the experiment to subtract.
         method: Name of the method, in both.
         metric: A numeric column of the runs table.
+        last_method: Name of the method in the experiment to subtract, if it is another.
         study: See `report_runs`.
 
     Returns:
@@ -38,7 +46,8 @@ def difference_between(
         EmptySelectionError: If the method was not run in both, on one problem, at one scale and in a shared
             repetition.
     """
-    parts = [report_runs(results, name, [method], study=study) for name in (first, last)]
+    sides = ((first, method), (last, last_method or method))
+    parts = [report_runs(results, name, [one], study=study) for name, one in sides]
     for what in ("problem", "scale"):
         found = [str(rows[what].iloc[0]) for rows in parts]
         if len(set(found)) > 1:
@@ -47,7 +56,8 @@ def difference_between(
             )
     shared = set(parts[0]["repetition"]) & set(parts[1]["repetition"])
     if not shared:
-        raise EmptySelectionError(f"{first!r} and {last!r} share no repetition of {method!r}.")
+        named = " and ".join(repr(one) for one in dict.fromkeys((method, last_method or method)))
+        raise EmptySelectionError(f"{first!r} and {last!r} share no repetition of {named}.")
     kept = [rows[rows["repetition"].isin(shared)] for rows in parts]
     ours, theirs = (column(rows, metric) for rows in kept)
     return summary(kept, mean(ours - theirs), "mean difference, 95 % paired-t interval")

@@ -57,6 +57,19 @@ def angle_difference(experiment: str, a: str, b: str, expect: Expectation) -> Ch
     return Check(f"{experiment}: {words} value, {a} less {b}", measure, expect)
 
 
+LARGER = (64, 256, 1024)  # dimensions in which 16 tangents are few
+
+
+def for_as_many_passes(cell: str, method: str) -> Check:
+    """Return a check that 16 tangents end lower than one tangent that takes 16 times as many steps."""
+    measure = use(
+        "difference_between", first=f"functions-tuned-{cell}", last=f"functions-passes-{cell}", method=FG,
+        last_method=method, metric="value",
+    )  # fmt: skip
+    label = f"{cell}: last value, {FG} less {method}, at equal forward passes"
+    return Check(label, measure, ABOVE_ZERO)
+
+
 # --- Networks ------------------------------------------------------------------------------------------------------
 
 FULLY_CONNECTED, LARGE, TIMED, BEYOND = (
@@ -92,6 +105,25 @@ def gap(network: str, method: str) -> Check:
     label = f"{network}: test accuracy, {BP} less {method}"
     # a gap that remains is one after training
     return Check(label, measure, HIGHER, provided=learned(network, TUNED, method))
+
+
+def close(network: str, method: str) -> Check:
+    """Return a check that a method's test accuracy at the authors' rates is within a hundredth of backpropagation's."""
+    experiment = f"{PUBLISHED}{network}"
+    measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
+    label = f"{network}, authors' rates: test accuracy, {BP} less {method}"
+    return Check(label, measure, Expectation(-0.01, 0.01), provided=learned(network, PUBLISHED))
+
+
+def passes(method: str) -> Check:
+    """Return a check that 16 tangents reach a higher test accuracy than one tangent that takes 16 times as many steps."""
+    network = networks.FULLY_CONNECTED[0].name
+    measure = use(
+        "difference_between", first=f"{TUNED}{network}", last=networks.PASSES.name, method=method,
+        last_method=FG, metric=ACCURACY,
+    )  # fmt: skip
+    label = f"{network}: test accuracy, {method} less {FG}, at equal forward passes"
+    return Check(label, measure, HIGHER, provided=learned(network, TUNED))
 
 
 def no_worse(network: str, num_tangents: int) -> Check:
@@ -353,6 +385,19 @@ CLAIMS = (
             )
             for f in STEPS
         ),
+        theirs=False,
+    ),
+    Claim(
+        24, "At equal forward passes, 16 tangents a step end better than one", "not tested there",
+        (
+            *(for_as_many_passes(f"{f}-{n}", name(16)) for f in STEPS for n in LARGER for name in (mean, projection)),
+            *(passes(name(16)) for name in (mean, projection)),
+        ),
+        theirs=False,
+    ),
+    Claim(
+        25, "Trained to the end, 16 tangents come close to backpropagation on a small network", "follows from claim 17",
+        tuple(close(FULLY_CONNECTED[0], name(16)) for name in (mean, projection)),
         theirs=False,
     ),
 )  # fmt: skip

@@ -193,6 +193,33 @@ def beyond(of: Setting) -> Experiment:
 
 BEYOND = tuple(of for of in LARGE if of.dataset == "cifar10")
 
+# --- One tangent with the forward passes of sixteen: as many steps more, evaluated as often ---------------------------------
+
+MANY = max(TANGENTS)
+
+
+def passes(of: Setting) -> Experiment:
+    """Return the search of one tangent, and of backpropagation, over the forward passes that 16 tangents take."""
+    few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1)
+    epoch = of.training.evaluate_every
+    return Experiment(
+        f"networks-passes-{of.name}",
+        "tuned",
+        EIGHT[:2],
+        (settings(),),
+        smoke=Plan(of.smoke, SHORT, 2, few),
+        reduced=Plan(
+            of.reduced,
+            training(2, MANY * of.steps // 2),
+            FAIR_REPETITIONS,
+            FAIR_SEARCHES["reduced"],
+        ),
+        full=Plan(of.problem, training(200, MANY * epoch), FAIR_REPETITIONS, FAIR_SEARCHES["full"]),
+    )
+
+
+PASSES = passes(FULLY_CONNECTED[0])
+
 # --- Forward mode: the same tangents without backpropagation through the network ---------------------------------------------
 
 
@@ -252,6 +279,7 @@ EXPERIMENTS = (
     *map(published, SETTINGS),
     *map(tuned, SETTINGS),
     *map(beyond, BEYOND),
+    PASSES,
     FORWARD,
     *map(run_time, TIMED_SETTINGS),
 )
