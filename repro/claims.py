@@ -70,8 +70,10 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
-METHODS = ("method", "baseline", "base", "numerator", "denominator", "part", "a", "b", "minus")
-"""Settings of measures that are names of methods, in all experiments that the others name."""
+METHODS = (
+    "method", "last_method", "baseline", "base", "numerator", "denominator", "part", "a", "b", "minus",
+)  # fmt: skip
+"""Settings of measures that are names of methods, in all experiments that the others name, or in one of two."""
 
 SURE = 0.9
 """Least confidence of an interval that decides: that of the median of few repetitions may be any."""
@@ -190,8 +192,12 @@ def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], clos
     for part in (values[each] for each in EXPERIMENT_SETTINGS if values.get(each)):
         family = spread(declared, [part]) if part == values.get("family") else (part,)
         experiments += choose(declared, family, "experiment")
-    for method in (values[each] for each in METHODS if values.get(each)):
-        for experiment in experiments if method != "previous" else ():
+    apart = {"method": "first", "last_method": "last"} if values.get("last_method") else {}
+    for setting in METHODS:
+        method = values.get(setting)
+        if not method or method == "previous":
+            continue
+        for experiment in [values[apart[setting]]] if setting in apart else experiments:
             choose(sorted(declared[experiment]), [method], f"method of {experiment!r}")
 
 
