@@ -5,7 +5,7 @@ interval lies outside it, and is undecided if it reaches across. A claim all of 
 `reproduced`; if none holds and at least one fails it is `not reproduced`; if some hold it is `partly`.
 Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. A check that holds only
 provided that another does, such as that a baseline has learned anything, is undecided where that one does
-not hold. There is no verdict without rows behind it, and each verdict names them.
+not hold, and so is one below full scale of a claim that speaks of what was published alone. There is no verdict without rows behind it, and each verdict names them.
 
 A check that names what no study declares would never be run: it is refused, and not taken for one that is missing.
 """
@@ -203,6 +203,8 @@ def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], clos
 
 def _judge(study: Study, claim: Claim, results: Results, known: Mapping[str, Study]) -> Judgement:
     findings = tuple(_find(study, check, results, known) for check in claim.checks)
+    if claim.as_published:
+        findings = tuple(map(_at_full_scale, findings))
     verdict, reason = _verdict(claim, findings)
     return Judgement(study.name, claim, verdict, findings, reason)
 
@@ -227,6 +229,16 @@ def _find(study: Study, check: Check, results: Results, known: Mapping[str, Stud
     elif interval.confidence < SURE:
         reason = f"{interval.num} repetitions are too few to be sure"
     return Finding(check, compare(interval, check.expect), measurement, reason)
+
+
+def _at_full_scale(finding: Finding) -> Finding:
+    """Return a finding that decides nothing if its rows are below full scale."""
+    if finding.measurement is None or finding.measurement.scale == "full":
+        return finding
+    reason = (
+        f"the claim is of what was published, and the rows are at {finding.measurement.scale} scale"
+    )
+    return dataclasses.replace(finding, outcome="undecided", reason=reason)
 
 
 def _refuse_part_of_a_family(
@@ -328,6 +340,22 @@ def describe(finding: Finding) -> str:
     if finding.check.published is not None:
         parts.append(f"published {number(finding.check.published)}{unit}")
     return " ".join(parts)
+
+
+def bounds(expect: Expectation) -> str:
+    """Return what a claim says of a quantity, in signs: what a measured interval must lie within.
+
+    Example:
+        >>> bounds(Expectation(low=10.0)), bounds(Expectation(high=0.0, strict=True)), bounds(Expectation(0.5, 2.0))
+        ('≥ 10', '< 0', '0.5 to 2')
+    """
+    least, most = (">", "<") if expect.strict else ("≥", "≤")
+    low, high = number(expect.low), number(expect.high)
+    if math.isfinite(expect.low) and math.isfinite(expect.high):
+        return f"{low} to {high}"
+    if math.isfinite(expect.low):
+        return f"{least} {low}"
+    return f"{most} {high}" if math.isfinite(expect.high) else "any"
 
 
 def number(value: float) -> str:

@@ -105,6 +105,26 @@ def test_a_check_decides_nothing_where_its_condition_does_not_hold(
     assert beside.verdict == "partly"
 
 
+@pytest.mark.parametrize(("scale", "verdict"), [("full", "reproduced"), ("reduced", "not tested")])
+def test_a_claim_of_what_was_published_is_not_decided_below_full_scale(
+    monkeypatch: pytest.MonkeyPatch, scale: str, verdict: str
+) -> None:
+    measured = Measurement(interval(0.1, 0.2), ("k",), scale, "p")
+    monkeypatch.setitem(claims.MEASURES, "fixed", lambda *_, **__: measured)
+    study = study_of(check(0.1, 0.2))
+    (claim,) = study.claims
+    (judgement,) = claims.judge(
+        replace(study, claims=(replace(claim, as_published=True),)), NO_ROWS
+    )
+    assert judgement.verdict == verdict
+    assert judgement.findings[0].measurement is measured  # and can be read
+    if scale != "full":
+        assert judgement.reason == (
+            "the claim is of what was published, and the rows are at reduced scale"
+        )
+    assert claims.judge(study, NO_ROWS)[0].verdict == "reproduced"
+
+
 @pytest.mark.parametrize(
     ("confidence", "outcome"), [(0.875, "undecided"), (0.9, "holds"), (0.926, "holds")]
 )
@@ -222,6 +242,11 @@ def final(**settings: str) -> Component:
         (use("time_to_loss_ratio", experiment="mlp-2e-4", run_time_experiment="run-time-mpl"),
          "Unknown experiment 'run-time-mpl'"),
         (use("steps_to_loss_ratio", experiment="mlp-2e-4", baseline="adam"), "Unknown method of 'mlp-2e-4' 'adam'"),
+        # each of two methods is one of its own experiment
+        (use("difference_between", first="beale", last="mlp-2e-4", method="fg", last_method="backpropagation",
+             metric="value"), "Unknown method of 'beale' 'fg'"),
+        (use("difference_between", first="beale", last="mlp-2e-4", method="backpropagation", last_method="fg",
+             metric="value"), "Unknown method of 'mlp-2e-4' 'fg'"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("as_condition", [False, True])

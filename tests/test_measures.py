@@ -742,6 +742,20 @@ def test_a_method_is_compared_with_itself_in_another_experiment() -> None:
         measures.difference_between(results(first[2], *last), "p", "t", BP, "test_accuracy")
 
 
+def test_two_methods_of_two_experiments_are_paired_by_repetition() -> None:
+    # in any order of the rows
+    long = [record("long", FG, r, value=v) for r, v in ((1, 3.0), (0, 1.0), (2, 4.0))]
+    short = [record("short", BP, r, value=v) for r, v in ((0, 0.5), (2, 1.0), (1, 2.5))]
+    rows = results(*long, *short)
+    measured = measures.difference_between(rows, "long", "short", FG, "value", last_method=BP)
+    assert measured.interval == stats.mean_interval([0.5, 0.5, 3.0])
+    lonely = results(long[0], short[0])
+    with pytest.raises(
+        EmptySelectionError, match="share no repetition of 'forward gradient' and 'backpropagation'"
+    ):
+        measures.difference_between(lonely, "long", "short", FG, "value", last_method=BP)
+
+
 def at_rates(**lost: int) -> Results:
     """Runs whose validation loss is lowest at 3, then at 1; test losses are theirs plus 0.1 by repetition."""
     validation = {0.1: 2.0, 1.0: 1.0, 3.0: 0.5, 10.0: 0.9}

@@ -27,7 +27,7 @@ LISTED = {
 
 
 def claim(number: int, verdict: str) -> dict[str, Any]:
-    check = {"outcome": "holds", "text": f"ratio: {number} [0, 9] n=3"}
+    check = {"outcome": "holds", "text": f"ratio: {number} [0, 9] n=3", "expected": "< 1"}
     return {
         "study": "author2000",
         "number": number,

@@ -111,7 +111,7 @@ def test_of_several_sentences_the_one_that_fits_is_printed(tmp_path: Path) -> No
     text = '#cases(("author2000", 1), reproduced: [So.], not-reproduced: [Not so.])'
     assert texts(tmp_path, text).startswith("So.")
     other = copy.deepcopy(FACTS)
-    other["claims"]["author2000/1"]["verdict"] = "not reproduced"
+    other["claims"]["author2000/1"] |= dict.fromkeys(("verdict", "label"), "not reproduced")
     assert texts(tmp_path, text, other).startswith("Not so.")
     other["claims"]["author2000/1"]["verdict"] = "partly"
     _, (line,) = compiled(tmp_path, text, other)

@@ -1,5 +1,7 @@
 """Verdicts for readers: tables that show them, and committed ones that they are held to."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,10 +29,13 @@ STUDY = Study(
 )
 
 
+def fixed(results: Results, **settings: str) -> Measurement:
+    return Measurement(Interval(0.5, 0.4, 0.6, 3, 0.95), ("k",), "reduced", "a mean")
+
+
 @pytest.fixture
 def judgements(monkeypatch: pytest.MonkeyPatch) -> tuple[Judgement, ...]:
-    measured = Measurement(Interval(0.5, 0.4, 0.6, 3, 0.95), ("k",), "reduced", "a mean")
-    monkeypatch.setitem(claims.MEASURES, "fixed", lambda results, **settings: measured)
+    monkeypatch.setitem(claims.MEASURES, "fixed", fixed)
     return claims.judge(STUDY, NO_ROWS)
 
 
@@ -42,12 +47,34 @@ def test_counts_add_up_and_say_what_rests_on_less_than_full_scale(
 
 
 def test_headlines_are_those_that_were_chosen(judgements: tuple[Judgement, ...]) -> None:
-    (row,) = verdicts.headlines_table(judgements, {"author2000": [1], "nobody1999": [7]}).rows
+    chosen = {"author2000": {1: ""}, "nobody1999": {7: ""}}
+    (row,) = verdicts.headlines_table(judgements, chosen).rows
     assert row[2:] == (
         "it is below one (Fig. 1)",
         "a ratio: 0.5 [0.4, 0.6] n=3 published 0.5",
         "reproduced, reduced scale",
     )
+
+
+def test_a_headline_may_choose_its_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(claims.MEASURES, "fixed", fixed)
+    two = Claim(1, "it is below one", "Fig. 1", (CHECK, replace(CHECK, label="another ratio")))
+    judged = claims.judge(replace(STUDY, claims=(two,)), NO_ROWS)
+    (row,) = verdicts.headlines_table(judged, {"author2000": {1: "another ratio"}}).rows
+    assert row[3] == "another ratio: 0.5 [0.4, 0.6] n=3 published 0.5"
+    message = "author2000 claim 1 has no measurement 'a'. It has: a ratio; another ratio."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        verdicts.headlines_table(judged, {"author2000": {1: "a"}})
+
+
+def test_part_of_a_claim_says_how_many_of_its_measurements_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(claims.MEASURES, "fixed", fixed)
+    above = replace(CHECK, label="above", expect=Expectation(low=1.0))
+    study = replace(STUDY, claims=(Claim(1, "both", "Fig. 1", (CHECK, above, above)),))
+    (judgement,) = claims.judge(study, NO_ROWS)
+    assert verdicts.label(judgement) == "partly (1 of 3 hold), reduced scale"
 
 
 def test_the_list_of_claims_names_rows_and_figures(judgements: tuple[Judgement, ...]) -> None:
@@ -99,7 +126,9 @@ def test_unusable_committed_verdicts_say_the_mend(
     assert "`repro claims --accept` writes it." in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["author2000 = 1", 'author2000 = ["one"]', "= ["])
+@pytest.mark.parametrize(
+    "content", ["author2000 = 1", 'author2000 = ["one"]', "a1 = [[1]]", "a1 = [true]", "= ["]
+)
 def test_unusable_headlines_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "headlines.toml"
     path.write_text(content)
@@ -107,13 +136,21 @@ def test_unusable_headlines_are_refused(content: str, tmp_path: Path) -> None:
         verdicts.read_headlines(path)
 
 
+def test_headlines_are_numbers_alone_or_with_a_label(tmp_path: Path) -> None:
+    path = tmp_path / "headlines.toml"
+    path.write_text('author2000 = [1, [6, "a ratio"]]')
+    assert verdicts.read_headlines(path) == {"author2000": {1: "", 6: "a ratio"}}
+
+
 def test_readme_block_is_replaced_and_nothing_else(judgements: tuple[Judgement, ...]) -> None:
     begin, end = verdicts.MARKERS
-    once = verdicts.embed(f"before\n{begin}\nold\n{end}\nafter\n", judgements, {"author2000": [1]})
+    once = verdicts.embed(
+        f"before\n{begin}\nold\n{end}\nafter\n", judgements, {"author2000": {1: ""}}
+    )
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
     assert "old" not in once
     assert "reproduced, reduced scale" in once
-    assert verdicts.embed(once, judgements, {"author2000": [1]}) == once
+    assert verdicts.embed(once, judgements, {"author2000": {1: ""}}) == once
     with pytest.raises(ValueError, match="The README needs one line"):
         verdicts.embed("nothing here", judgements, {})

@@ -96,6 +96,8 @@ class Claim:
         checks: What is measured; empty if nothing is.
         untested: Why nothing is measured, for a claim without checks.
         theirs: Whether the paper makes it.
+        as_published: Whether it speaks of networks as large or runs as long as the paper's, so that rows below full
+            scale decide nothing.
     """
 
     number: int
@@ -104,6 +106,7 @@ class Claim:
     checks: tuple[Check, ...] = ()
     untested: str = ""
     theirs: bool = True
+    as_published: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.checks) == bool(self.untested):

@@ -123,7 +123,7 @@ def _verdicts(facts: Mapping[str, Any]) -> Iterator[str]:
 def _claim_row(claim: Mapping[str, Any]) -> str:
     checks = "".join(
         f'<li class="{_class(check["outcome"])}"><span class="outcome">{_e(check["outcome"])}</span> '
-        f"{_e(check['text'])}</li>"
+        f'{_e(check["text"])} <span class="where">(claimed: {_e(check["expected"])})</span></li>'
         for check in claim["checks"]
     )
     links = ", ".join(f'<a href="#fig-{_e(name)}">{_e(name)}</a>' for name in claim["figures"])

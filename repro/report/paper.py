@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from repro.claims import Finding, Judgement, describe, number
+from repro.claims import Finding, Judgement, bounds, describe, number
 from repro.protocol import Study
 from repro.report.provenance import Source
 from repro.report.verdicts import Headlines, count, is_headline, label
@@ -173,6 +173,7 @@ def _check(finding: Finding) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "label": finding.check.label,
         "text": describe(finding),
+        "expected": bounds(finding.check.expect),
         "outcome": finding.outcome,
         "unit": finding.check.unit,
         "published": None if published is None else pretty(published),

@@ -21,8 +21,8 @@ VERDICTS: tuple[Verdict, ...] = ("reproduced", "partly", "not reproduced", "not 
 MARKERS = ("<!-- verdicts: written by `repro publish` -->", "<!-- end of verdicts -->")
 """Marker lines around the verdicts in the README."""
 
-Headlines = Mapping[str, Sequence[int]]
-"""Numbers of the claims that the first page shows, by study."""
+Headlines = Mapping[str, Mapping[int, str]]
+"""The claims that the first page shows, by study and number: the label of the measurement to show; empty for the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,23 +55,34 @@ def read_headlines(path: Path) -> Headlines:
     """Return the claims of the first page.
 
     Args:
-        path: A TOML file: a list of numbers per study.
+        path: A TOML file: a list per study, of numbers, or of a number with the label of a measurement to show.
 
     Returns:
-        Numbers by study.
+        Labels by study and number.
 
     Raises:
         ValueError: If the file has another content.
     """
-    expected = f"{path}: expected a list of claim numbers a study, such as `author2022 = [1, 6]`."
+    expected = (
+        f"{path}: expected a list of claim numbers a study, each alone or with the measurement to show, such as "
+        'author2022 = [1, [6, "a label"]].'
+    )
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{expected} Found no TOML ({error}).") from error
-    for study, numbers in content.items():
-        if not (isinstance(numbers, list) and all(type(n) is int for n in numbers)):
-            raise ValueError(f"{expected} Found {numbers!r} for {study}.")
-    return content
+    headlines: dict[str, dict[int, str]] = {}
+    for study, entries in content.items():
+        if not isinstance(entries, list):
+            raise ValueError(f"{expected} Found {entries!r} for {study}.")
+        chosen = headlines.setdefault(study, {})
+        for entry in entries:
+            match entry if isinstance(entry, list) else [entry, ""]:
+                case [int(number), str(label)] if type(number) is int:
+                    chosen[number] = label
+                case _:
+                    raise ValueError(f"{expected} Found {entry!r} for {study}.")
+    return headlines
 
 
 def is_headline(judgement: Judgement, headlines: Headlines) -> bool:
@@ -80,9 +91,12 @@ def is_headline(judgement: Judgement, headlines: Headlines) -> bool:
 
 
 def label(judgement: Judgement) -> str:
-    """Return a verdict with the scale it rests on, if that is below full."""
+    """Return a verdict with how many of its measurements hold, if some do, and the scale it rests on, if below full."""
     below = [f"{scale} scale" for scale in judgement.scales if scale != "full"]
-    return ", ".join([judgement.verdict, *below])
+    outcomes = [finding.outcome for finding in judgement.findings]
+    hold = f" ({outcomes.count('holds')} of {len(outcomes)} hold)"
+    told = judgement.verdict + (hold if judgement.verdict == "partly" else "")
+    return ", ".join([told, *below])
 
 
 def count(judgements: Iterable[Judgement]) -> dict[str, int]:
@@ -125,14 +139,17 @@ def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Ta
         headlines: The claims that it shows.
 
     Returns:
-        The table `verdicts`: one row per claim, with its first measurement.
+        The table `verdicts`: one row per claim, with one of its measurements.
+
+    Raises:
+        ValueError: If a claim has no measurement of the label to show.
     """
     rows = tuple(
         (
             j.study,
             j.claim.number,
             f"{j.claim.text} ({j.claim.where})",
-            describe(j.findings[0]) if j.findings else j.reason,
+            _headline(j, headlines[j.study][j.claim.number]),
             label(j),
         )
         for j in judgements
@@ -142,10 +159,24 @@ def headlines_table(judgements: Iterable[Judgement], headlines: Headlines) -> Ta
         Column("study", "Paper", "left"),
         Column("number", "No.", format="d"),
         Column("claim", "Claim", "left"),
-        Column("measured", "First measurement [interval]", "left"),
+        Column("measured", "One of its measurements [interval]", "left"),
         Column("verdict", "Verdict", "left"),
     )
     return Table("verdicts", "What the papers are cited for", columns, rows)
+
+
+def _headline(judgement: Judgement, chosen: str) -> str:
+    """Return the measurement to show of a claim: the chosen one, or the first."""
+    if not judgement.findings:
+        return judgement.reason
+    found = [f for f in judgement.findings if not chosen or f.check.label == chosen]
+    if not found:
+        have = "; ".join(f.check.label for f in judgement.findings)
+        raise ValueError(
+            f"paper/headlines.toml: {judgement.study} claim {judgement.claim.number} has no measurement {chosen!r}. "
+            f"It has: {have}."
+        )
+    return describe(found[0])
 
 
 def claims_table(

@@ -85,7 +85,7 @@ def on_cifar(expect: Expectation) -> Check:
         "final_metric", study="rike2022", experiment=last, method=theirs, metric="validation_loss"
     )
     return Check(
-        "tuned cifar: share of the descent missed less that on MNIST",
+        "tuned cifar: share of the descent missed minus that on MNIST",
         use(
             "missed_change_at_equal", study="rike2022", first=first, last=last, metric="loss", split="validation",
             method=ours, base=theirs,

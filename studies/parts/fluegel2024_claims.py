@@ -51,10 +51,10 @@ def cells(
 
 
 def angle_difference(experiment: str, a: str, b: str, expect: Expectation) -> Check:
-    """Return a check of the value under one angle less that under another."""
+    """Return a check of the value under one angle minus that under another."""
     measure = use("paired_difference", experiment=experiment, metric=ends(experiment), a=a, b=b)
     words = "last" if "-tuned-" in experiment else "lowest"
-    return Check(f"{experiment}: {words} value, {a} less {b}", measure, expect)
+    return Check(f"{experiment}: {words} value, {a} minus {b}", measure, expect)
 
 
 LARGER = (64, 256, 1024)  # dimensions in which 16 tangents are few
@@ -66,7 +66,7 @@ def for_as_many_passes(cell: str, method: str) -> Check:
         "difference_between", first=f"functions-tuned-{cell}", last=f"functions-passes-{cell}", method=FG,
         last_method=method, metric="value",
     )  # fmt: skip
-    label = f"{cell}: last value, {FG} less {method}, at equal forward passes"
+    label = f"{cell}: last value, {FG} minus {method}, at equal forward passes"
     return Check(label, measure, ABOVE_ZERO)
 
 
@@ -91,18 +91,18 @@ def learned(network: str, arm: str, method: str = BP) -> Check:
 
 
 def more_tangents(network: str, arm: str, a: str, b: str) -> Check:
-    """Return a check of the test accuracy of `a` less that of `b`."""
+    """Return a check of the test accuracy of `a` minus that of `b`."""
     measure = use("paired_difference", experiment=f"{arm}{network}", metric=ACCURACY, a=a, b=b)
     words = "tuned rates" if arm == TUNED else "authors' rates"
-    label = f"{network}, {words}: test accuracy, {a} less {b}"
+    label = f"{network}, {words}: test accuracy, {a} minus {b}"
     return Check(label, measure, HIGHER, provided=learned(network, arm))
 
 
 def gap(network: str, method: str) -> Check:
-    """Return a check of backpropagation's test accuracy less a method's."""
+    """Return a check of backpropagation's test accuracy minus a method's."""
     experiment = f"{TUNED}{network}"
     measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
-    label = f"{network}: test accuracy, {BP} less {method}"
+    label = f"{network}: test accuracy, {BP} minus {method}"
     # a gap that remains is one after training
     return Check(label, measure, HIGHER, provided=learned(network, TUNED, method))
 
@@ -111,7 +111,7 @@ def close(network: str, method: str) -> Check:
     """Return a check that a method's test accuracy at the authors' rates is within a hundredth of backpropagation's."""
     experiment = f"{PUBLISHED}{network}"
     measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
-    label = f"{network}, authors' rates: test accuracy, {BP} less {method}"
+    label = f"{network}, authors' rates: test accuracy, {BP} minus {method}"
     return Check(label, measure, Expectation(-0.01, 0.01), provided=learned(network, PUBLISHED))
 
 
@@ -122,7 +122,7 @@ def passes(method: str) -> Check:
         "difference_between", first=f"{TUNED}{network}", last=networks.PASSES.name, method=method,
         last_method=FG, metric=ACCURACY,
     )  # fmt: skip
-    label = f"{network}: test accuracy, {method} less {FG}, at equal forward passes"
+    label = f"{network}: test accuracy, {method} minus {FG}, at equal forward passes"
     return Check(label, measure, HIGHER, provided=learned(network, TUNED))
 
 
@@ -132,7 +132,7 @@ def no_worse(network: str, num_tangents: int) -> Check:
     measure = use(
         "paired_difference", experiment=experiment, metric="best_test_loss", a=ours, b=theirs
     )
-    label = f"{network}: test loss, {ours} less {theirs}"
+    label = f"{network}: test loss, {ours} minus {theirs}"
     return Check(label, measure, Expectation(high=0.01), provided=learned(network, TUNED, theirs))
 
 
@@ -142,7 +142,7 @@ def baseline(network: str) -> Check:
         "difference_between", first=f"{PUBLISHED}{network}", last=f"{TUNED}{network}", method=BP,
         metric=ACCURACY,
     )  # fmt: skip
-    label = f"{network}: test accuracy of {BP} at the authors' rate less that at its tuned rate"
+    label = f"{network}: test accuracy of {BP} at the authors' rate minus that at its tuned rate"
     return Check(label, measure, Expectation(low=-0.01), provided=learned(network, TUNED))
 
 
@@ -182,7 +182,7 @@ CLAIMS = (
         4, "Lemma 2: the projection is the closest to the gradient", "Lemma 2",
         tuple(
             curve(
-                f"distance of the projection less that of the {m}, largest", "projection", "relative_error",
+                f"distance of the projection minus that of the {m}, largest", "projection", "relative_error",
                 Expectation(high=1e-6), "max", minus=m,
             )
             for m in OTHERS
@@ -212,7 +212,7 @@ CLAIMS = (
         7, "The projection has a higher cosine than mean and sum for 1 < k <= n", "Fig. 3",
         tuple(
             curve(
-                f"cosine of the projection less that of the {m}, smallest, n = 64", "projection", "cosine", ABOVE_ZERO,
+                f"cosine of the projection minus that of the {m}, smallest, n = 64", "projection", "cosine", ABOVE_ZERO,
                 "min", m, FEW, "approximation-64",
             )
             for m in OTHERS
@@ -257,7 +257,7 @@ CLAIMS = (
         12, "The gap to backpropagation grows with the dimension", "Fig. 4",
         tuple(
             Check(
-                f"{f}, {m}: share of the descent missed at n = 1024 less that at n = 16",
+                f"{f}, {m}: share of the descent missed at n = 1024 minus that at n = 16",
                 use(
                     "missed_descent_change", first=f"functions-tuned-{f}-16", last=f"functions-tuned-{f}-1024",
                     method=m, base=BP, metric=ends("functions-tuned-"),
@@ -271,9 +271,9 @@ CLAIMS = (
         13, "The mean gets better as the angle between tangents grows to 90 degrees; the projection does not care",
         "Fig. 5",
         (
-            curve("cosine of the mean, 90 less 15 degrees, smallest", at("mean", 90), "cosine", ABOVE_ZERO, "min",
+            curve("cosine of the mean, 90 minus 15 degrees, smallest", at("mean", 90), "cosine", ABOVE_ZERO, "min",
                   at("mean", 15), family="angles-quality"),
-            curve("cosine of the projection, 90 less 15 degrees, largest", at("projection", 90), "cosine", EXACT,
+            curve("cosine of the projection, 90 minus 15 degrees, largest", at("projection", 90), "cosine", EXACT,
                   "max_abs", at("projection", 15), family="angles-quality"),
             *(
                 angle_difference(f"angles-tuned-{k}", at("mean", 90), at("mean", 15), BELOW_ZERO)
@@ -305,6 +305,7 @@ CLAIMS = (
     Claim(
         17, "A gap to backpropagation remains for large models", "TL;DR, Table 1",
         tuple(gap(network, name(16)) for network in LARGE for name in (mean, projection)),
+        as_published=True,  # at reduced scale no network is large
     ),
     Claim(
         18, "The baseline of backpropagation is properly tuned", "implied by Table 1",
@@ -315,13 +316,13 @@ CLAIMS = (
         19, "Multi-tangent forward gradients train without backpropagation, with improved parallelism", "TL;DR",
         (
             Check(
-                "fc256-mnist, forward mode: test accuracy, k = 16 less k = 1",
+                "fc256-mnist, forward mode: test accuracy, k = 16 minus k = 1",
                 use("paired_difference", experiment=networks.FORWARD.name, metric=ACCURACY,
                     a=f"{projection(16)}, forward", b=f"{projection(1)}, forward"),
                 HIGHER,
             ),
             Check(
-                "fc256-mnist, k = 16: test loss in forward mode less that of the simulation",
+                "fc256-mnist, k = 16: test loss in forward mode minus that of the simulation",
                 use("paired_difference", experiment=networks.FORWARD.name, metric="best_test_loss",
                     a=f"{projection(16)}, forward", b=f"{projection(16)}, simulated"),
                 Expectation(-0.01, 0.01),
@@ -366,7 +367,7 @@ CLAIMS = (
         22, "With rates above 1 allowed the projection's network results change", "follows from Table 1",
         tuple(
             Check(
-                f"{network}, {projection(k)}: test loss at the best rate above 1 less that at the best up to 1",
+                f"{network}, {projection(k)}: test loss at the best rate above 1 minus that at the best up to 1",
                 use("change_beyond", experiment=f"networks-rates-{network}", method=projection(k),
                     metric="best_test_loss", by="best_validation_loss", limit=networks.LIMIT),
                 LOWER,
