@@ -16,6 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import figures
+import studies
 from figures import (
     approaches,
     baydin2022_fig1,
@@ -42,6 +43,7 @@ from figures import (
     landscapes,
     learning_rate_sensitivity,
     learning_rate_sensitivity_many,
+    network_runs,
     rike2022_fig1,
     rike2022_fig2,
     rike2022_last_batch,
@@ -59,6 +61,7 @@ from figures import (
 )
 from repro import measures, results
 from repro.measures import BACKPROPAGATION, FORWARD_GRADIENT
+from repro.protocol import Trial, expand
 from repro.results import Results
 from repro.results.table import typed
 from repro.stats import Interval
@@ -73,6 +76,7 @@ TABLES = (
     "fluegel2024_paired",
     "fluegel2024_seed0",
     "fluegel2024_table1",
+    "network_runs",
     "rike2022_table1",
     "tuned_differences",
 )
@@ -1415,3 +1419,39 @@ def test_costs_are_medians_of_rounds_and_peaks(full: Results) -> None:
     assert rows["seconds fc256", 16.0] == pytest.approx(16 * middle)
     assert rows["memory vit", 16.0] == 16.0
     assert set(table["panel"].str.split(" ").str[1]) == set(fluegel2024_networks.NETWORKS)
+
+
+def test_network_runs_say_what_a_reader_needs_to_repeat_them() -> None:
+    study = studies.get("rike2022")
+    specs = [
+        *expand(study, "reduced", only=["cifar-sgd"]),
+        *expand(study, "smoke", only=["cifar-sgd"]),
+        *expand(study, "reduced", only=["run-time-cifar-sgd"]),  # a timing trains nothing
+    ]
+    trial = dataclasses.replace(specs[0], experiment="tuned-cifar-sgd")
+    specs += [
+        *(
+            dataclasses.replace(trial, role="tune", trial=Trial(number, "digest"))
+            for number in range(3)
+        ),
+        *(dataclasses.replace(trial, repetition=number) for number in range(2)),
+    ]
+    records = [results.Record(spec, "done", {"num_parameters": 264_370}, ()) for spec in specs]
+    rows = network_runs.table(Results(*results.tabulate(records), pd.DataFrame())).rows
+    shared = (
+        "reduced",
+        "cifar10",
+        "vgg (channels 8, pairs 1, width 128)",
+        264_370,
+        "unit",
+        64,
+        10_000,
+        62_500,
+    )
+    assert rows == (
+        ("rike2022", "cifar-sgd", *shared, 0, 3),
+        ("rike2022", "tuned-cifar-sgd", *shared, 3, 2),
+    )  # fmt: skip
+    function = expand(studies.get("baydin2022"), "full", only=["beale"])  # no data set
+    only = results.tabulate([results.Record(function[0], "done", {}, ())])
+    assert network_runs.table(Results(*only, pd.DataFrame())).rows == ()
