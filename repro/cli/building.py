@@ -195,10 +195,15 @@ def forget(root: Path) -> None:
 
 
 def _paper_sources() -> list[Path]:
-    found = sorted([*SOURCES.glob("*.typ"), *SOURCES.glob("*.toml")])
+    found = sorted([*_printed(), *SOURCES.glob("*.toml")])
     if not found:
         raise ValueError(f"{SOURCES}: expected the sources of the paper, found none. Restore them.")
     return found
+
+
+def _printed() -> list[Path]:
+    """Return what the paper is compiled from, besides what is built: its text and its references."""
+    return sorted([*SOURCES.glob("*.typ"), *SOURCES.glob("*.bib")])
 
 
 def _write(path: Path, text: str) -> None:
@@ -213,10 +218,10 @@ def _verdicts_text(judgements: Sequence[Judgement]) -> str:
 
 def _compile(root: Path) -> tuple[str, ...]:
     if (root / "paper").resolve() != SOURCES.resolve():
-        for path in SOURCES.glob("*.typ"):
+        for path in _printed():
             shutil.copyfile(path, root / "paper" / path.name)
     inputs = [
-        *sorted(SOURCES.glob("*.typ")),
+        *_printed(),
         *sorted((root / BUILD / "tables").glob("*.typ")),
         *sorted((root / FIGURES).glob("*.svg")),
         root / BUILD / "paper.json",
