@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -309,6 +310,9 @@ def record(
 def _capture(
     function: Callable[[], Tensor], generators: Sequence[torch.Generator], pool: Any
 ) -> tuple[Tensor, Callable[[], None]]:
+    # with a recording, some versions of PyTorch free the workspace of the matrix products on its stream, which all
+    # recordings share: one that nothing refers to any more has to go before the next is made, not while that is replayed
+    gc.collect()
     graph = torch.cuda.CUDAGraph()
     sources = list(dict.fromkeys(generators))
     states = [source.get_state() for source in sources]

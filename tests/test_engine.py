@@ -6,7 +6,9 @@ tensors that it was recorded with and into the same result.
 
 import contextlib
 import dataclasses
+import gc
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -392,6 +394,44 @@ def test_generators_are_registered_once_where_pytorch_does_not_do_it_itself(
     _, replay = engine.record(lambda: torch.zeros(()), [one, other, one], pool=(0, 7))
     assert replay is graph.replay
     assert registered == ([] if itself else [one, other])
+
+
+def test_a_recording_that_nothing_refers_to_goes_before_the_next_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Earlier:
+        """In a cycle, such as one of frames that an import during a step leaves behind."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    alive: list[bool] = []
+    earlier = Earlier()
+    kept = weakref.ref(earlier)
+
+    @contextlib.contextmanager
+    def capturing(graph: object, *, pool: object, stream: object) -> Iterator[None]:
+        alive.append(kept() is not None)
+        yield
+
+    for name, stand_in in {
+        "CUDAGraph": lambda: SimpleNamespace(replay=None),
+        "graph": capturing,
+        "stream": lambda stream: contextlib.nullcontext(),
+        "current_stream": lambda: None,
+        "current_device": lambda: 3,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(engine, "_side_stream", lambda device: None)
+    monkeypatch.setattr(engine, "_failures", [])
+    gc.disable()
+    try:
+        del earlier
+        assert kept() is not None
+        engine.record(lambda: torch.zeros(()), [], pool=(0, 7))
+    finally:
+        gc.enable()
+    assert alive == [False]
 
 
 class Recording(TorchDispatchMode):
