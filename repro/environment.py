@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import multiprocessing
 import os
 import platform
@@ -119,12 +120,22 @@ def _keep_memory() -> None:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether memory is what an error of PyTorch is about; only its CUDA allocator has a type for that."""
-    words = ("CUDA error: out of memory", "_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ")
+    words = (
+        "CUDA error: out of memory",
+        "CUDA driver error: out of memory",
+        "_STATUS_ALLOC_FAILED",
+        "_ALLOCATION_FAILED",  # of cuDNN, from 9 on
+        # of a convolution, of which PyTorch tries one algorithm after another until one has the memory that it needs
+        "unable to find an engine to execute this computation",
+        "DefaultCPUAllocator: ",
+    )
     return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def give_memory_back(device: torch.device) -> None:
-    """Free on a device what PyTorch keeps there for later; where it cannot, that stays."""
+    """Free on a device what nothing refers to and what PyTorch keeps there for later; where it cannot, that stays."""
+    # what an attempt left in cycles, as of frames in which something was imported, is as large as the attempt
+    gc.collect()
     if device.type == "cuda":
         # it refuses after a recording that did not end: what is wrong then is said where memory is missing
         with contextlib.suppress(RuntimeError):

@@ -1,11 +1,13 @@
 """What a row says of where it was made."""
 
+import gc
 import os
 import platform
 import re
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +165,47 @@ def test_memory_that_cannot_be_given_back_hides_no_error(monkeypatch: pytest.Mon
     assert not asked
     environment.give_memory_back(torch.device("cuda"))
     assert asked
+
+
+def test_memory_of_an_attempt_that_is_left_in_a_cycle_is_given_back() -> None:
+    class Attempt:
+        def __init__(self) -> None:
+            self.itself = self
+
+    attempt = Attempt()
+    kept = weakref.ref(attempt)
+    gc.disable()
+    try:
+        del attempt
+        assert kept() is not None
+        environment.give_memory_back(CPU)
+        assert kept() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"), True),
+        (RuntimeError("CUDA driver error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling"), True),
+        (
+            RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+            True,
+        ),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), False),
+        (RuntimeError("CUDA error: unspecified launch failure"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_by_all_its_names(
+    error: RuntimeError, is_memory: bool
+) -> None:
+    assert environment.is_out_of_memory(error) == is_memory
 
 
 def test_float32_is_multiplied_in_float32_and_no_version_warns_of_it(
