@@ -24,7 +24,7 @@ from repro.training import Interrupted
 
 MAX_NUMBERS = 2**24
 """Numbers in a batch of tangents, 64 MiB in float32, unless a single draw has more; what is computed from
-them takes at most five times as much."""
+them takes at most five times as much, on a GPU eight times."""
 
 SPAN_CHECKED = 64
 """Largest dimension in which the distance of estimates from their tangents' span is measured too. That costs as

@@ -340,6 +340,24 @@ def test_how_many_draws_the_cache_holds_moves_no_estimate(
     assert_close(found, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("device", "parts"), [("cpu", [1] * 5), ("meta", [5])])
+def test_draws_are_projected_on_in_parts_on_a_cpu_alone(
+    device: str, parts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def at_once(tangents: Tensor, slopes: Tensor, counts: list[int]) -> Tensor:
+        found.append(len(tangents))
+        return tangents.new_empty(len(counts), len(tangents), tangents.shape[-1])
+
+    monkeypatch.setattr("repro.aggregation.several.CACHED", 8 * 20)
+    monkeypatch.setattr("repro.aggregation.several._projections_at_once", at_once)
+    tangents = torch.empty(5, 8, 20, device=device)
+    estimates = of_the_first("orthogonal_projection", tangents, tangents[..., 0], [2, 8])
+    assert estimates.shape == (2, 5, 20)
+    assert found == parts
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("k", "d"), [(1, 8), (2, 32), (4, 6), (9, 6)])
 def test_half_precision_is_projected_on_in_single(k: int, d: int, dtype: torch.dtype) -> None:

@@ -24,7 +24,7 @@ CONVERGED = 1e-6
 """Relative size of the last correction of a solution above which its factor led nowhere."""
 
 CACHED = 2**20
-"""Numbers of tangents projected on at once, for several `k`: with their Gram matrices, what a core's cache holds."""
+"""Numbers of tangents projected on at once on a CPU, for several `k`: with their Gram matrices, what a core's cache holds."""
 
 
 def of_the_first(
@@ -71,8 +71,8 @@ def _means(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
 
 
 def _projections(tangents: Tensor, slopes: Tensor, counts: Sequence[int]) -> Tensor:
-    # a few draws at a time: their factors then stay in the cache from one k to the next
-    num = max(1, CACHED // tangents[0].numel())
+    # a few draws at a time: their factors then stay in the cache from one k to the next; a GPU would wait for each part
+    num = max(1, CACHED // tangents[0].numel()) if tangents.device.type == "cpu" else len(tangents)
     parts = zip(torch.split(tangents, num), torch.split(slopes, num), strict=True)
     return torch.cat([_projections_at_once(*part, counts) for part in parts], dim=1)
 
