@@ -423,6 +423,33 @@ def test_what_was_timed_is_freed_without_a_garbage_collection(
         gc.enable()
 
 
+@pytest.mark.parametrize("kind", ["backpropagation", "forward_gradient", "epoch"])
+def test_memory_of_a_loop_is_that_of_steps_before_they_were_recorded(
+    kind: str, cases: list["weakref.ref[steps._Case]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replayed: list[int] = []
+    taken: list[int] = []
+    monkeypatch.setattr(
+        engine, "prepare", lambda step, device: lambda rows, number: replayed.append(number)
+    )
+    take = engine.Step.__call__
+
+    def count(step: engine.Step, rows: Tensor, number: Tensor | int) -> Tensor:
+        taken.append(int(number))
+        return take(step, rows, number)
+
+    monkeypatch.setattr(engine.Step, "__call__", count)
+    method = Method("m", use(kind), use("sgd"))
+    (built,) = steps.build(runs(MLP, Timing(1, 0, "cpu", 1, loop_steps=2), (method,)), CPU)
+    built.run()  # replays allocate nothing
+    assert replayed
+    assert not taken
+    replayed.clear()
+    built.unrecorded()
+    assert taken
+    assert not replayed
+
+
 def test_what_a_part_needs() -> None:
     for method in (PLAIN, ALL[6]):
         with pytest.raises(ValueError, match=r"is timed for networks only. Found .* 'test beale'"):
@@ -435,12 +462,13 @@ def test_what_a_part_needs() -> None:
 @pytest.mark.parametrize(("replicas", "loop_steps"), [(1, 2), (2, 2), (1, 0)])
 def test_parts_on_cuda(replicas: int, loop_steps: int) -> None:
     methods = tuple(m for m in ALL if replicas == 1 or "plain" not in m.name)
-    memory = not loop_steps
-    task = Timing(3, 4, "cuda", 1, memory=memory, loop_steps=loop_steps, replicas=replicas)
+    task = Timing(3, 4, "cuda", 1, loop_steps=loop_steps, replicas=replicas)
     records = measure(runs(MLP, task, methods), torch.device("cuda"))
     assert all(value(record, "step_seconds") > 0 for record in records)
-    # of a step that is recorded, too
-    assert all(value(record, "peak_bytes") > 0 for record in records if memory)
+    memory = {record.spec.method.name: value(record, "peak_bytes") for record in records}
+    assert all(peak > 0 for peak in memory.values())
+    # parameters and gradient, of a step that is recorded, too
+    assert memory["backpropagation"] >= 2 * 4 * PARAMETERS * replicas
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

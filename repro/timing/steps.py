@@ -182,19 +182,18 @@ def _training_step(case: _Case) -> Program:
     estimator = estimators.build(case.spec.method.estimator.name, **case.options)
     state = case.optimizer.init(case.params)
     if case.task.loop_steps:
-        advance = engine.prepare(
-            engine.Step(
-                case.problem,
-                estimator,
-                case.optimizer,
-                case.rates,
-                case.params,
-                state,
-                case.generators,
-                statistics=case.problem.statistics(len(case.replicas)),
-            ),
-            case.device,
+        step = engine.Step(
+            case.problem,
+            estimator,
+            case.optimizer,
+            case.rates,
+            case.params,
+            state,
+            case.generators,
+            statistics=case.problem.statistics(len(case.replicas)),
         )
+        advance = engine.prepare(step, case.device)
+        case.unrecorded = lambda: step(next(case.batches), 0)
         return case.repeated(lambda: advance(next(case.batches), 0))
     objective, rates = case.objectives()(), case.rates(0)
 
@@ -222,13 +221,14 @@ def _epoch(case: _Case) -> Program:
     )
     advance = engine.prepare(step, case.device)
 
-    def run() -> None:
+    def run(take: engine.Advance) -> None:
         for number in range(problem.steps_per_epoch):
-            advance(next(case.batches), number)
+            take(next(case.batches), number)
         for split in ("training", "validation", "test"):
             problem.evaluate(step.judged(), case.replicas, split)
 
-    return case.repeated(run)
+    case.unrecorded = lambda: run(step)
+    return case.repeated(lambda: run(advance))
 
 
 def _function(case: _Case) -> Program:
