@@ -11,6 +11,7 @@ from dataclasses import replace
 from repro.protocol import (
     FAIR_REPETITIONS,
     FAIR_SEARCHES,
+    STEPS_OF_A_TURN_ON_CUDA,
     Classification,
     ClosedForm,
     Experiment,
@@ -106,7 +107,8 @@ def published(
 def run_time(name: str, problem: Problem, steps: int = 30) -> Experiment:
     """Return the cost of a step of each method, the function alone, and the tangents alone."""
     smoke = Plan(tiny(problem), Timing(3, 1, "cpu", 1), 1)
-    plan = Plan(problem, Timing(steps, 5, "cpu", 1), 1)
+    timing = Timing(steps, 5, "cpu", 1)
+    plan = Plan(problem, timing, 1, loop_steps_on_cuda=STEPS_OF_A_TURN_ON_CUDA)
     given = settings(learning_rate=2e-5)
     return Experiment(f"run-time-{name}", "published", TIMED, (given,), smoke, plan, plan)
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from repro.protocol import (
     FAIR_REPETITIONS,
     FAIR_SEARCHES,
+    STEPS_OF_A_TURN_ON_CUDA,
     Classification,
     Experiment,
     Method,
@@ -163,8 +164,8 @@ def run_time(label: str, optimizer: str) -> Experiment:
         fair(optimizer),
         (settings(learning_rate=1e-5),),
         smoke=Plan(DIGITS, Timing(3, 1, "cpu", 1), 1),
-        reduced=Plan(LIGHT[label], timing, 1),
-        full=Plan(NETWORKS[label], timing, 1),
+        reduced=Plan(LIGHT[label], timing, 1, loop_steps_on_cuda=STEPS_OF_A_TURN_ON_CUDA),
+        full=Plan(NETWORKS[label], timing, 1, loop_steps_on_cuda=STEPS_OF_A_TURN_ON_CUDA),
     )
 
 

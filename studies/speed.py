@@ -12,6 +12,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from repro.protocol import (
+    STEPS_OF_A_TURN_ON_CUDA,
     Classification,
     ClosedForm,
     Experiment,
@@ -102,10 +103,6 @@ def methods(
 # --- Experiments ----------------------------------------------------------------------------------------------------
 
 
-ON_CUDA = 50
-"""Steps of a turn on CUDA, as many as training takes without waiting: a turn of one would time its launch."""
-
-
 def turns(rounds: int, loop_steps: int) -> Timing:
     """Return so many rounds of turns of so many steps: short ones drown in the clock, long ones hide drift.
 
@@ -125,7 +122,7 @@ def timed(
     """Return a timing experiment, the same at reduced scale as at full scale unless given."""
     tiny = on_digits(problem, TINY[problem.network.name])
     short = replace(task, num_steps=3, num_warmup=2, loop_steps=2, replicas=min(task.replicas, 2))
-    many = ON_CUDA if task.loop_steps else 0  # an epoch is long enough
+    many = STEPS_OF_A_TURN_ON_CUDA if task.loop_steps else 0  # an epoch is long enough
     smoke, less, full = (
         Plan(replace(of, name=f"speed {name}"), how, 1, loop_steps_on_cuda=least)
         for of, how, least in (

@@ -113,6 +113,15 @@ def test_scales_grow(study: Study) -> None:
         assert type(smoke.task) is type(reduced.task) is type(full.task)
 
 
+@every_paper
+def test_a_turn_on_cuda_is_longer_than_its_launch_and_on_the_cpu_one_step(study: Study) -> None:
+    for experiment in study.experiments:
+        if isinstance(experiment.full.task, Timing):
+            for plan in (experiment.reduced, experiment.full):
+                tasks = [plan.task_on(device) for device in ("cpu", "cuda")]
+                assert [getattr(task, "loop_steps", None) for task in tasks] == [0, 50]
+
+
 @every_study
 def test_smoke_needs_no_download(study: Study) -> None:
     for experiment in study.experiments:

@@ -25,6 +25,9 @@ FAIR_SEARCHES: Mapping[Scale, Search] = {
 FAIR_REPETITIONS = 6
 """Reported repetitions of a winner: below six paired ones no rank test can reach 0.05."""
 
+STEPS_OF_A_TURN_ON_CUDA = 50
+"""Steps of a turn timed on CUDA, as many as training takes without waiting: a turn of one would time its launch."""
+
 LEARNED = 2.2
 """Loss in nats below which a network of ten classes has left chance, ln 10 = 2.303."""
 

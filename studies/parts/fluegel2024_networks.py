@@ -15,6 +15,7 @@ from repro.protocol import (
     FAIR_REPETITIONS,
     FAIR_SEARCHES,
     LEARNING_RATES,
+    STEPS_OF_A_TURN_ON_CUDA,
     Classification,
     Component,
     Experiment,
@@ -269,8 +270,15 @@ def run_time(of: Setting) -> Experiment:
         TIMED,
         (settings(learning_rate=1e-5),),
         smoke=Plan(of.smoke, Timing(2, 1, "cpu", 1), 1),
-        reduced=Plan(of.reduced, Timing(of.rounds, 1, "cpu", 1), 1),
-        full=Plan(of.problem, Timing(30, 5, "cpu", 1), 1),
+        reduced=Plan(
+            of.reduced,
+            Timing(of.rounds, 1, "cpu", 1),
+            1,
+            loop_steps_on_cuda=STEPS_OF_A_TURN_ON_CUDA,
+        ),
+        full=Plan(
+            of.problem, Timing(30, 5, "cpu", 1), 1, loop_steps_on_cuda=STEPS_OF_A_TURN_ON_CUDA
+        ),
     )
 
 
