@@ -156,6 +156,16 @@ def test_angles_that_cannot_be() -> None:
         ValueError, match=r"Tangents at an angle need at least 2 dimensions. Found 1"
     ):
         at_angle(30.0, 2, 1)
+    with pytest.raises(ValueError, match=r"need at least 2 dimensions. Found 1"):
+        shape_of("angle", 30.0)(torch.ones(3, 2, 1))  # of a batch as well
+
+
+def test_whole_degrees_are_an_angle() -> None:
+    whole, decimal = (choose("angle", degrees) for degrees in (60, 60.0))
+    found, expected = (
+        fill(torch.empty(4, 9), torch.Generator().manual_seed(0)) for fill in (whole, decimal)
+    )
+    assert torch.equal(found, expected)
 
 
 def test_unit_tangents_are_normals_of_length_one() -> None:
