@@ -70,8 +70,8 @@ def comparison(search: Search, steps: int = 40, repetitions: int = 2) -> Compari
 SMALL = comparison(Search(SPACE, 8, repetitions=2, batch=4, extension_trials=2))
 
 
-def rate(values: Settings) -> float:
-    (value,) = (v for name, v in values if name == "learning_rate")
+def rate(values: Settings, of: str = "learning_rate") -> float:
+    (value,) = (v for name, v in values if name == of)
     assert isinstance(value, float)
     return value
 
@@ -194,6 +194,47 @@ def test_the_space_grows_for_all_methods_until_no_winner_is_near_an_edge(place: 
     assert progress.on_edge == (("backpropagation",) if abs(place) == 9.0 else ())
     assert decades <= 3
     assert abs(place) != 9.0 or decades == 3
+
+
+@pytest.mark.parametrize("decades", [0, 1, 2])
+def test_the_space_grows_by_as_many_decades_as_the_search_allows(decades: int) -> None:
+    search = Search(SPACE, 8, extension_trials=2, max_extensions=decades)
+    progress, _ = searched(comparison(search), bowl(backpropagation=9.0))
+    (bound,) = dict(progress.space.ranges).values()
+    assert (bound.low, bound.high) == pytest.approx((1e-6, 10.0 ** (1 + decades)))
+    assert len(progress.trials["forward gradient"]) == 8 + 2 * decades
+    assert progress.on_edge == ("backpropagation",)
+
+
+TWO = SearchSpace((("learning_rate", LogUniform(1e-4, 1.0)), ("decay", LogUniform(1e-6, 1e-2))))
+
+
+def test_of_two_hyperparameters_each_grows_where_its_own_winner_is() -> None:
+    # inside of one range, beyond the other
+    places = {"learning_rate": -2.0, "decay": -1.5}
+    compared = comparison(Search(TWO, 32, extension_trials=8, refinement_trials=8))
+    progress, _ = searched(
+        compared,
+        lambda run: sum(
+            abs(math.log10(rate(run.hyperparameters, name)) - place)
+            for name, place in places.items()
+        ),
+    )
+    bounds = dict(progress.space.ranges)
+    assert bounds["learning_rate"] == LogUniform(1e-4, 1.0)
+    assert (bounds["decay"].low, bounds["decay"].high) == pytest.approx((1e-6, 0.1))
+    assert progress.on_edge == ()
+    for trials in progress.trials.values():
+        shared, beside = trials[:40], trials[40:]
+        assert len(beside) == 8
+        assert {t.space for t in shared[:32]} == {TWO}
+        assert {t.space.ranges[0] for t in shared[32:]} == {TWO.ranges[0]}  # the other stays whole
+        assert all(0.01 <= rate(t.values, "decay") <= 0.1 + 1e-12 for t in shared[32:])
+        best = min(shared, key=lambda t: t.score).values
+        for name in places:
+            tried, own = [rate(t.values, name) for t in shared], rate(best, name)
+            low, high = max(v for v in tried if v < own), min(v for v in tried if v > own)
+            assert all(low <= rate(t.values, name) <= high for t in beside)
 
 
 # Beside the winners
