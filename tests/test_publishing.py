@@ -1,11 +1,14 @@
 """Rows travel as few small files and come home the same; what contradicts them, or is none of ours, stays out."""
 
+import contextlib
 import dataclasses
 import errno
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow.parquet
 import pytest
 from test_results import at, contents, record, rewrite, tuning
@@ -181,6 +184,57 @@ def test_the_rounding_of_another_machine_is_no_contradiction(
     assert contents(home) == before
 
 
+@pytest.mark.parametrize(
+    ("score", "differs"),
+    [
+        # of the larger of both, a tenth
+        (1.2, False),
+        (1.25, True),
+        (1.0, False),
+        (0.95, True),
+        (-1.1, True),
+        # what is not finite is compared with nothing
+        (math.inf, False),
+        (math.nan, False),
+    ],
+)
+def test_scores_of_one_run_contradict_each_other_if_a_tenth_apart(
+    tmp_path: Path, home: Path, score: float, differs: bool
+) -> None:
+    for sign, folder in ((1.0, home), (-1.0, tmp_path / "below zero")):
+        first, other = Store(tmp_path / f"first {sign}"), Store(tmp_path / f"other {sign}")
+        first.write(ends(record(0), measured={"score": sign * 1.1}))
+        other.write(ends(record(0), measured={"score": sign * score}))
+        publish(first.directory, folder)
+        before = contents(folder)
+        with pytest.raises(ContradictionError) if differs else contextlib.nullcontext():
+            publish(other.directory, folder)
+        assert contents(folder) == before
+
+
+def test_many_runs_travel_in_parts_and_lose_no_point(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = Store(tmp_path / "first"), Store(tmp_path / "second")
+    for n in range(7):
+        (first if n % 2 else second).write(record(n, n))
+    told: list[str] = []
+    monkeypatch.setattr(publishing, "CHUNK", 3)
+    publish(first.directory, home)
+    publish(second.directory, home, told.append)
+    merge([home], tmp_path / "merged")
+    monkeypatch.undo()
+    for n in range(7):
+        first.write(record(n, n))
+    publish(first.directory, tmp_path / "whole")
+    runs, curves, _ = read_published(tmp_path / "whole")
+    for folder in (home, tmp_path / "merged"):
+        found = read_published(folder)
+        pd.testing.assert_frame_equal(found[0], runs)
+        pd.testing.assert_frame_equal(found[1], curves)
+    assert told[-3:] == [f"someone2022: curves of {n} of 7 runs" for n in (0, 3, 6)]
+
+
 def test_what_is_published_contradicts_nothing_in_itself() -> None:
     runs, _, problems = read_published(studies.RESULTS)
     assert problems == ()
@@ -266,6 +320,11 @@ def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, hom
     publish(store.directory, home)
     cell = ("someone2022", record().spec.experiment)
     assert retirable(home, EVERYTHING) == ({}, {cell: 1})
+    # published rows stay until they are to be taken out
+    published, planned = contents(home), Planned(EVERYTHING)
+    assert publish(store.directory, home, planned=planned) == ({}, ())
+    assert (planned.retired, planned.superseded) == ({}, {})
+    assert contents(home) == published
     # the store still has it: it does not come in again, then or later
     for retired, left_out in (({cell: 1}, {}), ({}, {cell: 1})):
         planned = Planned(EVERYTHING, retire=bool(retired))
@@ -439,6 +498,25 @@ def test_a_row_that_is_not_its_run_is_refused(
     with pytest.raises(RejectedFileError, match="is not that of its specification"):
         merge([sent], home)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("row", [0, 1, 2])
+def test_of_rows_checked_in_parts_the_one_that_is_not_its_run_is_named(
+    sent: Path, home: Path, row: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def change(table: pyarrow.Table) -> pyarrow.Table:
+        keys.extend(table["key"].to_pylist())
+        methods, kind = table["method"].to_pylist(), table.schema.field("method")
+        methods[row] = "better"
+        index = table.column_names.index("method")
+        return table.set_column(index, kind, pyarrow.array(methods, kind.type))
+
+    rewrite(sent / "someone2022.runs.parquet", change)
+    monkeypatch.setattr(publishing, "CHUNK", 2)
+    with pytest.raises(RejectedFileError, match=f"the row {keys[row][:12]} is not that of"):
+        merge([sent], home)
 
 
 # The command
