@@ -244,10 +244,11 @@ def test_a_run_that_may_end_early_has_as_many_steps_as_such_runs_took() -> None:
         row(
             run(BP, n, task=early), steps / 2, wall_seconds=steps / 2 + looks * 2.0, num_steps=steps
         )
-        for n, (steps, looks) in enumerate([(100, 5), (300, 9)])
+        for n, (steps, looks) in enumerate([(100, 5), (300, 9), (800, 19)])
     ]
     prices = Prices(rows(*found))
-    assert prices(run(task=early)) == pytest.approx(100.0 + 7 * 2.0)
+    # 400 steps, the mean: it is the sum over many runs that is predicted
+    assert prices(run(task=early)) == pytest.approx(200.0 + 11 * 2.0)
     # under other rules others end
     assert prices(run(task=Training(1_000, 50, early_stopping=20))) == pytest.approx(546.0)
     assert prices(run(task=Training(1_000, 50))) == pytest.approx(500.0 + 22 * 2.0)
@@ -304,6 +305,14 @@ def test_a_longer_search_loses_no_more_to_trials_that_diverge_at_once() -> None:
 def test_where_every_trial_diverged_so_may_the_next() -> None:
     found = [row(trial(n), 2.0 + n, status="diverged", num_steps=1) for n in range(2)]
     assert Prices(rows(*found))(trial(2)) == pytest.approx(2.5)
+    # of those of another problem a step here has to be known, or they would cost nothing
+    elsewhere = dataclasses.replace(PROBLEM, batch_size=2 * PROBLEM.batch_size)
+    there = [
+        row(dataclasses.replace(trial(n), problem=elsewhere), 2.0, status="diverged", num_steps=10)
+        for n in range(2)
+    ]
+    assert Prices(rows(*there))(trial(0)) is None
+    assert Prices(rows(*there, row(run(), 50.0)))(trial(0)) == pytest.approx(10 * 0.5)
 
 
 def test_without_any_trial_a_whole_run_is_the_price() -> None:
