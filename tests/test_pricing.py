@@ -143,6 +143,7 @@ def test_a_timed_step_prices_training_that_nobody_ran_yet() -> None:
 def test_a_step_takes_longer_in_training_than_timed_alone() -> None:
     timing = Timing(3, 1, "cpu", 1)
     known = [row(run(task=timing), 0.6, step_seconds=0.2), row(run(), 50.0)]  # 2.5 times as long
+    known += [row(run(BP, n), 50.0, status="diverged", num_steps=1) for n in (1, 2)]  # tell nothing
     wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
     timed = row(run(task=timing, problem=wider), 3.0, step_seconds=1.0)
     assert Prices(rows(*known, timed))(run(problem=wider)) == pytest.approx(100 * 2.5)
@@ -164,6 +165,11 @@ def test_the_latest_rows_count_because_code_gets_faster() -> None:
     old = [row(run(BP, n), 90.0, finished=f"2026-01-01T00:00:0{n}Z") for n in range(5)]
     new = [row(run(BP, n), 30.0, finished=f"2026-02-01T00:00:0{n}Z") for n in range(5, 10)]
     assert Prices(rows(*old, *new))(run()) == pytest.approx(30.0)
+
+
+def test_rows_of_one_second_have_one_price_in_any_order() -> None:
+    found = rows(*(row(run(BP, n), 10.0 + n, finished="2026-01-01T00:00:00Z") for n in range(9)))
+    assert Prices(found)(run()) == Prices(found.iloc[::-1])(run())
 
 
 @pytest.mark.parametrize("tasks", [(BUDGET,), (BUDGET, AT_END)], ids=["of one kind", "of two"])
@@ -331,6 +337,8 @@ def test_timing_is_priced_by_turns_and_warm_up() -> None:
     assert Prices(rows(whole))(run(task=Timing(30, 5, "cuda", 1))) is None
     assert Prices(rows(row(run(), 50.0)))(run(task=task)) == pytest.approx(35 * 0.5)
     assert Prices(rows(row(run(), 50.0)))(run(FUNCTION, task=task)) is None
+    lost = row(run(), 50.0, status="diverged", num_steps=1)
+    assert Prices(rows(lost))(run(task=task)) is None
 
 
 def test_sampling_is_priced_by_draws() -> None:

@@ -241,7 +241,7 @@ def _company(rows: Kinds) -> float:
     timed: dict[object, list[Rows]] = {}
     for r in rows:
         kind = (size_of(r.spec.problem), r.spec.method.estimator, r.spec.method.optimizer)
-        if isinstance(r.spec.task, Training) and r.done.any():
+        if isinstance(r.spec.task, Training):
             trained.setdefault(kind, []).append(r.only(r.done))
         elif _is_plain(r.spec.task):
             timed.setdefault(kind, []).append(r)
