@@ -156,6 +156,13 @@ def test_a_smaller_network_of_the_same_name_prices_nothing() -> None:
     assert Prices(rows(row(run(problem=digits), 1.0)))(run()) is None
 
 
+def test_a_function_of_fewer_dimensions_prices_nothing() -> None:
+    few, many = (ClosedForm("p", "sphere", (1.0,) * n) for n in (4, 400))
+    prices = Prices(rows(row(run(problem=few), 1.0)))
+    assert prices(run(problem=few)) == pytest.approx(1.0)
+    assert prices(run(problem=many)) is None
+
+
 def test_the_same_network_of_another_name_does() -> None:
     other = dataclasses.replace(PROBLEM, name="another paper's", validation_size=20)
     assert Prices(rows(row(run(problem=other), 7.0)))(run()) == pytest.approx(7.0)
@@ -174,10 +181,10 @@ def test_rows_of_one_second_have_one_price_in_any_order() -> None:
 
 @pytest.mark.parametrize("tasks", [(BUDGET,), (BUDGET, AT_END)], ids=["of one kind", "of two"])
 def test_the_price_is_the_median_of_the_latest_five(tasks: tuple[Training, ...]) -> None:
-    # each of 100 steps; with the earliest, or without the earliest but one, the median would be 35
+    # each of 100 steps; with one more, or one less, the median would be 35
     made = [
         row(run(BP, n, task=tasks[n % len(tasks)]), seconds, finished=f"2026-01-01T00:00:0{n}Z")
-        for n, seconds in enumerate((1_000.0, 10.0, 20.0, 30.0, 40.0, 50.0))
+        for n, seconds in enumerate((1_000.0, 1_000.0, 10.0, 20.0, 30.0, 40.0, 50.0))
     ]
     assert Prices(rows(*made))(run()) == pytest.approx(30.0)
     assert Prices(rows(*reversed(made)))(run()) == pytest.approx(30.0)
@@ -213,6 +220,24 @@ def test_looks_are_paid_for_where_rows_tell_their_price() -> None:
     assert prices(run(task=often)) == pytest.approx(50.0 + 17 * 2.0)
     # a look costs the same under every method
     assert Prices(rows(measured, row(run(FG), 90.0)))(run(FG)) == pytest.approx(98.0)
+
+
+def test_a_trial_looks_at_no_test_split() -> None:
+    # 0.5 s a step and 2 s a look: at the start and the end, and of a reported run at the test split
+    prices = Prices(rows(row(run(task=AT_END), 50.0, wall_seconds=56.0)))
+    assert prices(run(task=AT_END)) == pytest.approx(50.0 + 3 * 2.0)
+    assert prices(trial(0)) == pytest.approx(50.0 + 2 * 2.0)
+
+
+def test_the_end_is_looked_at_whether_or_not_it_is_due() -> None:
+    prices = Prices(rows(row(run(task=AT_END), 50.0, wall_seconds=56.0)))
+    # at 0, 30, 60, 90 and 100 steps, and at the test split
+    assert prices(run(task=Training(100, evaluate_every=30))) == pytest.approx(50.0 + 6 * 2.0)
+
+
+def test_a_row_that_does_not_tell_its_group_trained_alone_and_no_time_is_no_price() -> None:
+    assert Prices(rows(row(run(), 50.0, group_size=0)))(run()) == pytest.approx(50.0)
+    assert Prices(rows(row(run(), 0.0)))(run()) is None
 
 
 def test_looks_at_a_network_that_nobody_looked_at_cost_as_many_steps_as_elsewhere() -> None:
@@ -330,7 +355,7 @@ def test_without_any_trial_a_whole_run_is_the_price() -> None:
 
 def test_timing_is_priced_by_turns_and_warm_up() -> None:
     task = Timing(30, 5, "cpu", 1)
-    turns = row(run(task=task), 3.0, step_seconds=0.1)
+    turns = row(run(task=task), 3.0, step_seconds=0.1, group_size=5)  # seconds of its own
     assert Prices(rows(turns))(run(task=task)) == pytest.approx(35 * 0.1)
     whole = row(run(task=task), 3.0, step_seconds=0.1, wall_seconds=7.0)
     assert Prices(rows(whole))(run(task=task)) == pytest.approx(7.0)
