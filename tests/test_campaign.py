@@ -233,8 +233,14 @@ def test_a_finished_search_that_is_to_be_refined_lacks_that() -> None:
             settings(learning_rate=0.2 + number),
         )
     ]
-    (work,) = survey((), [comparison], tabulate(rows + [finished(r, 10.0) for r in beside])[0])
+    rows += [finished(r, 10.0) for r in beside]
+    (work,) = survey((), [comparison], tabulate(rows)[0])
     assert [spec.role for spec in work.left] == ["tune"]
+    # if fewer are wanted than there are, those hide no other trial that is missing
+    fewer = dataclasses.replace(SEARCH, refinement_trials=1)
+    (comparison,) = comparisons(study([experiment("tuned", 10, fewer)], []), "full")
+    assert missing_of(comparison, rows) == (10, [])
+    assert missing_of(comparison, rows[1:]) == (9, ["tune"])
 
 
 def finished_search() -> tuple[Comparison, list[Record]]:
@@ -317,6 +323,18 @@ def test_rows_of_another_method_of_the_name_are_not_its_own(change: dict[str, An
         comparison, experiment=dataclasses.replace(SEARCHED, methods=(other,))
     )
     assert missing_of(changed, rows) == (0, ["tune"] * 4 + ["report"] * 2)
+
+
+def test_rows_of_another_arm_or_budget_are_not_its_own() -> None:
+    comparison, rows = finished_search()
+    plan = comparison.plan
+    longer = dataclasses.replace(plan, task=Training(99, evaluate_every=99))
+    for other in (
+        dataclasses.replace(SEARCHED, arm="tuned"),
+        dataclasses.replace(SEARCHED, smoke=longer, reduced=longer, full=longer),
+    ):
+        changed = dataclasses.replace(comparison, experiment=other)
+        assert missing_of(changed, rows) == (0, ["tune"] * 4 + ["report"] * 2)
 
 
 def test_trials_of_another_search_are_not_its_own() -> None:
