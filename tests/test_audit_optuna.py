@@ -230,6 +230,38 @@ def test_choices_of_a_study_are_declared_and_two_have_no_bound(tmp_path: Path) -
     assert "bs = 1 in [0.001, 1], at the upper bound" in many["edge"].text
 
 
+def test_a_choice_that_every_trial_happened_to_draw_is_no_setting(tmp_path: Path) -> None:
+    """Whether trials of `a` and `b` all draw one of two choices is luck; of one choice there is none."""
+
+    def found(choices: dict[str, list[str]]) -> dict[str, str]:
+        records: list[dict[str, object]] = []
+        for study, (name, own) in enumerate(choices.items()):
+            space = {"name": "CategoricalDistribution", "attributes": {"choices": own}}
+            lr = {
+                "name": "FloatDistribution",
+                "attributes": {"low": 1e-4, "high": 1.0, "log": True, "step": None},
+            }
+            records.append({"op_code": 0, "study_name": name, "directions": [1]})
+            records += [
+                {
+                    "op_code": 4, "study_id": study, "state": 1, "value": abs(n - 2.0),
+                    "params": {"act": own.index(name), "lr": 10.0 ** (n - 4)},
+                    "distributions": {"act": json.dumps(space), "lr": json.dumps(lr)},
+                }
+                for n in range(4)
+            ]  # fmt: skip
+        path = tmp_path / "journal.log"
+        path.write_text("".join(json.dumps({"worker_id": "w", **r}) + "\n" for r in records))
+        evidence = optuna_files.from_storages([str(path)], {})
+        findings = report.audit(evidence).findings
+        return {f.rule.name: f.text for f in findings if f.status in ("warn", "fail")}
+
+    assert found({"a": ["a", "b"], "b": ["a", "b"]}) == {}
+    spoken = found({"a": ["a"], "b": ["b"]})
+    assert spoken["settings"] == "act: a for a, b for b"
+    assert spoken.keys() == {"settings", "baseline"}
+
+
 def test_an_empty_study_is_said_and_seeds_of_attributes_keep_their_digits(tmp_path: Path) -> None:
     path = write_choices(tmp_path / "x", [32, 64])
     evidence = optuna_files.from_storages([str(path)], {})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.audit.evidence import FINISHED, Range
+from repro.audit.evidence import FINISHED, Range, Ranges
 from repro.protocol import Fact
 
 
@@ -86,14 +86,12 @@ NONE = "none"
 """Value of a setting that rows of other methods have and no row of this method has."""
 
 
-def count(
-    runs: pd.DataFrame, ranges: Mapping[tuple[str, str], Range], source: str, unit: str = "steps"
-) -> tuple[Fact, ...]:
+def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") -> tuple[Fact, ...]:
     """Return the facts about each method that a table of runs gives, in the words of `QUANTITIES`.
 
     Args:
         runs: A table of runs.
-        ranges: Declared ranges by method and hyperparameter; others are observed.
+        ranges: What hyperparameters were declared to be drawn from; ranges of others are observed.
         source: Where the rows were read.
         unit: Unit of the lengths: `steps` or `epochs`; beside epochs, steps may have a column of their own.
 
@@ -144,7 +142,8 @@ def count(
                 best = _reported_of(tune[tune["number"].isin(winners)], report, parameters)
                 for parameter in parameters:
                     _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
-        _tell_values(tell, name, tune, report, num, parameters)
+        drawn = {p for p in parameters if _was_drawn(ranges, name, p)}
+        _tell_values(tell, name, tune, report, num, parameters, drawn)
         _tell_settings(tell, name, tune, report, settings, recorded)
         if len(report):
             repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
@@ -156,22 +155,33 @@ def count(
 
 
 def _tell_values(
-    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, num: int, parameters: Sequence[str]
+    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, num: int, parameters: Sequence[str],
+    drawn: Container[str],
 ) -> None:  # fmt: skip
     searched = _searched(tune, num, parameters)
     for parameter in parameters:
         used = _distinct(report[f"param {parameter}"])
         tried = _distinct(tune[f"param {parameter}"])
         origin = searched
-        if searched == SEARCH and len(tried) == 1:
+        # few trials may all draw the same one of several values
+        fixed = len(tried) == 1 and parameter not in drawn
+        if searched == SEARCH and fixed:
             origin = FIXED if used in ([], tried) else f"{NO_SEARCH}, {tried[0]} in all trials"
         if len(used) == 1:
             tell(method, f"used {parameter}", used[0])
             tell(method, f"origin of {parameter}", origin)
         elif tried and not len(report):
             tell(method, f"origin of {parameter}", origin)
-        if len(tried) == 1 and num > 1:
+        if fixed and num > 1:
             tell(method, f"tuned with {parameter}", tried[0])
+
+
+def _was_drawn(ranges: Ranges, method: str, parameter: str) -> bool:
+    """Tell whether a hyperparameter is declared to be drawn from more than one value."""
+    if (method, parameter) not in ranges:
+        return False
+    range_ = ranges[method, parameter]
+    return range_ is None or range_.low < range_.high
 
 
 def _tell_settings(

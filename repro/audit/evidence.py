@@ -17,6 +17,7 @@ import decimal
 import functools
 import math
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +116,10 @@ class Range:
     low: float
     high: float
     log: bool
+
+
+Ranges: TypeAlias = Mapping[tuple[str, str], Range | None]
+"""What hyperparameters are declared to be drawn from, by method and name; `None` for choices without an order."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

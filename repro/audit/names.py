@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from repro.audit.evidence import Range
+from repro.audit.evidence import Range, Ranges
 
 SEPARATORS = r"[\W_]+"
-Ranges = Mapping[tuple[str, str], Range]
 
 
 def unify(
     rows: pd.DataFrame, ranges: Ranges, gathered: Mapping[str, Sequence[str]], name: str
-) -> tuple[pd.DataFrame, dict[tuple[str, str], Range], list[str]]:
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Range | None], list[str]]:
     """Return rows and ranges in which every hyperparameter has one name.
 
     Args:

@@ -51,7 +51,7 @@ def from_storages(
         ValueError: If a storage cannot be read, is of another schema, or its studies cannot be compared.
     """
     frames: list[pd.DataFrame] = []
-    ranges: dict[tuple[str, str], Range] = {}
+    ranges: dict[tuple[str, str], Range | None] = {}
     directions: dict[str, bool] = {}
     notes: list[str] = []
     every: list[str] = []
@@ -167,10 +167,11 @@ def _is_sqlite(path: Path) -> bool:
 
 def _assemble(
     raw: Raw, keys: Mapping[str, str], method: str | None
-) -> tuple[pd.DataFrame, dict[tuple[str, str], Range], int]:
-    """Return a study's rows in the audit's columns, its ranges by method and hyperparameter, and the finished trials left out."""
+) -> tuple[pd.DataFrame, dict[tuple[str, str], Range | None], int]:
+    """Return a study's rows in the audit's columns, what it draws from by method and hyperparameter, and the finished trials left out."""
     wide = raw.trials.set_index("trial_id")
     declared: dict[str, pd.DataFrame] = {}
+    words: set[str] = set()
     distributions = {text: json.loads(text) for text in raw.params["distribution"].unique()}
     for parameter, of_parameter in raw.params.groupby("name", sort=False):
         values = of_parameter.set_index("trial_id")["value"].astype("float64")
@@ -181,8 +182,10 @@ def _assemble(
             numeric = len(told) > 2 and all(type(choice) in (int, float) for choice in told)
             choices = dict(enumerate(told if numeric else map(str, told)))
             wide[f"param {parameter}"] = values.astype("int64").map(choices)
-            if numeric:
+            if len(told) > 1:
                 declared[str(parameter)] = of_parameter
+            if not numeric:
+                words.add(str(parameter))
             continue
         wide[f"param {parameter}"] = values
         declared[str(parameter)] = of_parameter
@@ -206,9 +209,9 @@ def _assemble(
         # one search spent its trials on several methods: their numbers have gaps that mean nothing
         wide["number"] = wide.groupby("method").cumcount().astype("float64")
     bounds = {
-        (str(name), parameter): _range(
-            [distributions[text] for text in own["distribution"].unique()]
-        )
+        (str(name), parameter): None
+        if parameter in words
+        else _range([distributions[text] for text in own["distribution"].unique()])
         for name, trials in wide.groupby("method", sort=False)
         for parameter, rows in declared.items()
         if len(own := rows[rows["trial_id"].isin(trials.index)])

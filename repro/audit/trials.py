@@ -15,7 +15,7 @@ import pandas as pd
 
 from repro.audit import cells, direction, logs, mapping, names
 from repro.audit.counting import OBSERVED, count, numbered
-from repro.audit.evidence import RUN_COLUMNS, Evidence, Range, runs_frame, written
+from repro.audit.evidence import RUN_COLUMNS, Evidence, Ranges, runs_frame, written
 from repro.audit.stated import refuse_contradictions
 from repro.protocol import Fact
 
@@ -117,7 +117,7 @@ def _values(values: pd.Series, column: str, name: str) -> pd.Series:
 
 def from_rows(
     rows: pd.DataFrame,
-    ranges: Mapping[tuple[str, str], Range],
+    ranges: Ranges,
     name: str,
     *,
     unit: str = "steps",
@@ -130,7 +130,7 @@ def from_rows(
 
     Args:
         rows: One row per run.
-        ranges: Declared ranges by method and hyperparameter.
+        ranges: What hyperparameters were declared to be drawn from.
         name: What the comparison is called.
         unit: Unit of the column `length`; if it is `epochs`, there may be a column `steps` as well.
         maximise: Whether larger scores are better.
