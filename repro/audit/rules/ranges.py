@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from repro.audit.counting import OBSERVED
-from repro.audit.evidence import Evidence, source_of
+from repro.audit.evidence import FINISHED, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 EDGE = 0.1
 """Share of a range that counts as its edge, on the scale on which it was searched."""
+CHANCE = 0.05
+"""Ends of observed ranges that differ as much more often than this by chance tell nothing."""
 SPARSE = 2.0
 """A search is denser than another if it tries more than so many times as many values, in all and per trial."""
 
@@ -18,7 +22,8 @@ SPARSE = 2.0
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
     threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, "
-    f"scales or samplers differ, or one method tried more than {SPARSE:g} times as many values in as many trials",
+    f"scales or samplers differ, or one method tried more than {SPARSE:g} times as many values in as many trials; "
+    "unknown if ranges were only observed, and differ no more than random trials of one range may",
     why="a range tells where the optimum lies: a narrow one around it is worth a larger budget",
     source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
     mend="search one range, wide enough for all, with one sampler",
@@ -84,6 +89,13 @@ def _ranges(
             f"{parameter}, trials a decade, {m}": n
             for m, n in _density(evidence, parameter, ranges)
         }
+        if _may_be_chance(evidence, parameter, list(ranges)):
+            text = (
+                f"{parameter} tried over {listed}; random trials of one range may differ as much by chance; state the range by "
+                f"`--fact 'searched from {parameter}=...'` and `searched to`"
+            )
+            yield Part("unknown", text, (source,), values)
+            return
         yield Part("warn", f"{parameter} searched over {listed}", (source,), values)
     elif not sampled and not alike:
         yield Part("pass", f"{parameter}: nearly one range, as observed", (source,))
@@ -150,6 +162,47 @@ def _range(evidence: Evidence, parameter: str, method: str, low: float, high: fl
     return f"{said}[{low:g}, {high:g}]"
 
 
+def _may_be_chance(evidence: Evidence, parameter: str, methods: list[str]) -> bool:
+    """Tell whether random trials of one range would often have ends that differ as much as those observed."""
+    if not all(_observed(evidence, parameter, m) for m in methods):
+        return False
+    trials = [evidence.rows("tune", method) for method in methods]
+    columns = [
+        rows[f"param {parameter}"][rows["status"].isin(FINISHED)].to_numpy(np.float64)
+        for rows in trials
+    ]
+    tried = [np.unique(values[np.isfinite(values)]) for values in columns]
+    pooled = np.concatenate(tried)
+    # values that two methods have in common come from a list, whose ends do not differ by chance
+    if len(np.unique(pooled)) < len(pooled):
+        return False
+    outside = [int(((pooled < own[0]) | (pooled > own[-1])).sum()) for own in tried]
+    return all(
+        chance_outside(len(own), len(pooled), num) >= CHANCE
+        for own, num in zip(tried, outside, strict=True)
+    )
+
+
+def chance_outside(own: int, total: int, outside: int) -> float:
+    """Return how often at least so many of the other values lie outside the range of one's own, if all are drawn alike.
+
+    Args:
+        own: Number of one's own values, at least two.
+        total: Number of all values.
+        outside: Number of values below the smallest or above the largest of one's own.
+
+    Returns:
+        The probability, which holds whatever the distribution is.
+
+    Example:
+        >>> chance_outside(2, 3, 1)  # the other one of three values is not the middle one in two cases of three
+        0.6666666666666666
+    """
+    # the outer ones may be on either side, and the ends of the others are one's own
+    ways = sum((k + 1) * math.comb(total - k - 2, own - 2) for k in range(outside, total - own + 1))
+    return ways / math.comb(total, own)
+
+
 def _overlap(ranges: list[tuple[float, float]]) -> float:
     log = all(low > 0 for low, _ in ranges)
     # halves, since the width of a range may overflow a double
@@ -190,8 +243,10 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             # the smallest and the largest value seen lie within what was searched: the bounds may be further out
             observed = _observed(evidence, parameter, method)
             name = f"{parameter} = {best:g} in {_range(evidence, parameter, method, low, high)}"
-            # 0 is the bound of what cannot be negative; nothing lies beyond it
-            natural = low == 0 and best == 0
+            # 0 is the bound of what cannot be negative: nothing lies beyond it, and if it was tried, it was worse
+            natural = low == 0 and (
+                best == 0 or (position < EDGE and _tried(evidence, parameter, method, low))
+            )
             if EDGE <= position <= 1 - EDGE or natural:
                 yield Part("pass", name, sources, method=method)
             else:
@@ -207,11 +262,19 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             ):
                 fact = evidence.fact(f"{quantity} {parameter}", method)
                 if fact and fact.value is not None and not low <= fact.value <= high:
-                    seen = ", as observed" if observed else ""
-                    text = f"{parameter} up to {high:g}{seen}; {meaning} {fact.value:.4g}"
+                    range_ = _range(evidence, parameter, method, low, high)
+                    text = f"{parameter} in {range_}; {meaning} {fact.value:.4g}"
                     known = {f"{quantity} {parameter}, {method}": fact.value}
                     status: Status = "warn" if observed else "fail"
                     yield Part(status, text, (source_of(fact),), known, method)
+
+
+def _tried(evidence: Evidence, parameter: str, method: str, value: float) -> bool:
+    """Tell whether a trial with a score tried a value of a hyperparameter."""
+    rows = evidence.rows("tune", method)
+    return f"param {parameter}" in rows and bool(
+        (np.isfinite(rows["score"]) & (rows[f"param {parameter}"] == value)).any()
+    )
 
 
 def _position(value: float, low: float, high: float, log: bool) -> float:
