@@ -40,6 +40,16 @@ def wandb(k: int, row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def wandb_raw(k: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a run as W&B itself keeps it: a value and a description of everything, beside state of its own."""
+    config = {"lr": row["lr"], "optimizer": row["opt"], "seed": 1}
+    return {
+        "name": f"run-{k}", "state": "finished" if row["lr"] < 1 else "crashed", "summary.val_loss": row["loss"],
+        **{f"config.{key}.{part}": value if part == "value" else None for key, value in config.items() for part in ("value", "desc")},
+        "config._wandb.value": "{'cli_version': '0.16.0'}", "config._wandb.desc": None, "config.wandb_version": 1,
+    }  # fmt: skip
+
+
 def mlflow(k: int, row: dict[str, Any]) -> dict[str, Any]:
     return {
         "run_id": f"{k:032x}", "status": "FINISHED" if row["lr"] < 1 else "FAILED", "params.lr": str(row["lr"]),
@@ -65,12 +75,15 @@ def keras(k: int, row: dict[str, Any]) -> dict[str, Any]:
     ("export", "suffix", "columns"),
     [
         (wandb, "csv", {"method": "optimizer", "score": "val_loss"}),
+        (wandb_raw, "csv", {"method": "optimizer", "score": "val_loss"}),
+        (wandb_raw, "csv", {"method": "config.optimizer.value", "score": "summary.val_loss", "params": "config.lr.value"}),
         (mlflow, "csv", {"method": "optimizer", "score": "metrics.val_loss"}),
+        (mlflow, "csv", {"method": "optimizer", "score": "val_loss"}),
         (ray, "csv", {"method": "optimizer", "score": "val_loss"}),
         (ray, "jsonl", {"method": "config/optimizer", "score": "val_loss"}),
         (keras, "json", {"method": "optimizer"}),
     ],
-)
+)  # fmt: skip
 @pytest.mark.parametrize(("adam", "verdict"), [(10, "unknown"), (20, "fail")])
 def test_exports_of_trackers_are_understood(
     export: Callable[[int, dict[str, Any]], dict[str, Any]],

@@ -219,6 +219,54 @@ def test_states_of_wandb_are_understood() -> None:
     ]  # fmt: skip
 
 
+def test_a_column_of_states_is_not_left_unread_for_one_strange_word() -> None:
+    """Else the score of a run that crashed half-way would count."""
+    states = ["finished", "crashed", "zombie", "finished", "finished", "finished"]
+    with pytest.raises(
+        ValueError, match=r"x: unknown status 'zombie' in row 3\. Choose from: done"
+    ):
+        trials.from_table(table().assign(State=states), MAP, "x")
+    regions = ["NY", "OK", "TX", "CA", "WA", "OR"]
+    evidence = trials.from_table(table().assign(State=regions), MAP, "x")
+    assert set(evidence.runs["status"]) == {"done"}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["0 days 00:01:30", "0 days 00:01:30.500000", "1 days 00:00:00", "", "90", "00:01:30"],
+        [pd.Timedelta(s, "s") for s in (90, 90.5, 86400)] + [pd.NaT, pd.Timedelta("90s"), pd.Timedelta("90s")],
+    ],
+    ids=["text", "parquet"],
+)  # fmt: skip
+def test_times_with_a_unit_are_seconds(times: list[Any]) -> None:
+    evidence = trials.from_table(
+        table().assign(duration=times), {**MAP, "seconds": "duration"}, "x"
+    )
+    expected = [90.0, 90.5, 86400.0, math.nan, 90.0, 90.0]
+    np.testing.assert_allclose(evidence.runs["seconds"], expected, rtol=1e-12)
+
+
+def test_dates_are_no_numbers() -> None:
+    started = pd.date_range("2026-01-01", periods=6)
+    frame = table().assign(started=started)
+    evidence = trials.from_table(frame, {**MAP, "params": "lr:started"}, "x")
+    assert evidence.fact("searched from started", "a") is None
+    with pytest.raises(ValueError, match=r"needs numbers\. Found '2026-01-01"):
+        trials.from_table(frame, {**MAP, "seconds": "started"}, "x")
+
+
+def test_nothing_that_ended_in_time_is_said_of_a_slow_search() -> None:
+    rows = [
+        {"method": m, "number": n, "score": 1.0 / (1 + n) + (m == "b"), "seconds": 100.0 if m == "a" else 1.0}
+        for m in "ab"
+        for n in range(4)
+    ]  # fmt: skip
+    evidence = trials.from_rows(pd.DataFrame(rows), {}, "x")
+    (finding,) = (f for f in report.audit(evidence).findings if f.rule.name == "rank")
+    assert (finding.status, finding.text) == ("warn", "a none, b 1.25 after 4 s of trials each")
+
+
 def trials_of(**columns: Any) -> Evidence:
     rows = pd.DataFrame(columns)
     return trials.from_table(rows, {name: name for name in columns if name in mapping.KEYS}, "x")
@@ -439,7 +487,7 @@ def test_the_edge_of_a_range_that_was_only_observed_warns_and_a_declared_one_fai
     seen = found()
     assert seen["edge"][0] == "warn"
     assert "a: lr = 1 in observed [0.001, 1], at the upper bound" in seen["edge"][1]
-    assert "lr up to 1, as observed; the bound binds" in seen["edge"][1]
+    assert "lr in observed [0.001, 1]; the bound binds" in seen["edge"][1]
     assert seen["space"][1] == "lr searched over observed [0.001, 1] for a, observed [0.1, 1] for b"
     told = found("searched from lr=0.001", "searched to lr=1", "scale of lr=log")
     assert told["edge"][0] == "fail"

@@ -9,14 +9,17 @@ import numpy as np
 import pandas as pd
 
 STATUSES = {
-    "done": ("done", "complete", "completed", "finished", "success", "ok", "terminated"),
-    "pruned": ("pruned", "stopped"),
+    "done": ("done", "complete", "completed", "finished", "success", "succeeded", "ok", "terminated"),
+    "pruned": ("pruned", "stopped", "early_stopped"),
     "diverged": ("diverged", "nan", "inf"),
     "failed": (
-        "failed", "fail", "error", "errored", "crashed", "killed", "cancelled", "preempted", "timeout", "invalid",
+        "failed", "fail", "error", "errored", "crashed", "killed", "canceled", "cancelled", "aborted", "preempting",
+        "preempted", "timeout", "oom", "out_of_memory", "node_fail", "invalid",
     ),
     "running": ("running", "waiting", "pending", "queued", "scheduled", "paused"),
 }  # fmt: skip
+DURATION = r"(?:\d+ days? \+?)?\d+:\d\d:\d\d(?:\.\d+)?"
+"""A time as Optuna's export and spreadsheets write it: days, hours, minutes and seconds."""
 COMMAS = "Write decimal points, not commas, and nothing between thousands."
 """What to do if a number has a comma, which may be decimal or between thousands."""
 ROLES = {"tune": ("tune", "tuning", "search", "trial"), "report": ("report", "final", "reported")}
@@ -52,8 +55,19 @@ def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
     return found
 
 
+def seconds(values: pd.Series) -> pd.Series:
+    """Return a column with times such as `0 days 00:01:30` as seconds, and everything else as it is."""
+    texts = values.astype("str").str.strip()
+    timed = texts.str.fullmatch(DURATION)
+    if not timed.any():
+        return values
+    return values.astype("object").mask(timed, pd.to_timedelta(texts[timed]).dt.total_seconds())
+
+
 def read_numbers(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     """Return cells as numbers, and which of them are neither numbers nor blank."""
+    if values.dtype.kind in "mM":  # dates, which pandas would count in fractions of a second
+        values = values.astype("str").where(values.notna())
     try:
         found = pd.to_numeric(values, errors="coerce").astype("float64")
     except (OverflowError, TypeError):

@@ -41,6 +41,8 @@ LISTS = {
     "settings": ("settings.",),
 }
 """Keys that name many columns, and the beginnings of these columns if a map leaves the key out."""
+SCORES = ("metrics.", "summary.")
+"""Beginnings of columns of scores, which a map may leave out, too."""
 PREFIXED = ("method", "seed")
 """What a tracker writes among the hyperparameters though it is not one."""
 
@@ -217,7 +219,9 @@ def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
         told = [
             f"{c} ({', '.join(map(str, table[c].dropna().unique()[:3]))})"
             for c in known
-            if table[c].dtype.kind not in "biufcM" and 2 <= table[c].nunique() <= len(table) / 2
+            if table[c].dtype.kind not in "biufcM"
+            and 2 <= table[c].nunique() <= len(table) / 2
+            and not _are_states(table[c])
         ]
         hint = (
             f", which may be {' or '.join(told[:3])}."
@@ -234,16 +238,16 @@ def _missing(table: pd.DataFrame, key: str, column: str, name: str) -> str:
 
 
 def _are_states(values: pd.Series) -> bool:
-    """Tell whether a column holds the states of runs and nothing else."""
+    """Tell whether most cells of a column are states of runs; a word that is none is refused where states are read."""
     known = values.dropna()
-    return len(known) > 0 and bool(cells.read_words(known, cells.STATUSES).notna().all())
+    return bool(cells.read_words(known, cells.STATUSES).notna().mean() > 0.5)
 
 
 def _whole(column: str, known: Sequence[str]) -> str:
-    """Return the full name of a column that is named without the prefix of its tracker."""
-    if column in known:
-        return column
-    return next((f"{p}{column}" for p in LISTS["params"] if f"{p}{column}" in known), column)
+    """Return the full name of a column that is named without the prefix of its tracker, or as W&B's raw export has it."""
+    plain = column.removesuffix(".value")
+    full = (column, plain, *(f"{p}{column}" for p in (*LISTS["params"], *SCORES)))
+    return next((each for each in full if each in known), column)
 
 
 def _listed(text: str, columns: Sequence[str]) -> list[str]:

@@ -27,6 +27,10 @@ OBJECTS = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 FOLDED = ("config", "summary")
 """Columns that W&B's own script for exports fills with objects."""
+RAW = "config."
+"""Beginning of columns that W&B's interface exports as `config.lr.value` and `config.lr.desc`."""
+INTERNAL = re.compile(r"config\.(_wandb|wandb_version)\b.*")
+"""Columns in which W&B keeps its own state."""
 PLAIN = {"nan": "None", "inf": "1e999", "-inf": "-1e999"}
 """Numbers that Python writes but cannot read again, and expressions of the same value."""
 NOT_FINITE = re.compile(r"(?<=[:,\[] )(?:nan|-?inf)(?=[,}\]])")
@@ -85,7 +89,19 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
     if frame.empty:
         raise ValueError(f"{path}: holds no trials.")
-    return frame
+    return _without_wrapping(frame)
+
+
+def _without_wrapping(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with `config.lr` for W&B's `config.lr.value`, and without what W&B notes beside it."""
+    frame = frame.drop(columns=[c for c in frame if INTERNAL.fullmatch(str(c))])
+    raw = [str(c) for c in frame if str(c).startswith(RAW)]
+    if not any(c.endswith(".value") for c in raw) or not all(
+        c.endswith((".value", ".desc")) for c in raw
+    ):
+        return frame
+    short = {c: c.removesuffix(".value") for c in raw if c.endswith(".value")}
+    return frame.drop(columns=[c for c in raw if c not in short]).rename(columns=short)
 
 
 def _kind(path: Path) -> str:

@@ -56,6 +56,8 @@ def from_table(
         keys |= {logs.AT: found.given[at]}
         keys.pop(unit, None)
     told_of = {"length" if k == unit else k: table[c] for k, c in keys.items()}
+    if "seconds" in told_of:
+        told_of["seconds"] = cells.seconds(told_of["seconds"])
     told_of |= {f"param {p}": _values(table[c], c, name) for p, c in found.params.items()}
     told_of |= {f"setting {s}": table[c] for s, c in found.settings.items()}
     notes = [_words_among_numbers(table[c], c) for c in found.params.values()]

@@ -272,7 +272,10 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         at = {
             m: best_within(trials[m]["score"].to_numpy(), times[m], limit) for m in (first, second)
         }
-        scores = ", ".join(f"{m} {evidence.as_given(score):.4g}" for m, score in at.items())
+        scores = ", ".join(
+            f"{m} {evidence.as_given(score):.4g}" if math.isfinite(score) else f"{m} none"
+            for m, score in at.items()
+        )
         text = f"{scores} after {limit:.4g} s of trials each"
         turned = at[first] > at[second] and not tied
         yield Part("warn" if turned else "pass", text, ("rows",))
