@@ -247,6 +247,20 @@ def test_times_with_a_unit_are_seconds(times: list[Any]) -> None:
     np.testing.assert_allclose(evidence.runs["seconds"], expected, rtol=1e-12)
 
 
+def test_what_a_table_leaves_out_or_writes_in_two_ways_is_said() -> None:
+    frame = table().assign(
+        opt=["SGD", "sgd", "SGD", "adam", "adam", "adam"],
+        val_loss=[0.5, math.nan, 0.4, 0.6, 0.2, 0.7],
+    )
+    notes = trials.from_table(frame, {"method": "opt", "score": "val_loss"}, "x").notes
+    assert "SGD, sgd differ only in case, and are taken for different methods" in notes
+    assert "1 score is missing, NaN or infinite: counted as diverged" in notes
+    assert trials.NO_PARAMS in notes
+    final = trials.from_table(frame, {"method": "opt", "score": "val_loss"}, "x", reported=True)
+    assert trials.NO_PARAMS not in final.notes
+    assert trials.NO_PARAMS not in trials.from_table(frame, MAP, "x").notes
+
+
 def test_dates_are_no_numbers() -> None:
     started = pd.date_range("2026-01-01", periods=6)
     frame = table().assign(started=started)
@@ -492,7 +506,7 @@ def test_the_edge_of_a_range_that_was_only_observed_warns_and_a_declared_one_fai
     told = found("searched from lr=0.001", "searched to lr=1", "scale of lr=log")
     assert told["edge"][0] == "fail"
     assert "lr = 1 in [0.001, 1], at the upper bound" in told["edge"][1]
-    assert "lr up to 1; the bound binds" in told["edge"][1]
+    assert "lr in [0.001, 1]; the bound binds" in told["edge"][1]
     assert told["space"] == ("pass", "lr over [0.001, 1] for all")
 
 

@@ -49,6 +49,8 @@ def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
         row = first(bad)
         cell = str(values.iloc[row - 1])[:40]
         mend = COMMAS if "," in cell else "Write plain numbers, and leave blank what has none."
+        if cell == column:
+            mend = "The header stands there again: leave that row out."
         raise ValueError(
             f"{name}: column {column!r} needs numbers. Found {cell!r} in row {row}. {mend}"
         )
@@ -118,8 +120,8 @@ def words(
     return found
 
 
-def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
-    """Refuse a column of numbers with decimal commas, which would be taken for words, and so for categories.
+def refuse_numbers_as_words(values: pd.Series, column: str, name: str) -> None:
+    """Refuse a column of numbers with decimal commas or percent signs, which would be taken for categories.
 
     Args:
         values: The column.
@@ -127,11 +129,16 @@ def refuse_decimal_commas(values: pd.Series, column: str, name: str) -> None:
         name: What to call the file.
 
     Raises:
-        ValueError: If the column has decimal commas.
+        ValueError: If the column has such numbers.
     """
     if pd.api.types.is_numeric_dtype(values):
         return
     known = values.dropna().astype("str")
+    if len(known) and known.str.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)\s*%\s*").all():
+        raise ValueError(
+            f"{name}: column {column!r} needs numbers. Found {known.iloc[0]!r} in row {first(values.notna())}. Leave percent "
+            "signs out."
+        )
     if (
         len(known)
         and known.str.fullmatch(r"\s*[-+]?\d*,\d+([eE][-+]?\d+)?\s*|\s*[-+]?\d+\s*").all()

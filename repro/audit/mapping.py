@@ -24,7 +24,7 @@ KEYS = {
     "epoch": "epoch of the row, where a run has a row an epoch: its last row counts, or its best one by "
     "`--fact 'selection moment=best'`",
     "step": "step of the row, likewise",
-    "seconds": "time that it took",
+    "seconds": "time that it took, in seconds or as `0 days 00:01:30`",
     "validation": "score on the validation split",
     "test": "score on the test split",
     "accuracy": "accuracy, which shows traces if it is over few examples",

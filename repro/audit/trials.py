@@ -19,6 +19,11 @@ from repro.audit.evidence import RUN_COLUMNS, Evidence, Ranges, runs_frame, writ
 from repro.audit.stated import refuse_contradictions
 from repro.protocol import Fact
 
+NO_PARAMS = (
+    "no column is taken for a hyperparameter, so nothing is known of ranges and of where values come from; name them, as by "
+    "`--map params=lr:momentum`"
+)
+
 
 def from_table(
     table: pd.DataFrame,
@@ -60,7 +65,8 @@ def from_table(
         told_of["seconds"] = cells.seconds(told_of["seconds"])
     told_of |= {f"param {p}": _values(table[c], c, name) for p, c in found.params.items()}
     told_of |= {f"setting {s}": table[c] for s, c in found.settings.items()}
-    notes = [_words_among_numbers(table[c], c) for c in found.params.values()]
+    notes = [] if reported or found.params else [NO_PARAMS]
+    notes += [_words_among_numbers(table[c], c) for c in found.params.values()]
     evidence = from_rows(
         pd.DataFrame(told_of),
         {},
@@ -70,6 +76,7 @@ def from_table(
         reported=reported,
         facts=facts,
         gathered=found.aliases,
+        called={"length" if k == unit else k: column for k, column in keys.items()},
     )
     every = (*notes, assumed, told, *evidence.notes)
     return dataclasses.replace(evidence, notes=tuple(note for note in every if note))
@@ -110,7 +117,7 @@ def _time(
 
 def _values(values: pd.Series, column: str, name: str) -> pd.Series:
     """Return the values of a hyperparameter, as numbers if all of them are, however large."""
-    cells.refuse_decimal_commas(values, column, name)
+    cells.refuse_numbers_as_words(values, column, name)
     if pd.api.types.is_numeric_dtype(values) or any(isinstance(v, bool) for v in values):
         return values
     numbers, bad = cells.read_numbers(values)
@@ -127,6 +134,7 @@ def from_rows(
     reported: bool = False,
     facts: tuple[Fact, ...] = (),
     gathered: Mapping[str, Sequence[str]] | None = None,
+    called: Mapping[str, str] | None = None,
 ) -> Evidence:
     """Return the evidence of rows whose columns have the audit's names.
 
@@ -139,6 +147,7 @@ def from_rows(
         reported: Whether all rows are reported runs, none a trial.
         facts: What else is known.
         gathered: The names that one hyperparameter has for different methods, by its common name.
+        called: What the file calls columns, where that differs.
 
     Returns:
         The evidence.
@@ -146,7 +155,7 @@ def from_rows(
     Raises:
         ValueError: If a row makes no sense, or a trial appears twice.
     """
-    rows = _typed(rows, unit, reported, name)
+    rows = _typed(rows, unit, reported, name, called or {})
     rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
     if maximise:
         rows["score"] = -rows["score"]
@@ -157,7 +166,8 @@ def from_rows(
     lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
     if lost.any():
         rows.loc[lost, "status"] = "diverged"
-        notes.append(f"{int(lost.sum())} scores are missing, NaN or infinite: counted as diverged")
+        many = "1 score is" if lost.sum() == 1 else f"{int(lost.sum())} scores are"
+        notes.append(f"{many} missing, NaN or infinite: counted as diverged")
     rows.loc[~np.isfinite(rows["score"]), "score"] = np.inf
     runs = runs_frame(rows)
     _refuse_duplicates(runs, name)
@@ -191,6 +201,12 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
         ]
         hint = f"; {' or '.join(told)}" if told else ""
         yield f"one method only ({methods[0]}): nothing to compare it with{hint}"
+    plain: dict[str, list[str]] = {}
+    for method in methods:
+        plain.setdefault(method.casefold(), []).append(method)
+    for alike in plain.values():
+        if len(alike) > 1:
+            yield f"{', '.join(alike)} differ only in case, and are taken for different methods"
     if not (runs["role"] == "report").any():
         yield (
             "no reported runs: every row is taken for a trial of a search; `--reported` takes every row for a "
@@ -211,11 +227,16 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
         )
 
 
-def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataFrame:
+def _typed(
+    rows: pd.DataFrame, unit: str, reported: bool, name: str, called: Mapping[str, str]
+) -> pd.DataFrame:
     """Return rows with numbers, seeds, states and roles in the audit's words."""
     rows = rows.copy()
     if rows["method"].isna().any():
-        raise ValueError(f"{name}: row {cells.first(rows['method'].isna())} names no method.")
+        raise ValueError(
+            f"{name}: row {cells.first(rows['method'].isna())} names no method. Fill in its column "
+            f"{called.get('method', 'method')!r}, or leave the row out."
+        )
     rows["method"] = rows["method"].astype("str").str.strip()
     if "number" in rows and cells.read_numbers(rows["number"])[1].any():
         # if trials have names, nobody can tell whether one is missing
@@ -224,7 +245,7 @@ def _typed(rows: pd.DataFrame, unit: str, reported: bool, name: str) -> pd.DataF
         if column not in rows:
             continue
         if isinstance(default, float):
-            shown = {"length": unit, logs.AT: unit[:-1]}.get(column, column)
+            shown = called.get(column, {"length": unit, logs.AT: unit[:-1]}.get(column, column))
             rows[column] = cells.numbers(rows[column], shown, name)
             if column in ("length", "steps", "seconds", logs.AT) and (rows[column] < 0).any():
                 row = cells.first(rows[column] < 0)
