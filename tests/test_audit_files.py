@@ -101,26 +101,29 @@ def test_a_list_as_a_setting_is_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.csv", "method,score\na,0.5\nr1,b,0.4\n", "line 3 has 3 fields under a header of 2"),
-        ("x.csv", "run,method,score\nr0,a,0.5,7\nr1,b,0.4,8\n", "line 2 has 4 fields under a header of 3"),
+        ("x.csv", "method,score\na,0.5\nr1,b,0.4\n", "line 3 has 3 cells, but the header has 2"),
+        ("x.csv", "run,method,score\nr0,a,0.5,7\nr1,b,0.4,8\n", "line 2 has 4 cells, but the header has 3"),
         ("x.csv", "method,score,score\na,0.5,0.1\n", "two columns are called 'score'; rename one"),
         ("x.csv", "method,score\na,50%\n", "Found '50%' in row 1. Write plain numbers, and leave blank"),
-        ("x.tsv", "method,score\na,0.5\n", "expected tabs between columns, found commas"),
+        ("x.csv", "method,score,params_p\na,1,\nb,2,50%\n", "column 'params_p' needs numbers. Found '50%' in row 2. Leave percent signs out."),
+        ("x.csv", "method,score\na,1\nmethod,score\nb,2\n", "Found 'score' in row 2. The header stands there again: leave that row out."),
+        ("x.csv", "method,score\n,1\nb,2\n", "row 1 names no method. Fill in its column 'method', or leave the row out."),
+        ("x.tsv", "method,score\na,0.5\n", "cannot be read as TSV: expected tabs between the columns, found commas"),
         ("x.csv", "method,score,epochs\na,0.5,1" + 400 * "0" + "\n", "'epochs' needs numbers. Found '1000"),
-        ("x.jsonl", "[1, 2]", "expected objects, one a row; found '1'"),
-        ("x.jsonl", '{"method": "a"\n', "line 1 is no JSON"),
+        ("x.jsonl", "[1, 2]", "expected one JSON object per row, found '1'"),
+        ("x.jsonl", '{"method": "a"\n', "line 1 is not JSON"),
         ("x.jsonl", '{"a.b": 1, "a": {"b": 2}}', "two columns are called 'a.b'"),
         ("x.csv", "", "x.csv: holds no trials."),
         ("x.csv", "method,score\n", "x.csv: holds no trials."),
-        ("x.csv", "# of May\nmethod,score\na,1\n", "expected names of columns first, found '# of May' above line 2"),
-        ("x.csv", "method   score\na   1\n", "expected commas between columns, found blanks"),
+        ("x.csv", "# of May\nmethod,score\na,1\n", "the first line should name the columns, but '# of May' stands above line 2; delete what"),
+        ("x.csv", "method   score\na   1\n", "expected commas between the columns, found only blanks in 'method score'; save the table with commas"),
         ("x.csv", "a,0.5\nb,0.4\n", "or write names above the first row, which seems to have taken their place"),
-        ("x.csv", 'method,score\n"a,1\nb,2\n', "a quoted cell that begins in row 1 never ends; close its quotation mark"),
-        ("x.csv", "method,score\na,1\n\0\0\0", "line 3 holds bytes of 0"),
+        ("x.csv", 'method,score\n"a,1\nb,2\n', "the quoted cell that begins in row 1 has no closing quotation mark; add it."),
+        ("x.csv", "method,score\na,1\n\0\0\0", "line 3 contains zero bytes, as when writing was cut off; delete that line."),
         ("x.csv", 'method,score,params_n\na,1,"1,000"\n', "Write decimal points, not commas, and nothing between thousands."),
         ("x.csv", "method,score,config,config.lr\na,1,{'lr': 1},2\n", "two columns are called 'config.lr'"),
-        ("x.json", '{"runs": [{"method": "a"}]}', "found one object with a list 'runs'; save that list alone"),
-        ("x.json", "[" * 100_000, "not a readable json file"),
+        ("x.json", '{"runs": [{"method": "a"}]}', "found a single object that contains the list 'runs'; save that list by itself."),
+        ("x.json", "[" * 100_000, "cannot be read as JSON: "),
     ],
 )  # fmt: skip
 def test_a_file_that_is_no_table_is_refused(
@@ -139,7 +142,7 @@ def test_another_encoding_and_a_folder_are_said(
     (tmp_path / "x.csv").write_bytes("method,score\nFørland,0.5\n".encode("latin-1"))
     (tmp_path / "y.csv").mkdir()
     assert main(["audit", "--csv", str(tmp_path / "x.csv")]) == USAGE
-    assert "expected UTF-8. Found the byte 0xf8" in capsys.readouterr().err
+    assert "expected text in UTF-8. Found the byte 0xf8" in capsys.readouterr().err
     assert main(["audit", "--csv", str(tmp_path / "y.csv")]) == USAGE
     assert "expected a file. Found a folder" in capsys.readouterr().err
 
@@ -229,19 +232,21 @@ def test_a_list_beside_numbers_with_points_is_no_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", b"method;score;steps\na;0,5;1.234\n", "found '1.234' in row 1 beside numbers with decimal commas"),
-        ("x.csv", b"method\tscore\na\t0.5\n", "found tabs; save it with commas, or call it .tsv"),
-        ("x.txt", b"method,score\na,0.5\n", "found commas; save it with tabs, or call it .csv"),
-        ("x.csv", POINTS.encode("utf-16-le"), "expected UTF-8, or UTF-16 with a byte order mark, found neither"),
+        ("x.csv", b"method;score;steps\na;0,5;1.234\n", "has '1.234' in row 1, and other numbers have decimal commas"),
+        ("x.csv", b"method\tscore\na\t0.5\n", "found tabs; save the table with commas, or rename the file to *.tsv."),
+        ("x.txt", b"method,score\na,0.5\n", "found commas; save the table with tabs, or rename the file to *.csv."),
+        ("x.csv", POINTS.encode("utf-16-le"), "it is neither UTF-8 nor UTF-16 with a byte order mark; save the file as UTF-8."),
         ("x.csv", POINTS.encode("utf-16")[:-1], "Save the file as UTF-8"),
-        ("x.csv", b"PK\x03\x04\x14\x00", "found an Excel workbook, or a ZIP archive, by its first bytes; save the table as CSV"),
-        ("x.csv.gz", packed(POINTS.encode())[:-9], "Found it cut short or damaged"),
-        ("x.json.gz", packed(b"[1]")[:-4] + b"1234", "Found it cut short or damaged"),
+        ("x.csv", b"PK\x03\x04\x14\x00", "by its first bytes it is an Excel workbook, or a ZIP archive, not text; save the table as CSV"),
+        ("x.csv.gz", packed(POINTS.encode())[:-9], "expected a complete gzip file. Found one that is cut short or damaged"),
+        ("x.json.gz", packed(b"[1]")[:-4] + b"1234", "Found one that is cut short or damaged"),
         ("x.xlsx", b"PK\x03\x04", "Found '.xlsx'. Save the sheet as CSV."),
         ("x.csv.zip", b"PK\x03\x04", "Found '.zip'. Unpack it, or compress the table itself with gzip"),
         ("x.parquet.gz", b"", "Found '.parquet.gz'. Unpack it"),
         ("x.db", b"", "Found '.db'. If it is an Optuna storage, `--optuna` reads it."),
-        ("x.pkl", b"", "Found '.pkl'. Save the table as one of them."),
+        ("table", b"", "that ends in .csv, .tsv, .parquet or .jsonl. Found no suffix. Save the table as one of these."),
+        ("x.parquet", POINTS.encode(), "cannot be read as Parquet: "),
+        ("x.pkl", b"", "Found '.pkl'. Save the table as one of these."),
     ],
 )  # fmt: skip
 def test_how_a_file_was_saved_is_said_where_it_cannot_be_read(

@@ -362,7 +362,7 @@ def test_a_locked_storage_is_said_and_left_alone(tmp_path: Path) -> None:
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     try:
-        with pytest.raises(ValueError, match=r"x\.db: locked by another program"):
+        with pytest.raises(ValueError, match=r"x\.db: another program has locked it\. Wait until"):
             optuna_files.from_storages([str(path)], {})
     finally:
         writer.close()
@@ -388,15 +388,18 @@ def test_a_read_only_storage_in_a_read_only_folder_is_read(mode: int, tmp_path: 
     [
         (
             "UPDATE study_directions SET direction = 'MAXIMIZE' WHERE study_id = 2",
-            "directions are mixed",
+            "some studies maximise and others minimise",
         ),
         (
             "INSERT INTO study_directions VALUES (3, 'MINIMIZE', 1, 1)",
-            "has 2 objectives; a comparison has one. Leave it out with `--studies`",
+            "has 2 objectives, and a comparison needs exactly one. Choose other studies with `--studies`, or",
         ),
         ("UPDATE trials SET state = 'MELTED' WHERE trial_id = 1000000", "unknown state 'MELTED'"),
         ("DELETE FROM trials", "holds no trials"),
-        ("DROP TABLE trial_params", "not an Optuna storage"),
+        (
+            "DROP TABLE trial_params",
+            "expected an Optuna storage. Found a SQLite file of another kind",
+        ),
     ],
 )
 def test_a_storage_that_cannot_be_compared_is_refused(
@@ -420,10 +423,21 @@ def test_a_damaged_storage_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"op_code": 99}', "unknown operation 99, of a newer Optuna"),
-        ('{"op_code": 5, "trial_id": 7}', "is not an entry"),
-        ("{}", "is no entry of an Optuna journal"),
-        ("nonsense", "is no JSON"),
+        (
+            '{"op_code": 99}',
+            "operation 99 is unknown, and may be one of a newer Optuna. Export the trials",
+        ),
+        (
+            '{"op_code": 5, "trial_id": 7}',
+            "is not an entry of an Optuna journal as Optuna 3 to 5 write it: it has no 'param_value_internal'.",
+        ),
+        (
+            '{"op_code": 7, "trial_id": 700000, "step": 0, "intermediate_value": 1.0}',
+            "it belongs to a study or a trial that no line above it creates.",
+        ),
+        ('{"op_code": 4, "study_id": 0, "values": 1.0}', "a value in it has the wrong type."),
+        ("{}", "is JSON, but not an entry of one."),
+        ("nonsense", "is not JSON. If it is a table of trials"),
     ],
 )
 def test_a_journal_of_another_kind_is_refused(line: str, message: str, tmp_path: Path) -> None:

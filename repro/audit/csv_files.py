@@ -83,7 +83,7 @@ def _quotes_named() -> Iterator[None]:
             raise
         row = str(error).rpartition(" ")[2]
         raise ValueError(
-            f"a quoted cell that begins in row {row} never ends; close its quotation mark"
+            f"the quoted cell that begins in row {row} has no closing quotation mark; add it"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _header(path: Path, delimiter: str, hints: int) -> list[str]:
     if len(header) == 1 and " " in header[0]:
         expected = DELIMITERS.get(delimiter, repr(delimiter))
         raise ValueError(
-            f"expected {expected} between columns, found blanks in {header[0][:40]!r}; save it with {expected}"
+            f"expected {expected} between the columns, found only blanks in {header[0][:40]!r}; save the table with {expected}"
         )
     if twice := [name for i, name in enumerate(header) if name and name in header[:i]]:
         raise ValueError(f"two columns are called {twice[0]!r}; rename one of them")
@@ -122,15 +122,15 @@ def _refuse_row(row: list[str], header: list[str], line: int) -> None:
     if any(cell.strip() for cell in row[len(header) :]):
         if len(header) == 1:
             raise ValueError(
-                f"expected names of columns first, found {header[0][:40]!r} above line {line}; leave out what stands above them"
+                f"the first line should name the columns, but {header[0][:40]!r} stands above line {line}; delete what stands above the names"
             )
         raise ValueError(
-            f"line {line} has {len(row)} fields under a header of {len(header)}; quote cells that hold the delimiter, or "
-            "name the missing column"
+            f"line {line} has {len(row)} cells, but the header has {len(header)}; put quotation marks around cells that contain "
+            "the delimiter, or name the missing column"
         )
     if any("\0" in cell for cell in row):
         raise ValueError(
-            f"line {line} holds bytes of 0, as a file does that was cut off while it was written; leave that line out"
+            f"line {line} contains zero bytes, as when writing was cut off; delete that line"
         )
 
 
@@ -138,9 +138,9 @@ def _refuse_another_delimiter(header: list[str], delimiter: str) -> None:
     for other, word in DELIMITERS.items() if len(header) == 1 else ():
         if other in header[0]:
             expected = DELIMITERS.get(delimiter, repr(delimiter))
-            renamed = f", or call it {SUFFIXES[other]}" if other in SUFFIXES else ""
+            renamed = f", or rename the file to *{SUFFIXES[other]}" if other in SUFFIXES else ""
             raise ValueError(
-                f"expected {expected} between columns, found {word}; save it with {expected}{renamed}"
+                f"expected {expected} between the columns, found {word}; save the table with {expected}{renamed}"
             )
 
 
@@ -158,8 +158,8 @@ def _has_decimal_commas(texts: pd.DataFrame) -> bool:
         return False
     for column, own in pointed.items():
         raise ValueError(
-            f"column {column!r} needs numbers that are read in one way, found {own.iloc[0]!r} in row {own.index[0] + 1} "
-            "beside numbers with decimal commas; leave points between thousands out"
+            f"column {column!r} has {own.iloc[0]!r} in row {own.index[0] + 1}, and other numbers have decimal commas, so that "
+            "point may be decimal or separate thousands; remove points that separate thousands"
         )
     return True
 

@@ -69,7 +69,7 @@ def from_storages(
             if wanted and raw.name not in wanted:
                 continue
             if raw.name in directions:
-                raise ValueError(f"Study {raw.name!r} is in two storages. Give one of them only.")
+                raise ValueError(f"Study {raw.name!r} is in two storages. Give only one of them.")
             directions[raw.name] = _maximises(raw, path)
             rows, bounds, left_out = _assemble(raw, keys, columns.get("method"))
             if left_out:
@@ -111,9 +111,9 @@ def _without_aliases(columns: Mapping[str, str]) -> dict[str, str]:
     named = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
     if unread := [key for key in named if key not in ("method", *ATTRIBUTES)]:
         raise ValueError(
-            f"`--map` with `--optuna` names user attributes: method, {', '.join(ATTRIBUTES)}; or hyperparameters that are "
-            f"one: `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}: scores, states, numbers, times and hyperparameters are "
-            "the storage's own. Leave it out, or export the trials and use `--csv`."
+            f"With `--optuna`, `--map` takes the keys method, {', '.join(ATTRIBUTES)}, which name user attributes, and joins "
+            f"hyperparameters, as `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}, but scores, states, numbers, times and "
+            "hyperparameters are read from the storage itself. Leave it out, or export the trials and use `--csv`."
         )
     return named
 
@@ -121,8 +121,8 @@ def _without_aliases(columns: Mapping[str, str]) -> dict[str, str]:
 def _maximises(raw: Raw, path: Path) -> bool:
     if len(raw.directions) != 1:
         raise ValueError(
-            f"{path}: study {raw.name!r} has {len(raw.directions)} objectives; a comparison has "
-            "one. Leave it out with `--studies`, or export its trials with one score and use `--csv`."
+            f"{path}: study {raw.name!r} has {len(raw.directions)} objectives, and a comparison needs exactly one. Choose other "
+            "studies with `--studies`, or export its trials and audit one objective: `--csv trials.csv --map score=values_0`."
         )
     return raw.directions[0] == 2
 
@@ -133,7 +133,9 @@ def _shared_direction(directions: Mapping[str, bool], name: str) -> bool:
         told = ", ".join(
             f"{study} {'maxi' if up else 'mini'}mises" for study, up in directions.items()
         )
-        raise ValueError(f"{name}: directions are mixed ({told}). Choose studies with `--studies`.")
+        raise ValueError(
+            f"{name}: some studies maximise and others minimise ({told}). Choose studies of one direction with `--studies`."
+        )
     return next(iter(directions.values()))
 
 

@@ -53,7 +53,8 @@ def read(path: Path) -> Iterator[Raw]:
             _replay(entry, studies, trials)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{path}: line {line} is not an entry of an Optuna journal that this can read ({error})."
+                f"{path}: line {line} is not an entry of an Optuna journal as Optuna 3 to 5 write it: {_why(error)}. Export the "
+                "trials and use `--csv`."
             ) from error
     for number, study in enumerate(studies):
         if study is None:
@@ -103,11 +104,28 @@ def _entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 entry = json.loads(line.decode())  # bytes would be sniffed for their encoding
             except ValueError as error:
                 raise ValueError(
-                    f"{path}: line {number} is no JSON; expected a SQLite file or an Optuna journal."
+                    f"{path}: expected a SQLite file, or an Optuna journal with one JSON object per line. Found that line {number} is not "
+                    "JSON. If it is a table of trials, use `--csv`."
                 ) from error
             if not isinstance(entry, dict) or "op_code" not in entry:
-                raise ValueError(f"{path}: line {number} is no entry of an Optuna journal.")
+                raise ValueError(
+                    f"{path}: expected an Optuna journal. Found that line {number} is JSON, but not an entry of one. If it is a table of "
+                    "trials, use `--csv`."
+                )
             yield number, entry
+
+
+def _why(error: Exception) -> str:
+    """Return why an entry cannot be read, without the words of Python."""
+    match error:
+        case KeyError():
+            return f"it has no {error}"
+        case IndexError():
+            return "it belongs to a study or a trial that no line above it creates"
+        case TypeError():
+            return "a value in it has the wrong type"
+        case _:
+            return str(error)
 
 
 def _replay(
@@ -155,7 +173,9 @@ def _replay(
         case 2 | 3 | 9 | 10:
             pass  # attributes of studies and of the system
         case _:
-            raise ValueError(f"unknown operation {operation}, of a newer Optuna")
+            raise ValueError(
+                f"operation {operation!r} is unknown, and may be one of a newer Optuna"
+            )
 
 
 def _seconds(start: str | None, end: str | None) -> float:

@@ -43,10 +43,12 @@ def read(path: Path) -> Iterator[Raw]:
         text = str(error)
         if "locked" in text:
             raise ValueError(
-                f"{path}: locked by another program. Wait until it has written, or audit a copy."
+                f"{path}: another program has locked it. Wait until that has finished writing, or audit a copy."
             ) from error
         if "no such table" in text or "no such column" in text:
-            raise ValueError(f"{path}: not an Optuna storage ({text}).") from error
+            raise ValueError(
+                f"{path}: expected an Optuna storage. Found a SQLite file of another kind ({text})."
+            ) from error
         raise ValueError(f"{path}: cannot be read ({text}).") from error
     except (sqlite3.DatabaseError, pd.errors.DatabaseError) as error:
         raise ValueError(f"{path}: cannot be read as an Optuna storage ({error}).") from error

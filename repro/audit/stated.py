@@ -90,7 +90,7 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
         if not is_quantity(quantity) or quantity in NO_FACT or whole_family:
             near = difflib.get_close_matches(quantity, quantities(), 4, 0.0)
             raise ValueError(
-                f"`--fact` knows no quantity {quantity!r}. Closest: {', '.join(near)}. `repro audit --facts` lists all."
+                f"`--fact` does not know the quantity {quantity!r}. Closest: {', '.join(near)}. `repro audit --facts` lists all."
             )
         facts.append(_stated(quantity, value))
     told: dict[str, Fact] = {}
@@ -121,13 +121,14 @@ def _expected(family: str) -> str:
     if family in WORDS:
         return f"one of {', '.join(WORDS[family])}"
     if family in COUNTS:
-        most = f", at most {MOST_DECIMALS}" if family == "published decimals" else ""
-        return f"a whole number, at least {COUNTS[family]}{most}"
+        if family == "published decimals":
+            return f"a whole number from {COUNTS[family]} to {MOST_DECIMALS}"
+        return f"a whole number, {COUNTS[family]} or more"
     if family in SEEDS:
         return "a whole number"
     if family in POSITIVE:
         return "a number above 0"
-    return "a number or words" if family in FREE else "a number"
+    return "a number or text" if family in FREE else "a number"
 
 
 def _stated(quantity: str, value: str) -> Fact:

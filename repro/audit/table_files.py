@@ -23,6 +23,8 @@ from repro.audit.text_files import open_text
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 """What separates columns, by suffix; Excel calls its Unicode text `.txt`."""
+NAMES = {".csv": "CSV", ".tsv": "TSV", ".jsonl": "JSON", ".ndjson": "JSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet"}  # fmt: skip
+"""What to call a file, by suffix."""
 OBJECTS = (".jsonl", ".ndjson", ".json")
 PARQUET = (".parquet", ".pq")
 FOLDED = ("config", "summary")
@@ -77,16 +79,18 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         raise ValueError(f"{path}: no such file.") from error
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: expected {error.encoding.upper()}. Found the byte {error.object[error.start]:#04x}, which is "
-            "invalid there. Save the file as UTF-8."
+            f"{path}: expected text in {error.encoding.upper()}. Found the byte {error.object[error.start]:#04x}, which is "
+            "not valid in it. Save the file as UTF-8."
         ) from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{path}: expected what gzip compressed, whole. Found it cut short or damaged ({error}). Copy it again."
+            f"{path}: expected a complete gzip file. Found one that is cut short or damaged ({error}). Copy it again."
         ) from error
     except (ValueError, OSError, RecursionError, csv.Error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path}: not a readable {kind[1:]} file ({reason}).") from error
+        raise ValueError(
+            f"{path}: cannot be read as {NAMES.get(kind, 'text')}: {reason.rstrip('.')}."
+        ) from error
     if frame.empty:
         raise ValueError(f"{path}: holds no trials.")
     return _without_wrapping(frame)
@@ -117,8 +121,8 @@ def _refuse_another_kind(path: Path, kind: str) -> None:
         suffix = path.suffix.lower()
         mends = (mend for mend, suffixes in MENDS.items() if suffix in suffixes)
         raise ValueError(
-            f"{path}: expected a file .csv, .tsv, .parquet or .jsonl. Found {kind or 'no suffix'!r}. "
-            f"{next(mends, 'Save the table as one of them.')}"
+            f"{path}: expected a file that ends in .csv, .tsv, .parquet or .jsonl. Found {repr(kind) if kind else 'no suffix'}. "
+            f"{next(mends, 'Save the table as one of these.')}"
         )
 
 
@@ -140,7 +144,7 @@ def _read_json(path: Path, verbatim: tuple[str, str]) -> pd.DataFrame:
         text = stream.read()
     records = _parsed(text)
     if wrong := [record for record in records if not isinstance(record, dict)]:
-        raise ValueError(f"expected objects, one a row; found {str(wrong[0])[:40]!r}")
+        raise ValueError(f"expected one JSON object per row, found {str(wrong[0])[:40]!r}")
     records = _rows_of(records[0]) if len(records) == 1 else records
     frame = _flattened(pd.DataFrame(records, dtype=object))
     return pd.DataFrame({c: v if c in verbatim else _typed(v) for c, v in frame.items()})
@@ -160,7 +164,7 @@ def _parsed(text: str) -> list[Any]:
             records += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:
             raise ValueError(
-                f"line {number} is no JSON: {error}; expected an object a line, or one array of objects"
+                f"line {number} is not JSON ({error}); expected one object per line, or one array of objects"
             ) from error
     return records
 
@@ -174,7 +178,7 @@ def _rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     for name, value in record.items():
         if isinstance(value, list) and any(isinstance(each, dict) for each in value):
             raise ValueError(
-                f"expected an object a row, found one object with a list {name!r}; save that list alone"
+                f"expected one object per row, found a single object that contains the list {name!r}; save that list by itself"
             )
     return [record]
 

@@ -42,12 +42,12 @@ def _encoding(start: bytes) -> str:
     """Return the encoding of a text with these first bytes."""
     if start in OTHERS:
         raise ValueError(
-            f"expected text, found {OTHERS[start]}, by its first bytes; save the table as CSV in UTF-8"
+            f"by its first bytes it is {OTHERS[start]}, not text; save the table as CSV in UTF-8"
         )
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     if 0 in start:
         raise ValueError(
-            "expected UTF-8, or UTF-16 with a byte order mark, found neither, by its first bytes; save the file as UTF-8"
+            "by its first bytes it is neither UTF-8 nor UTF-16 with a byte order mark; save the file as UTF-8"
         )
     return "utf-8-sig"
