@@ -52,6 +52,15 @@ def test_observed_ranges_of_few_random_trials_of_one_range_are_unknown_and_not_u
     assert narrow.text.startswith("lr searched over observed [")
 
 
+def test_of_many_methods_one_may_have_an_odd_range_by_chance() -> None:
+    generator = np.random.default_rng(1)
+    answers = [
+        found("space", {f"{m}": list(10 ** generator.uniform(-5, 0, 8)) for m in range(12)}).status
+        for _ in range(40)
+    ]
+    assert answers.count("warn") <= 0.1 * len(answers)
+
+
 def test_what_is_unknown_of_observed_ranges_says_how_to_state_them() -> None:
     finding = found("space", {"a": [0.0011, 0.012, 0.13], "b": [0.0032, 0.031, 0.9]})
     assert finding.status == "unknown"

@@ -178,7 +178,7 @@ def _may_be_chance(evidence: Evidence, parameter: str, methods: list[str]) -> bo
         return False
     outside = [int(((pooled < own[0]) | (pooled > own[-1])).sum()) for own in tried]
     return all(
-        chance_outside(len(own), len(pooled), num) >= CHANCE
+        chance_outside(len(own), len(pooled), num) >= CHANCE / (len(methods) - 1)
         for own, num in zip(tried, outside, strict=True)
     )
 
