@@ -104,7 +104,7 @@ def texts(audited: Audited, rule: str, statuses: tuple[str, ...] = ANY) -> list[
             for rule, text in (
                 ("baseline", "learning_rate of backpropagation (0.1): no search"),
                 ("winner", "backpropagation: learning_rate: found"),
-                ("edge", "projection, k=2: learning_rate up to 1; the bound binds"),
+                ("edge", "projection, k=2: learning_rate in [1e-06, 1]; the bound binds"),
             )
         ),
         ("fluegel2024", "vit-cifar10", "edge", "projection, k=4: learning_rate = 1 in [1e-06, 1]"),
