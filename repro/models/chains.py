@@ -13,7 +13,6 @@ from repro.autodiff import Noted
 from repro.models.layers import Block, Shape, Start
 
 T = TypeVar("T")
-Parts = Mapping[str, Block]
 
 
 def joined(found: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
