@@ -22,16 +22,13 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pooch  # type: ignore[import-untyped]
 import torch
 from torch import Tensor
 
 from repro.datasets.decoding import (
-    Bytes,
     DamageError,
     DataError,
     Part,
@@ -46,7 +43,6 @@ __all__ = [
     "DataError",
     "Dataset",
     "Split",
-    "content_digest",
     "load",
     "scale_inputs",
     "split",
@@ -208,32 +204,6 @@ def scale_inputs(images: Tensor, scaling: str, reference: Tensor) -> Tensor:
     # Tensors on the device, not numbers: by a number, CUDA multiplies with its rounded inverse.
     means, deviations = torch.tensor(moments, device=images.device).T[..., None, None]
     return images.float().sub_(means).div_(deviations)
-
-
-def content_digest(images: Bytes, labels: npt.NDArray[np.integer[Any]]) -> str:
-    """Identifies a collection of labelled images, whatever their order.
-
-    It is the SHA-256 over the concatenation of the SHA-256 of the image and the label byte of all
-    examples, sorted by the former.
-
-    Args:
-        images: One image a row, shape (n, bytes), uint8.
-        labels: Shape (n,), integers from 0 to 255.
-
-    Returns:
-        The digest, 64 hexadecimal digits.
-
-    Raises:
-        ValueError: If the arrays do not have these shapes, types and ranges.
-    """
-    if images.ndim != 2 or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
-        raise ValueError(
-            "content_digest: expected images of shape (n, bytes), uint8, and labels of shape (n,); "
-            f"found {images.shape}, {images.dtype}, and {labels.shape}."
-        )
-    if labels.dtype.kind not in "iu" or np.any((labels < 0) | (labels > 255)):
-        raise ValueError("content_digest: expected integer labels from 0 to 255; found others.")
-    return canonical_order(images, labels.astype(np.uint8))[1]
 
 
 def _mean_and_deviation(channel: Tensor) -> tuple[float, float]:
