@@ -347,8 +347,8 @@ class _Asking:
         self._last = time.monotonic_ns()
 
     def __call__(self) -> bool:
-        now = time.monotonic_ns()
-        if now - self._last < ASK_EVERY * 1e9:
+        clock = time.monotonic_ns()
+        if clock - self._last < ASK_EVERY * 1e9:
             return False
-        self._last = now
+        self._last = clock
         return self._should_stop() or (self._checkpoint is not None and self._checkpoint.is_due())

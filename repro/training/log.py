@@ -48,6 +48,12 @@ class Log:
                 self._diverged[replica] = self._steps + int(bad[:, replica].int().argmax()) + 1
         self._steps += losses.shape[0]
 
+    def _every_loss(self) -> Tensor:
+        """Return the losses of all steps, `(steps, R)`, joined once and not for each replica that asks."""
+        if len(self.losses) > 1:
+            self.losses = [torch.cat(self.losses)]
+        return self.losses[0]
+
     def note(self, step: int, metrics: Mapping[str, Tensor]) -> None:
         """Take metrics `(R,)` after a step."""
         for name, values in metrics.items():
@@ -59,7 +65,7 @@ class Log:
     def state_dict(self) -> State:
         """Return what `restore` takes."""
         return {
-            "losses": torch.cat(self.losses) if self.losses else None,
+            "losses": self._every_loss() if self.losses else None,
             "metrics": {
                 name: (steps, torch.stack(column)) for name, (steps, column) in self.metrics.items()
             },
@@ -125,7 +131,7 @@ class Log:
     def last_loss(self, replica: int) -> float:
         """Return the training loss before a replica's last update."""
         end = self._stopped[replica] if self.task.early_stopping else 0
-        return float(torch.cat(self.losses)[(end or self._steps) - 1, replica])
+        return float(self._every_loss()[(end or self._steps) - 1, replica])
 
     def diverged_at(self, replica: int) -> int:
         """Return the step, counted from 1, whose loss was out of range, or 0."""
@@ -148,7 +154,7 @@ class Log:
     def lowest(self, replica: int) -> float:
         """Return the lowest loss before any update."""
         end = self._stopped[replica] or self._steps
-        return float(torch.cat(self.losses)[:end, replica].min())
+        return float(self._every_loss()[:end, replica].min())
 
     def curves(self, replica: int) -> tuple[Curve, ...]:
         """Return a replica's curves, up to its divergence."""
@@ -157,7 +163,7 @@ class Log:
         end = min(end, stopped + 1) if stopped else end
         curves = []
         if self.losses and self.task.keep_losses:
-            losses = torch.cat(self.losses)[:, replica].tolist()
+            losses = self._every_loss()[:, replica].tolist()
             steps = tuple(range(min(len(losses), end - 1)))
             # the loss of step i is taken at the parameters before its update
             curves.append(Curve("train", "loss", steps, tuple(losses[: len(steps)])))
