@@ -361,13 +361,6 @@ class Cluster:
             for path in (self._folder / part).iterdir():
                 path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Cluster:
-        """Return the cluster."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Leave the tasks to the queue."""
-
 
 def _groups_of(record: Path) -> list[str]:
     try:
