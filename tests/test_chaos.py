@@ -33,10 +33,18 @@ import studies
 from repro import cli
 from repro.campaign import survey
 from repro.checkpoints import FOLDER as CHECKPOINTS
-from repro.execution import HeldError, execute, work_off
+from repro.execution import execute, work_off
 from repro.protocol import RunSpec, Training, comparisons, expand
 from repro.publishing import publish
-from repro.results import RejectedFileError, Store, hold, read_published, read_record, tabulate
+from repro.results import (
+    HeldError,
+    RejectedFileError,
+    Store,
+    hold,
+    read_published,
+    read_record,
+    tabulate,
+)
 
 pytest.importorskip("optuna")
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -29,7 +29,6 @@ from repro.checkpoints import FOLDER as CHECKPOINTS
 from repro.checkpoints import name_of, steps_done
 from repro.execution import (
     Event,
-    HeldError,
     Outcome,
     Slurm,
     SubmissionError,
@@ -41,7 +40,7 @@ from repro.execution import (
 from repro.execution.cluster_task import Note, read_note, run_task
 from repro.execution.slurm import Cluster
 from repro.protocol import RunSpec, Training, expand
-from repro.results import Store, read_record
+from repro.results import HeldError, Store, read_record
 
 pytest.importorskip("submitit")
 

@@ -33,15 +33,7 @@ from repro.execution.stops import Stop
 from repro.execution.tasks import is_finished, read_task, work_on, write_task
 from repro.execution.workers import Event, tally
 from repro.protocol import RunSpec
-from repro.results import (
-    HeldError,
-    RejectedFileError,
-    Store,
-    hold,
-    read_record,
-    read_store,
-    tabulate,
-)
+from repro.results import RejectedFileError, Store, hold, read_record
 
 if TYPE_CHECKING:
     from repro.search import Score
@@ -55,7 +47,6 @@ __all__ = [
     "Failure",
     "Group",
     "HaltError",
-    "HeldError",
     "Outcome",
     "Slurm",
     "Stop",
@@ -68,12 +59,10 @@ __all__ = [
     "is_finished",
     "num_steps",
     "pending_groups",
-    "read_store",
     "read_task",
     "refuse_read_only",
     "run_group",
     "steps_kept",
-    "tabulate",
     "tally",
     "work_off",
     "work_on",
