@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 import studies.facts
+from repro import tables
 from repro.audit import (
     declared,
     mapping,
@@ -188,8 +189,6 @@ def write(audited: Sequence[Audited], folder: Path) -> None:
         audited: The comparisons.
         folder: Where; made if missing.
     """
-    from repro import tables
-
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     write_whole(folder / "audit.json", report.to_json(audited).encode())
     tables.write(report.overview(audited), folder / "tables")

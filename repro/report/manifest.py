@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from repro.report import digests
+from repro.results import write_whole
 
 SCHEMA = 1
 RUN_DIGITS = 6
@@ -101,8 +102,6 @@ def environment() -> dict[str, str]:
 
 def write(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest to be committed."""
-    from repro.results import write_whole
-
     write_whole(path, (json.dumps(manifest, indent=1) + "\n").encode())
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from repro.results.index import read_indexed
 from repro.results.records import RejectedFileError
@@ -45,10 +47,8 @@ def read_parquet(path: Path, columns: Mapping[str, str]) -> pd.DataFrame:
     Raises:
         RejectedFileError: If the file is damaged, foreign or of another schema.
     """
-    import pyarrow.parquet
-
     with _readable(path):
-        table = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True).read()
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
         frame = table.to_pandas()
     return _fitting(path, frame, table.schema, columns)
 
@@ -62,11 +62,9 @@ def check_curves(directory: Path) -> None:
     Raises:
         RejectedFileError: If a file is damaged, foreign or of another schema.
     """
-    import pyarrow.parquet
-
     for path in sorted(directory.glob("*.curves.parquet")):
         with _readable(path):
-            file = pyarrow.parquet.ParquetFile(path, page_checksum_verification=True)
+            file = pq.ParquetFile(path, page_checksum_verification=True)
             _fitting(
                 path, file.schema_arrow.empty_table().to_pandas(), file.schema_arrow, CURVE_COLUMNS
             )
@@ -76,13 +74,11 @@ def check_curves(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    import pyarrow
-
     try:
         yield
     except RejectedFileError:
         raise
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise RejectedFileError(
             f"{path}: not a readable Parquet file ({reason}). Restore it from version control, "
@@ -112,11 +108,9 @@ def _fitting(
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as a Parquet file of this schema, whole or not at all; its folder is made."""
-    import pyarrow.parquet
-
     table = _arrow(frame)
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, buffer.getvalue())
 
@@ -130,18 +124,13 @@ def write_curves(path: Path, parts: Iterable[pd.DataFrame]) -> None:
         path: The file.
         parts: Its rows in order; `sort_curves` of an empty table makes one without rows.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = _arrow(tabulate(())[1])
     written = _Written()
-    writer = pyarrow.parquet.ParquetWriter(
-        written, waiting.schema, compression="zstd", write_page_checksum=True
-    )
+    writer = pq.ParquetWriter(written, waiting.schema, compression="zstd", write_page_checksum=True)
     with writing_whole(path) as stream:
         for part in parts:
-            waiting = pyarrow.concat_tables([waiting, _arrow(part)])
+            waiting = pa.concat_tables([waiting, _arrow(part)])
             while len(waiting) >= ROW_GROUP:
                 writer.write_table(waiting[:ROW_GROUP].combine_chunks())
                 waiting = waiting[ROW_GROUP:]
@@ -171,9 +160,7 @@ class _Written(io.RawIOBase):
 
 
 def _arrow(frame: pd.DataFrame) -> Any:
-    import pyarrow
-
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
     return table.replace_schema_metadata({"repro-schema": str(SCHEMA)})
 
 
@@ -187,13 +174,11 @@ def published_curves(directory: Path, keys: Sequence[str]) -> pd.DataFrame:
     Returns:
         Columns of `CURVE_COLUMNS`.
     """
-    import pyarrow.parquet
-
     frames = [tabulate(())[1]]
     between = [("key", ">=", min(keys)), ("key", "<=", max(keys))]
     for path in sorted(directory.glob("*.curves.parquet")):
         with _readable(path):
-            table = pyarrow.parquet.read_table(path, filters=between, partitioning=None)
+            table = pq.read_table(path, filters=between, partitioning=None)
             frame = table.to_pandas()
         frames.append(typed(frame[frame["key"].isin(keys)], CURVE_COLUMNS))
     return pd.concat(frames, ignore_index=True).drop_duplicates(POINT)

@@ -117,10 +117,8 @@ class Results:
 
 def contiguous(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table whose columns lie in one piece each: rows of several files are taken three times slower."""
-    import pyarrow
-
     whole: pd.DataFrame = (
-        pyarrow.Table.from_pandas(frame, preserve_index=False).combine_chunks().to_pandas()
+        pa.Table.from_pandas(frame, preserve_index=False).combine_chunks().to_pandas()
     )
     return whole.astype(frame.dtypes.to_dict())
 
