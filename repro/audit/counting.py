@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
-from typing import Any
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,20 @@ NONE = "none"
 """Value of a setting that rows of other methods have and no row of this method has."""
 
 
+class _Counted(NamedTuple):
+    """A quantity of one method.
+
+    Attributes:
+        quantity: Its name, in the words of `QUANTITIES`.
+        value: A number or, as cells of anybody's table may be, a word.
+        item: Where it was read, if not where the rows were.
+    """
+
+    quantity: str
+    value: Any
+    item: str = ""
+
+
 def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") -> tuple[Fact, ...]:
     """Return the facts about each method that a table of runs gives, in the words of `QUANTITIES`.
 
@@ -98,17 +112,6 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
     Returns:
         The facts.
     """
-    facts: list[Fact] = []
-
-    def tell(method: str, quantity: str, value: object, item: str = source) -> None:
-        # an infinite clip or patience means none at all: it is a word, and has no range
-        if isinstance(value, (str, bool, np.bool_)) or (
-            isinstance(value, float) and math.isinf(value) and quantity.startswith(VALUED)
-        ):
-            facts.append(Fact(item, quantity, None, source, method, text=str(value)))
-        elif value is not None and math.isfinite(float(value)):  # type: ignore[arg-type]
-            facts.append(Fact(item, quantity, float(value), source, method))  # type: ignore[arg-type]
-
     parameters, settings = (
         [str(c).removeprefix(p) for c in runs.columns if str(c).startswith(p)]
         for p in ("param ", "setting ")
@@ -120,44 +123,66 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
         if _distinct(rows[f"setting {setting}"])
     }
     lengths = {unit: "length", **({"steps": "steps"} if "steps" in runs else {})}
-    for method, of_method in runs.groupby("method", sort=False):
-        name = str(method)
-        tune = numbered(
-            of_method[(of_method["role"] == "tune") & of_method["status"].isin(FINISHED)]
+    facts: list[Fact] = []
+    for name, rows in runs.groupby("method", sort=False):
+        method = str(name)
+        tune = numbered(rows[(rows["role"] == "tune") & rows["status"].isin(FINISHED)])
+        report = rows[rows["role"] == "report"]
+        bounds = {parameter: ranges.get((method, parameter)) for parameter in parameters}
+        counted = (
+            *_of_trials(tune, report, bounds, lengths),
+            *_of_values(
+                tune, report, parameters, {p for p in parameters if _was_drawn(ranges, method, p)}
+            ),
+            *_of_settings(tune, report, settings, recorded),
+            *_of_reports(report, lengths),
         )
-        report = of_method[of_method["role"] == "report"]
-        num = 0
-        if len(tune):
-            trials = trial_scores(tune)
-            num = len(trials)
-            tell(name, "trials", num)
-            tell(name, "repeated trials", _repeated(tune))
-            for each, column in lengths.items():
-                if tune[column].notna().all():
-                    tell(name, f"trial {each}", float(tune[column].max()))
-                    tell(name, f"search {each}", float(tune[column].sum()))
-            if np.isfinite(trials["score"]).any():
-                winners = trials["number"][trials["score"] == trials["score"].min()]
-                tell(name, "best search score", float(trials["score"].min()))
-                best = _reported_of(tune[tune["number"].isin(winners)], report, parameters)
-                for parameter in parameters:
-                    _tell_search(tell, name, parameter, tune, best, ranges.get((name, parameter)))
-        drawn = {p for p in parameters if _was_drawn(ranges, name, p)}
-        _tell_values(tell, name, tune, report, num, parameters, drawn)
-        _tell_settings(tell, name, tune, report, settings, recorded)
-        if len(report):
-            repetitions = report["seed"].nunique() if (report["seed"] != "").all() else len(report)
-            tell(name, "repetitions", repetitions)
-            for each, column in lengths.items():
-                tell(name, f"reported {each}", float(report[column].max()))
-            tell(name, "seconds", float(report["seconds"].mean()))
+        facts += (fact for each in counted if (fact := _fact(each, method, source)) is not None)
     return tuple(facts)
 
 
-def _tell_values(
-    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, num: int, parameters: Sequence[str],
-    drawn: Container[str],
-) -> None:  # fmt: skip
+def _fact(counted: _Counted, method: str, source: str) -> Fact | None:
+    """Return what was counted as a fact; `None` for a number that is not finite."""
+    quantity, value, item = counted
+    # an infinite clip or patience means none at all: it is a word, and has no range
+    endless = isinstance(value, float) and math.isinf(value) and quantity.startswith(VALUED)
+    if isinstance(value, (str, bool, np.bool_)) or endless:
+        return Fact(item or source, quantity, None, source, method, text=str(value))
+    if not math.isfinite(float(value)):
+        return None
+    return Fact(item or source, quantity, float(value), source, method)
+
+
+def _of_trials(
+    tune: pd.DataFrame,
+    report: pd.DataFrame,
+    bounds: Mapping[str, Range | None],
+    lengths: Mapping[str, str],
+) -> Iterator[_Counted]:
+    """Yield how many trials there are, how long they are, and what they found."""
+    if tune.empty:
+        return
+    trials = trial_scores(tune)
+    yield _Counted("trials", len(trials))
+    yield _Counted("repeated trials", _repeated(tune))
+    for unit, column in lengths.items():
+        if tune[column].notna().all():
+            yield _Counted(f"trial {unit}", float(tune[column].max()))
+            yield _Counted(f"search {unit}", float(tune[column].sum()))
+    lowest = float(trials["score"].min())
+    if math.isfinite(lowest):
+        yield _Counted("best search score", lowest)
+        winners = trials["number"][trials["score"] == lowest]
+        best = _reported_of(tune[tune["number"].isin(winners)], report, list(bounds))
+        for parameter, declared in bounds.items():
+            yield from _of_search(parameter, tune, best, declared)
+
+
+def _of_values(
+    tune: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str], drawn: Container[str]
+) -> Iterator[_Counted]:
+    """Yield the value of each hyperparameter in the reported runs, and where it comes from."""
+    num = tune["number"].nunique()
     searched = _searched(tune, num, parameters)
     for parameter in parameters:
         used = _distinct(report[f"param {parameter}"])
@@ -168,12 +193,12 @@ def _tell_values(
         if searched == SEARCH and fixed:
             origin = FIXED if used in ([], tried) else f"{NO_SEARCH}, {tried[0]} in all trials"
         if len(used) == 1:
-            tell(method, f"used {parameter}", used[0])
-            tell(method, f"origin of {parameter}", origin)
+            yield _Counted(f"used {parameter}", used[0])
+            yield _Counted(f"origin of {parameter}", origin)
         elif tried and not len(report):
-            tell(method, f"origin of {parameter}", origin)
+            yield _Counted(f"origin of {parameter}", origin)
         if fixed and num > 1:
-            tell(method, f"tuned with {parameter}", tried[0])
+            yield _Counted(f"tuned with {parameter}", tried[0])
 
 
 def _was_drawn(ranges: Ranges, method: str, parameter: str) -> bool:
@@ -184,10 +209,13 @@ def _was_drawn(ranges: Ranges, method: str, parameter: str) -> bool:
     return range_ is None or range_.low < range_.high
 
 
-def _tell_settings(
-    tell: Callable[..., None], method: str, tune: pd.DataFrame, report: pd.DataFrame, settings: Sequence[str],
+def _of_settings(
+    tune: pd.DataFrame,
+    report: pd.DataFrame,
+    settings: Sequence[str],
     recorded: Container[tuple[str, str]],
-) -> None:  # fmt: skip
+) -> Iterator[_Counted]:
+    """Yield the settings of the trials and of the reported runs; `recorded` are those that some row has, by role."""
     for setting in settings:
         for role, rows, quantity in (
             ("tune", tune, "tuned with"),
@@ -199,7 +227,18 @@ def _tell_settings(
                 values = [NONE]
             if values:
                 text = " or ".join(sorted(str(v) for v in values))
-                tell(method, f"{quantity} {setting}", values[0] if len(values) == 1 else text)
+                yield _Counted(f"{quantity} {setting}", values[0] if len(values) == 1 else text)
+
+
+def _of_reports(report: pd.DataFrame, lengths: Mapping[str, str]) -> Iterator[_Counted]:
+    """Yield how many reported runs there are, and how long they are."""
+    if report.empty:
+        return
+    seeded = (report["seed"] != "").all()
+    yield _Counted("repetitions", report["seed"].nunique() if seeded else len(report))
+    for unit, column in lengths.items():
+        yield _Counted(f"reported {unit}", float(report[column].max()))
+    yield _Counted("seconds", float(report["seconds"].mean()))
 
 
 def _reported_of(tied: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str]) -> pd.Series:
@@ -239,27 +278,26 @@ def _repeated(tune: pd.DataFrame) -> int:
     return int(scored.duplicated([*drawn, "seed", "score"]).sum())
 
 
-def _tell_search(
-    tell: Callable[..., None], method: str, parameter: str, tune: pd.DataFrame, best: pd.Series, range_: Range | None
-) -> None:  # fmt: skip
+def _of_search(
+    parameter: str, tune: pd.DataFrame, best: pd.Series, declared: Range | None
+) -> Iterator[_Counted]:
+    """Yield the range of a hyperparameter, declared or else observed, and the best value found in it."""
     values = tune[f"param {parameter}"].dropna()
     if values.empty:
         return
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         if values.nunique() > 1:
-            tell(method, f"best {parameter}", str(best[f"param {parameter}"]))
+            yield _Counted(f"best {parameter}", str(best[f"param {parameter}"]))
         return
     finite = values[np.isfinite(values.astype("float64"))]
     if finite.empty:
         return
     low, high = float(finite.min()), float(finite.max())
-    declared = range_ is not None
-    if range_ is None:
-        range_ = Range(low, high, low > 0 and high / low >= 10)
+    item = OBSERVED if declared is None else "declared range"
+    range_ = declared or Range(low, high, low > 0 and high / low >= 10)
     if range_.low < range_.high:
-        item = "declared range" if declared else OBSERVED
-        tell(method, f"searched from {parameter}", range_.low, item)
-        tell(method, f"searched to {parameter}", range_.high, item)
-        tell(method, f"scale of {parameter}", "log" if range_.log else "linear", item)
-        tell(method, f"tried values of {parameter}", values.nunique())
-        tell(method, f"best {parameter}", float(best[f"param {parameter}"]))
+        yield _Counted(f"searched from {parameter}", range_.low, item)
+        yield _Counted(f"searched to {parameter}", range_.high, item)
+        yield _Counted(f"scale of {parameter}", "log" if range_.log else "linear", item)
+        yield _Counted(f"tried values of {parameter}", values.nunique())
+        yield _Counted(f"best {parameter}", float(best[f"param {parameter}"]))
