@@ -98,9 +98,26 @@ def _evidence(
 ) -> Evidence:
     search = experiment.plan(scale).search
     assert search is not None
-    specs = {key: parse_run(text) for key, text in zip(rows["key"], rows["spec"], strict=True)}
+    early = _stops_early(experiment.plan(scale).task)
+    frame = _runs(rows, [parameter for parameter, _ in search.space.ranges], early=early)
+    ranges = {
+        (method.name, parameter): _grown(bound.low, bound.high, frame[f"param {parameter}"])
+        for method in experiment.methods
+        for parameter, bound in search.space.ranges
+    }
+    facts = (
+        *count(frame, ranges, ROWS),
+        *_declared(study, experiment, scale, rows, results),
+    )
+    methods = tuple(method.name for method in experiment.methods)
+    return Evidence(name, "ours", methods, facts, frame, _curves(rows, results))
+
+
+def _runs(rows: pd.DataFrame, parameters: Iterable[str], *, early: bool) -> pd.DataFrame:
+    """Return rows of our runs table as the audit has them; `early` if the runs may stop early."""
+    specs = [parse_run(text) for text in rows["spec"]]
     # with early stopping the lowest validation loss is the score, and its epoch is reported
-    best = "best_" if _stops_early(experiment.plan(scale).task) else ""
+    best = "best_" if early else ""
     frame = runs_frame(
         pd.DataFrame(
             {
@@ -111,7 +128,7 @@ def _evidence(
                 "score": rows["score"],
                 # draws derive from the role and the repetition, among others, and from nothing else that varies
                 "seed": rows["role"] + " " + rows["repetition"].astype("str"),
-                "length": [_length(specs[key]) for key in rows["key"]],
+                "length": [_length(spec) for spec in specs],
                 "seconds": rows["seconds"],
                 # a run that diverged has the limit as its score, and no validation loss
                 "validation": rows[f"{best}validation_loss"],
@@ -120,24 +137,18 @@ def _evidence(
             }
         ).reset_index(drop=True)
     )
-    for parameter, _ in search.space.ranges:
+    for parameter in parameters:
         frame[f"param {parameter}"] = [
-            dict(specs[key].hyperparameters).get(parameter, math.nan) for key in rows["key"]
+            dict(spec.hyperparameters).get(parameter, math.nan) for spec in specs
         ]
-    ran = [_settings(specs[k].problem, specs[k].method, specs[k].task) for k in rows["key"]]
+    ran = [_settings(spec.problem, spec.method, spec.task) for spec in specs]
     for setting in ran[0]:
         frame[f"setting {setting}"] = [values[setting] for values in ran]
-    frame = consolidated(frame)
-    ranges = {
-        (method.name, parameter): _grown(bound.low, bound.high, frame[f"param {parameter}"])
-        for method in experiment.methods
-        for parameter, bound in search.space.ranges
-    }
-    methods = tuple(method.name for method in experiment.methods)
-    facts = (
-        *count(frame, ranges, ROWS),
-        *_declared(study, experiment, scale, rows, results),
-    )
+    return consolidated(frame)
+
+
+def _curves(rows: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Return the curves of the reported runs on held-out data."""
     reported = rows[rows["role"] == "report"]
     points = [results.places[key] for key in reported["key"] if key in results.places]
     curves = results.curves.take(np.sort(np.concatenate(points)) if points else [])
@@ -146,7 +157,7 @@ def _evidence(
         & (curves["metric"] != "last_batch_loss")  # kept to show the slip, never reported
     ].merge(reported[["key", "method", "repetition"]], on="key")
     curves = curves.assign(metric=curves["split"] + " " + curves["metric"], x=curves["step"])
-    return Evidence(name, "ours", methods, facts, frame, curves[list(CURVE_COLUMNS)])
+    return curves[list(CURVE_COLUMNS)]
 
 
 def _stops_early(task: Task) -> bool:
