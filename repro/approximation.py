@@ -9,7 +9,8 @@ most `MAX_NUMBERS` numbers, so memory does not grow with their number, and each 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,7 +31,10 @@ SPAN_CHECKED = 64
 """Largest dimension in which the distance of estimates from their tangents' span is measured too. That costs as
 much as all else, and the theorem (Flügel et al. 2024, Lemma 1) does not depend on the dimension."""
 
-PLAIN = ("normal", None)
+Kind: TypeAlias = tuple[str, float | None]
+"""A distribution of tangents, with its angle."""
+
+PLAIN: Kind = ("normal", None)
 """The kind of tangents that normals are already."""
 
 
@@ -92,11 +96,7 @@ def approximate(
         if should_stop():
             raise Interrupted
         batch = normals[: min(at_once, task.num_draws - done)].normal_(generator=generator)
-        kinds = list(dict.fromkeys(kind for kind, _ in estimators))
-        for kind in kinds:
-            # the last kind may have the draws themselves, and so may one that leaves them as they are
-            drawn = batch if kind in (PLAIN, kinds[-1]) else batch.clone()
-            tangents = distributions.shape_of(*kind)(drawn)
+        for kind, tangents in _of_each_kind(batch, dict.fromkeys(kind for kind, _ in estimators)):
             slopes = _slopes(tangents, gradient)
             for (other, name), total in zip(estimators, sums, strict=True):
                 if other == kind:
@@ -123,6 +123,15 @@ def draws_at_once(dimension: int, num_tangents: int) -> int:
     return max(1, MAX_NUMBERS // (dimension * num_tangents))
 
 
+def _of_each_kind(normals: Tensor, kinds: Iterable[Kind]) -> Iterator[tuple[Kind, Tensor]]:
+    """Yield the tangents of every kind that are made of the same normals, which are overwritten."""
+    every = list(kinds)
+    for kind in every:
+        # the last kind may have the draws themselves, and so may one that leaves them as they are
+        drawn = normals if kind in (PLAIN, every[-1]) else normals.clone()
+        yield kind, distributions.shape_of(*kind)(drawn)
+
+
 def _slopes(tangents: Tensor, gradient: Tensor) -> Tensor:
     """Return directional derivatives `(B, K)`, in float64 where a projection would magnify their rounding."""
     if not aggregation.nearly_dependent(tangents):
@@ -130,7 +139,7 @@ def _slopes(tangents: Tensor, gradient: Tensor) -> Tensor:
     return tangents.double() @ gradient.double()
 
 
-def _estimator(component: Component) -> tuple[tuple[str, float | None], str]:
+def _estimator(component: Component) -> tuple[Kind, str]:
     """Return the distribution, with its angle, and the aggregation of an estimator."""
     options = component.options()
     angle = options.get("angle")

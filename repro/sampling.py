@@ -8,12 +8,12 @@ error of the mean, and the first few estimates themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from repro import estimators, problems
-from repro.autodiff import leaves, value_and_gradient
+from repro.autodiff import Params, leaves, value_and_gradient
 from repro.environment import describe, now
 from repro.protocol import Replica, RunSpec, Sampling
 from repro.results import Curve, Record
@@ -66,37 +66,10 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
     generators = [tangent_generator(spec, device)]
     cost = estimator.cost_on(objective)
     value, exact = value_and_gradient(objective, params)
-    gradient = torch.cat([leaf.flatten() for leaf in leaves(exact)])
+    gradient = _flat(exact)
     draws = torch.stack(
-        [
-            torch.cat(
-                [
-                    leaf.flatten()
-                    for leaf in leaves(estimator(objective, params, generators).gradient)
-                ]
-            )
-            for _ in range(task.num_draws)
-        ]
+        [_flat(estimator(objective, params, generators).gradient) for _ in range(task.num_draws)]
     )
-    counts = [
-        2**power for power in range(1, task.num_draws.bit_length()) if 2**power <= task.num_draws
-    ]
-    heads = [draws[:count] for count in counts]
-    series = {
-        "relative_error": [(head.mean(0) - gradient).norm() / gradient.norm() for head in heads]
-    }
-    for index in range(min(2, gradient.numel())):
-        series[f"mean_{index}"] = [head[:, index].mean() for head in heads]
-        series[f"variance_{index}"] = [head[:, index].var() for head in heads]
-    curves = [
-        Curve("none", name, tuple(counts), _floats(values)) for name, values in series.items()
-    ]
-    kept = min(KEPT_ESTIMATES, task.num_draws)
-    for index in range(min(2, gradient.numel())):
-        curves.append(
-            Curve("none", f"estimate_{index}", tuple(range(kept)), _floats(draws[:kept, index]))
-        )
-        curves.append(Curve("none", f"gradient_{index}", (0,), (float(gradient[index]),)))
     measured: dict[str, float | int | str | None] = {
         "value": float(value[0]),
         "num_parameters": gradient.numel(),
@@ -106,7 +79,31 @@ def _sample(spec: RunSpec, device: torch.device) -> Record:
         "group_size": 1,
         "finished": now(),
     }
-    return Record(spec, "done", {**environment, **measured}, tuple(curves))
+    return Record(spec, "done", {**environment, **measured}, tuple(_curves(draws, gradient)))
+
+
+def _flat(gradient: Params) -> torch.Tensor:
+    return torch.cat([leaf.flatten() for leaf in leaves(gradient)])
+
+
+def _curves(draws: torch.Tensor, gradient: torch.Tensor) -> Iterator[Curve]:
+    """Yield what draws `(num_draws, d)` of a gradient `(d,)` say of it at powers of two, and the first few draws."""
+    shown = range(min(2, gradient.numel()))
+    counts = tuple(2**power for power in range(1, len(draws).bit_length()))
+    heads = [draws[:count] for count in counts]
+    series = {
+        "relative_error": [(head.mean(0) - gradient).norm() / gradient.norm() for head in heads]
+    }
+    for index in shown:
+        series[f"mean_{index}"] = [head[:, index].mean() for head in heads]
+        series[f"variance_{index}"] = [head[:, index].var() for head in heads]
+    for name, values in series.items():
+        yield Curve("none", name, counts, _floats(values))
+    kept = draws[:KEPT_ESTIMATES]
+    for index in shown:
+        steps = tuple(range(len(kept)))
+        yield Curve("none", f"estimate_{index}", steps, _floats(kept[:, index]))
+        yield Curve("none", f"gradient_{index}", (0,), (float(gradient[index]),))
 
 
 def _floats(values: Sequence[torch.Tensor] | torch.Tensor) -> tuple[float, ...]:
