@@ -73,28 +73,16 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     searched = [c for c in rows if str(c).startswith(("param ", "setting "))]
     named = [c for c in ("number", "trial") if c in rows and rows[c].notna().all()]
     identity = ["method", *(c for c in ("role", "seed") if c in rows), *(named or searched)]
-    run = rows.groupby(identity, dropna=False, sort=False).ngroup()
-    scored = rows["score"].notna()
-    twice = rows.assign(run=run)[scored].duplicated(["run", AT], keep=False)
-    if twice.any():
-        place = twice[twice].index[0]
-        pair = rows.index[(run == run[place]) & scored & (rows[AT] == rows[AT][place])]
-        mend = "Map `number` to the column that names a run, or a column `seed`."
-        if named:
-            mend = "Where a run was taken up again, leave the rows out that it wrote anew; or map a column `seed`."
-        raise ValueError(
-            f"{name}: {unit[:-1]} {rows[AT][place]:g} of one run of {rows['method'][place]!r} appears twice (rows "
-            f"{', '.join(str(i + 1) for i in pair[:3])}). {mend}"
-        )
-    rows = rows.assign(run=run).sort_values(["run", AT], kind="stable")
+    rows = rows.assign(run=rows.groupby(identity, dropna=False, sort=False).ngroup())
+    _refuse_two_at_once(rows, unit, name, named=bool(named))
+    rows = rows.sort_values(["run", AT], kind="stable")
     known = rows[rows["score"].notna()]
-    ends = rows.groupby("run")[AT].max()
-    lasts = known.groupby("run")[AT].max().reindex(ends.index)
-    gaps = known.groupby("run")[AT].diff().groupby(known["run"]).max().reindex(ends.index)
+    written, scored = rows.groupby("run")[AT], known.groupby("run")[AT]
+    ends = written.max()
+    lasts = scored.max().reindex(ends.index)
+    gaps = scored.diff().groupby(known["run"]).max().reindex(ends.index)
     # the first score comes after as many epochs as lie between two of them
-    gaps = gaps.fillna(
-        known.groupby("run")[AT].min().reindex(ends.index) - rows.groupby("run")[AT].min()
-    )
+    gaps = gaps.fillna(scored.min().reindex(ends.index) - written.min())
     ended = (ends == lasts) | (ends - lasts < gaps)
     ordered = known.sort_values(["run", "score"], kind="stable") if moment == "best" else known
     kept = ordered.groupby("run").head(1) if moment == "best" else ordered.groupby("run").tail(1)
@@ -111,6 +99,23 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
         f"{unit[:-1]} its length"
     )
     return kept.drop(columns=["run", AT]), note
+
+
+def _refuse_two_at_once(rows: pd.DataFrame, unit: str, name: str, *, named: bool) -> None:
+    """Refuse two scores of one run at one time; `named` if runs are told apart by a name or number."""
+    scored = rows[rows["score"].notna()]
+    twice = scored[scored.duplicated(["run", AT], keep=False)]
+    if twice.empty:
+        return
+    first = twice.iloc[0]
+    pair = twice.index[(twice["run"] == first["run"]) & (twice[AT] == first[AT])]
+    mend = "Map `number` to the column that names a run, or a column `seed`."
+    if named:
+        mend = "Where a run was taken up again, leave the rows out that it wrote anew; or map a column `seed`."
+    raise ValueError(
+        f"{name}: {unit[:-1]} {first[AT]:g} of one run of {first['method']!r} appears twice (rows "
+        f"{', '.join(str(i + 1) for i in pair[:3])}). {mend}"
+    )
 
 
 def _seconds(rows: pd.DataFrame) -> pd.Series:

@@ -34,6 +34,30 @@ def unify(
         ValueError: If a name is not a hyperparameter's, is given to two or hides another; or if a row has two values of
             one hyperparameter.
     """
+    _refuse_wrong_names(rows, gathered, name)
+    owners = _owners(rows)
+    guessed = {
+        base: names
+        for base, names in _guessed(owners).items()
+        if not any(set(names) & set(own) for own in gathered.values()) and base not in gathered
+    }
+    renamed: dict[str, str] = {}
+    for parameter, names in {**guessed, **gathered}.items():
+        rows = _merged(rows, parameter, names, name)
+        renamed |= dict.fromkeys(names, parameter)
+    notes = [
+        f"{', '.join(names)} are taken for one hyperparameter, {base}, named after each method"
+        for base, names in guessed.items()
+    ]
+    left = {parameter: owner for parameter, owner in owners.items() if parameter not in renamed}
+    notes += _hints(left)
+    return rows, {(m, renamed.get(p, p)): range_ for (m, p), range_ in ranges.items()}, notes
+
+
+def _refuse_wrong_names(
+    rows: pd.DataFrame, gathered: Mapping[str, Sequence[str]], name: str
+) -> None:
+    """Refuse names that are not a hyperparameter's, are given to two, or hide another."""
     told: dict[str, str] = {}
     for parameter, names in gathered.items():
         if f"param {parameter}" in rows and parameter not in names:
@@ -53,23 +77,6 @@ def unify(
                     f"{name}: no hyperparameter {each!r}, which `--map 'param {parameter}='` names. Hyperparameters: "
                     f"{', '.join(known) or 'none'}."
                 )
-    owners = _owners(rows)
-    guessed = {
-        base: names
-        for base, names in _guessed(owners).items()
-        if not any(set(names) & set(own) for own in gathered.values()) and base not in gathered
-    }
-    renamed: dict[str, str] = {}
-    for parameter, names in {**guessed, **gathered}.items():
-        rows = _merged(rows, parameter, names, name)
-        renamed |= dict.fromkeys(names, parameter)
-    notes = [
-        f"{', '.join(names)} are taken for one hyperparameter, {base}, named after each method"
-        for base, names in guessed.items()
-    ]
-    left = {parameter: owner for parameter, owner in owners.items() if parameter not in renamed}
-    notes += _hints(left)
-    return rows, {(m, renamed.get(p, p)): range_ for (m, p), range_ in ranges.items()}, notes
 
 
 def _owners(rows: pd.DataFrame) -> dict[str, tuple[str, ...]]:
