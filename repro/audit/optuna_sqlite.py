@@ -21,6 +21,25 @@ SCHEMA = 12
 """Version of the tables that Optuna 3.2 to 5 write."""
 NAMES = {"RUNNING": 0, "COMPLETE": 1, "PRUNED": 2, "FAIL": 3, "WAITING": 4}
 
+DIRECTIONS = "SELECT direction FROM study_directions WHERE study_id = ?"
+TRIALS = """
+SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps,
+  (julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400 AS seconds
+FROM trials t
+LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
+LEFT JOIN (SELECT trial_id, COUNT(*) AS steps FROM trial_intermediate_values GROUP BY trial_id) i
+  ON i.trial_id = t.trial_id
+WHERE t.study_id = ? ORDER BY t.number
+"""
+PARAMS = """
+SELECT p.trial_id, p.param_name AS name, p.param_value AS value, p.distribution_json AS distribution
+FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id WHERE t.study_id = ?
+"""
+ATTRIBUTES = """
+SELECT a.trial_id, a.key, a.value_json AS value
+FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
+"""
+
 
 def read(path: Path) -> Iterator[Raw]:
     """Yield the studies of a SQLite storage, which is opened in SQLite's read-only mode.
@@ -65,45 +84,32 @@ def _studies(connection: sqlite3.Connection, path: Path) -> Iterator[Raw]:
             f"{path}: expected schema {SCHEMA} of Optuna's tables. Found {version}, which is "
             f"{'newer' if newer else 'older'}, written by Optuna {library}. {mend}, or export the trials and use `--csv`."
         )
-
-    def table(query: str, study: int) -> pd.DataFrame:
-        cursor = connection.execute(query, (study,))
-        return pd.DataFrame(cursor.fetchall(), columns=[d[0] for d in cursor.description])
-
     studies = connection.execute("SELECT study_id, study_name FROM studies ORDER BY study_id")
     for study, name in studies.fetchall():
-        directions = [
-            2 if row[0] == "MAXIMIZE" else 1
-            for row in connection.execute(
-                "SELECT direction FROM study_directions WHERE study_id = ?", (study,)
-            )
-        ]
-        trials = table(
-            "SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps, "
-            "(julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400 AS seconds "
-            "FROM trials t LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0 "
-            "LEFT JOIN (SELECT trial_id, COUNT(*) AS steps FROM trial_intermediate_values GROUP BY trial_id) i "
-            "ON i.trial_id = t.trial_id WHERE t.study_id = ? ORDER BY t.number",
-            study,
-        )
-        infinite = trials["value_type"].map({"INF_POS": np.inf, "INF_NEG": -np.inf})
-        trials["score"] = trials["score"].astype("float64").where(infinite.isna(), infinite)
-        trials["status"] = trials["state"].map({k: STATES[v] for k, v in NAMES.items()})
-        if trials["status"].isna().any():
-            state = trials["state"][trials["status"].isna()].iloc[0]
-            raise ValueError(f"{path}: unknown state {state!r} of a trial of study {name!r}.")
-        if not trials["steps"].notna().any():
-            trials = trials.drop(columns="steps")
-        params = table(
-            "SELECT p.trial_id, p.param_name AS name, p.param_value AS value, p.distribution_json AS distribution "
-            "FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id WHERE t.study_id = ?",
-            study,
-        )
-        attributes = table(
-            "SELECT a.trial_id, a.key, a.value_json AS value FROM trial_user_attributes a "
-            "JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?",
-            study,
+        directions, params, attributes = (
+            _table(connection, query, study) for query in (DIRECTIONS, PARAMS, ATTRIBUTES)
         )
         yield Raw(
-            name, directions, trials.drop(columns=["state", "value_type"]), params, attributes
+            name,
+            [2 if direction == "MAXIMIZE" else 1 for direction in directions["direction"]],
+            _trials(_table(connection, TRIALS, study), f"{path}: study {name!r}"),
+            params,
+            attributes,
         )
+
+
+def _table(connection: sqlite3.Connection, query: str, study: int) -> pd.DataFrame:
+    cursor = connection.execute(query, (study,))
+    return pd.DataFrame(cursor.fetchall(), columns=[d[0] for d in cursor.description])
+
+
+def _trials(found: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the trials of a study, with scores and states as `Raw` has them; `name` is for the message."""
+    infinite = found["value_type"].map({"INF_POS": np.inf, "INF_NEG": -np.inf})
+    found["score"] = found["score"].astype("float64").where(infinite.isna(), infinite)
+    found["status"] = found["state"].map({k: STATES[v] for k, v in NAMES.items()})
+    if found["status"].isna().any():
+        state = found["state"][found["status"].isna()].iloc[0]
+        raise ValueError(f"{name} has a trial of the unknown state {state!r}.")
+    empty = [] if found["steps"].notna().any() else ["steps"]
+    return found.drop(columns=["state", "value_type", *empty])
