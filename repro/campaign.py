@@ -21,8 +21,8 @@ from repro.protocol import (
     Study,
     Timing,
     best_trial,
-    canonical_json,
     experiments_of,
+    kind_of,
 )
 from repro.results import HYPERPARAMETERS
 
@@ -209,21 +209,8 @@ def _lacking(
 
 def _alike(spec: RunSpec, rows: Sequence[_Row]) -> list[_Row]:
     """Return the rows whose runs differ from one in repetition, hyperparameters and trial alone."""
-    # as their canonical JSON says, in which keys stand in order: parsing each would take a hundred times longer
-    head, _, rest = spec.canonical_json().partition('"hyperparameters":[')
-    rest = rest.partition('],"method":')[2]
-    body = rest.partition('"repetition":')[0]
-    body, task = f'],"method":{body}"repetition":', f'"task":{canonical_json(spec.task)}'
-
-    def is_alike(text: str) -> bool:
-        begin = text.find('],"method":')
-        return (
-            text.startswith(head)
-            and text.startswith(body, begin)
-            and text.startswith(task, text.find('"task":', begin + len(body)))
-        )
-
-    return [row for row in rows if row.role == spec.role and is_alike(row.spec)]
+    kind = kind_of(spec.canonical_json())
+    return [row for row in rows if row.role == spec.role and kind_of(row.spec) == kind]
 
 
 def _same(one: Iterable[float], other: Iterable[float]) -> bool:

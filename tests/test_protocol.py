@@ -46,10 +46,12 @@ from repro.protocol import (
     derive_seed,
     expand,
     final,
+    kind_of,
     mean_score,
     near,
     on_digits,
     parse_run,
+    problem_of,
     settings,
     spread,
     use,
@@ -125,6 +127,32 @@ def test_key_is_the_hash_of_the_text_and_fixed() -> None:
     assert first.key == hashlib.sha256(first.canonical_json().encode()).hexdigest()
     # a changed key disowns every published row: raise PROTOCOL_VERSION on purpose, or not at all
     assert first.key == "6c25a25185798b2637293ba1fe52f41b2769a50b6ead8d75589ac7c5a697e4d9"
+
+
+def test_the_kind_of_a_run_leaves_out_repetition_hyperparameters_and_trial_alone() -> None:
+    for spec in (*RUNS, TRIAL_RUN):
+        kind = kind_of(spec.canonical_json())
+        trial = None if spec.role == "report" else Trial(7, "other", "refinement")
+        alike: tuple[dict[str, Any], ...] = (
+            {"repetition": 12},
+            {"hyperparameters": ()},
+            {"hyperparameters": settings(learning_rate=3e-5)},
+            {"trial": trial},
+        )
+        for change in alike:
+            assert kind_of(dataclasses.replace(spec, **change).canonical_json()) == kind
+        others: tuple[dict[str, Any], ...] = (
+            {"study": "other"}, {"arm": "other"}, {"scale": "smoke"}, {"experiment": "other"},
+            {"role": "tune" if spec.role == "report" else "report"}, {"method": BACK}, {"task": Training(9, 9)},
+            {"problem": dataclasses.replace(spec.problem, name="other")},
+        )  # fmt: skip
+        for change in others:
+            assert kind_of(dataclasses.replace(spec, **change).canonical_json()) != kind
+
+
+def test_the_problem_of_a_run_is_its_canonical_json() -> None:
+    for spec in (*RUNS, TRIAL_RUN):
+        assert problem_of(spec.canonical_json()) == canonical_json(spec.problem)
 
 
 def test_order_of_settings_does_not_matter() -> None:

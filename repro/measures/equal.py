@@ -21,6 +21,7 @@ from repro.measures.rows import (
     summary,
     unknown,
 )
+from repro.protocol import problem_of
 from repro.results import EmptySelectionError, Results
 
 COSTS = ("epochs", "forward_passes", "seconds")
@@ -79,10 +80,10 @@ def paired_difference_at_equal(
     timed = {}
     if equal == "seconds":
         # a timing at another scale may be of another network, also under the same name: only the same problem's counts
-        problems = set(map(_problem, rows["spec"]))
+        problems = set(map(problem_of, rows["spec"]))
         of_timing = (results.runs["experiment"] == run_time_experiment).to_numpy(bool)
         kept = ~of_timing
-        kept[of_timing] = [_problem(text) in problems for text in results.runs["spec"][of_timing]]
+        kept[of_timing] = [problem_of(text) in problems for text in results.runs["spec"][of_timing]]
         of_problem = results.beside(results.runs[kept])
         timed = {m: step_seconds(of_problem, run_time_experiment, m, study=study) for m in (a, b)}
         seconds = {method: measured.interval.estimate for method, measured in timed.items()}
@@ -111,12 +112,6 @@ def paired_difference_at_equal(
         scale=max((found.scale, *(m.scale for m in timed.values())), key=LARGEST_FIRST.index),
         device=timed[a].device,
     )
-
-
-def _problem(text: str) -> str:
-    """Return the problem of a run from its canonical JSON, found without parsing it."""
-    # a key is followed by the next of its class, and no string holds a bare quote
-    return text.partition('"problem":')[2].partition(',"repetition":')[0]
 
 
 ROOM = 0.9

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.protocol import ClosedForm, Problem, RunSpec, Training, parse_run
+from repro.protocol import ClosedForm, Problem, RunSpec, Training, kind_of, parse_run
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def by_kind(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[Rows]:
     texts = runs["spec"].to_numpy()
     known: dict[object, int] = {}
     codes = np.array(
-        [known.setdefault(_kind(text), len(known)) for text in texts[places]], dtype=np.intp
+        [known.setdefault(kind_of(text), len(known)) for text in texts[places]], dtype=np.intp
     )
     num = {
         name: runs[name].to_numpy(np.float64)[places]
@@ -137,14 +137,6 @@ def by_kind(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[Rows]:
             values["seconds"] = values["seconds"] / together[part]
         found.append(Rows(spec, **values))
     return found
-
-
-def _kind(text: str) -> tuple[str, str, str]:
-    """Return what is left of a canonical JSON without hyperparameters, repetition and trial: found, not parsed."""
-    # a key is followed by the next of its class, and no string holds a bare quote
-    head, _, rest = text.partition('"hyperparameters":[')
-    body, _, rest = rest.partition('],"method":')[2].partition('"repetition":')
-    return head, body, rest.partition(',"role":')[2].partition(',"trial":')[0].rstrip("}")
 
 
 def done_only(rows: Kinds) -> Kinds:

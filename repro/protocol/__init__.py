@@ -39,7 +39,7 @@ from repro.protocol.conventions import (
 )
 from repro.protocol.declarations import Check, Claim, Expectation, Fact, Study
 from repro.protocol.experiments import Experiment, LogUniform, Plan, Search, SearchSpace
-from repro.protocol.parsing import parse_run
+from repro.protocol.parsing import kind_of, parse_run, problem_of
 from repro.protocol.runs import (
     PROTOCOL_VERSION,
     SCALES,
@@ -118,10 +118,12 @@ __all__ = [
     "expand",
     "experiments_of",
     "final",
+    "kind_of",
     "mean_score",
     "near",
     "on_digits",
     "parse_run",
+    "problem_of",
     "settings",
     "spread",
     "use",

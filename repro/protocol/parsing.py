@@ -1,6 +1,7 @@
-"""From canonical JSON back to the run that wrote it.
+"""From canonical JSON back to the run that wrote it, or to a part of it.
 
-The text may come from anybody, so every value has to be of its field's type, and anything but a run is refused.
+The text that `parse_run` takes may come from anybody, so every value has to be of its field's type, and anything but a
+run is refused.
 """
 
 from __future__ import annotations
@@ -68,6 +69,28 @@ def parse_run(text: str) -> RunSpec:
             f"Expected a run of protocol {PROTOCOL_VERSION}. Found protocol {version}."
         )
     return run
+
+
+def kind_of(text: str) -> tuple[str, str, str]:
+    """Return what is left of the canonical JSON of a run without hyperparameters, repetition and trial.
+
+    It is cut out, not parsed, which is a hundred times faster: a key is followed by the next of its class, and no
+    string holds a bare quote.
+
+    Args:
+        text: Canonical JSON of a run.
+
+    Returns:
+        Three pieces of it, equal for runs that differ in nothing else.
+    """
+    head, _, rest = text.partition('"hyperparameters":[')
+    body, _, rest = rest.partition('],"method":')[2].partition('"repetition":')
+    return head, body, rest.partition(',"role":')[2].partition(',"trial":')[0].rstrip("}")
+
+
+def problem_of(text: str) -> str:
+    """Return the problem in the canonical JSON of a run, cut out as by `kind_of`."""
+    return text.partition('"problem":')[2].partition(',"repetition":')[0]
 
 
 class _WrongTypeError(TypeError):
