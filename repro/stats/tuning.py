@@ -9,9 +9,9 @@ all budgets up to its own, in two ways that must not be confused:
 - *What to expect* (`tuning_curve`): the median, over repeated searches, of the best of m trials. A
   property of method and space, hence an estimate with bounds, which hold at all budgets at once.
 
-`ranking_settled` asks both of two methods. The second answer is sobering by nature: nothing about the
-distribution of scores is assumed, so n trials bound a rare good score only where luck would have shown
-it, and at 95 % two methods of 16 trials can be told apart for a budget of 1 only, of 32 for up to 3.
+`ranking_settled` asks both of two methods. The second answer is cautious by nature: it assumes nothing
+about the distribution of scores, so it has to allow for good scores too rare to have shown up in n
+trials. At 95 %, two methods of 16 trials can be told apart for a budget of 1 only, of 32 for up to 3.
 
 Scores are losses or errors: the smallest wins, and a diverged trial has the finite worst score. The
 confidence bands are those of Lourie, Cho & He (2024, "Show Your Work with Confidence: Confidence Bands
@@ -208,22 +208,21 @@ def ranking_settled(
         )
     each = 1.0 - (1.0 - confidence) / 2.0
     curve_a, curve_b = _curve(a, each, support), _curve(b, each, support)
-    certain = np.where(
-        curve_a.high < curve_b.low, -1, np.where(curve_b.high < curve_a.low, 1, 0)
-    ).astype(np.intp)
+    # who leads at each budget: -1 for a, 1 for b, 0 for neither
     observed = np.sign(np.minimum.accumulate(a) - np.minimum.accumulate(b)).astype(np.intp)
-    observed_from = _start_of_last_run(observed)
-    leads_longer = observed[-1] != 0 and observed_from < a.size
-    settled = np.flatnonzero(certain)
-    until = int(settled[-1]) + 1 if settled.size else 0
-    lowest, _ = _rank_bands(a.size, each)
+    certain = np.where(curve_a.high < curve_b.low, -1, curve_b.high < curve_a.low).astype(np.intp)
+    since = _start_of_last_run(observed)
+    leads_longer = observed[-1] != 0 and since < a.size
+    # up to the last budget at which the bands are apart
+    apart = np.trim_zeros(certain, "b")
+    low_ranks, _ = _rank_bands(a.size, each)
     return Settled(
         better=_lead(observed[-1]),
-        observed_from=observed_from if leads_longer else None,
-        certain_better=_lead(certain[until - 1]) if until else "",
-        certain_from=_start_of_last_run(certain[:until]) if until else None,
-        certain_to=until or None,
-        reach=int(np.count_nonzero(lowest)),
+        observed_from=since if leads_longer else None,
+        certain_better=_lead(apart[-1]) if apart.size else "",
+        certain_from=_start_of_last_run(apart) if apart.size else None,
+        certain_to=apart.size or None,
+        reach=int(np.count_nonzero(low_ranks)),
     )
 
 
@@ -232,7 +231,7 @@ def _curve(sample: Vector, confidence: float, support: tuple[float, float]) -> T
     budgets = np.arange(1, num + 1)
     # The best of m is at most y with probability 1 - (1 - F(y))^m, so its median is a quantile of F:
     # the smallest score with at least this share of the sample at or below it. opda's own estimate
-    # sums the shares in floating point and takes the upper middle of 12 or 20 scores for the lower.
+    # sums the shares in floating point, and so takes the upper of the two middle ones of 12 or 20 scores.
     ranks = np.ceil(num * (1.0 - 0.5 ** (1.0 / budgets))).astype(np.intp)
     low, high = _rank_bands(num, confidence)
     scale = np.concatenate([support[:1], np.sort(sample), support[1:]])
@@ -243,8 +242,9 @@ def _curve(sample: Vector, confidence: float, support: tuple[float, float]) -> T
 def _rank_bands(num: int, confidence: float) -> tuple[Ranks, Ranks]:
     """Return the order statistics that bound the tuning curve, 0 and n + 1 for the ends of the support.
 
-    The band consists of order statistics whose ranks depend on n and the confidence alone. Asking for
-    ranks rather than scores lets seconds of simulation serve all curves of a process, and ties pass.
+    The band consists of order statistics whose ranks depend on n and the confidence alone. So opda is
+    given ranks for scores: one simulation, which takes seconds, serves all curves of n trials, and ties
+    among scores do no harm.
 
     Returns:
         Shapes (n,), ranks of the lower and of the upper bounds at budgets 1 to n; do not write to them.
