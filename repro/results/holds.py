@@ -51,6 +51,7 @@ def hold(
     path = folder / name
     holder = path.with_name(f"{path.name}.json")
     locked = path.with_name(f"{path.name}.lock")
+    traces = [locked] if traceless else []
     # a lock that is only a file would outlive a process that is killed
     lock = FileLock(locked, mode=0o664, fallback_to_soft=False)
     try:
@@ -74,17 +75,16 @@ def hold(
         try:
             yield
         finally:
-            _remove(*[locked] * traceless)
+            _remove(*traces)
         return
-    with lock:
+    try:
         with contextlib.suppress(OSError):  # for people only
             holder.write_bytes(json.dumps(_myself()).encode())
-        try:
-            yield
-        finally:
-            # who waits for a lock whose file is gone sees that, and makes another
-            _remove(holder, *[locked] * traceless)
-            lock.release()
+        yield
+    finally:
+        # who waits for a lock whose file is gone sees that, and makes another
+        _remove(holder, *traces)
+        lock.release()
 
 
 def _remove(*paths: Path) -> None:
