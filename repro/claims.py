@@ -260,7 +260,7 @@ def _refuse_part_of_a_family(
 
 
 def compare(interval: Interval, expect: Expectation) -> Outcome:
-    """Return whether an interval lies within an expectation, outside it, or across its edge, as one that is not `SURE`.
+    """Return whether an interval lies within an expectation, outside it, or across its edge; one that is not `SURE` is undecided.
 
     A bound is within, or outside where the expectation is strict: a difference of exactly 0 is not "lower". A number that
     does not exist decides nothing, whatever its bounds: of a ratio they are 0 and infinity.

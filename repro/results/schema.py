@@ -25,7 +25,7 @@ SEARCH = {
     "stage": "str",  # `refinement` for trials beside the winner of their own method, empty for all others
 }
 METRICS = {
-    "score": "float64",  # what a search would minimise; finite also for diverged runs
+    "score": "float64",  # what a search minimises; finite for diverged runs, too
     "diverged_step": "float64",
     "value": "float64",
     "best_value": "float64",  # lowest of all steps
@@ -36,7 +36,7 @@ METRICS = {
     "test_accuracy": "float64",
     "test_last_batch_loss": "float64",  # nats, mean over the last mini-batch of a shuffled pass
     "best_step": "float64",  # step of the lowest validation loss, for runs with early stopping
-    "best_validation_loss": "float64",  # at that step, as the next three
+    "best_validation_loss": "float64",  # at that step, like the next three
     "best_validation_accuracy": "float64",
     "best_test_loss": "float64",
     "best_test_accuracy": "float64",
@@ -48,8 +48,8 @@ COST = {
     "forward_passes": "float64",  # equivalents, over the run
     "tangents": "float64",  # drawn over the run
     "seconds": "float64",  # synchronised, of training without evaluation, shared by the runs of a group
-    "wall_seconds": "float64",  # from start to end, evaluation and preparation too; a run's share of its group's
-    "processor_seconds": "float64",  # of the same, those in which a processor was at work for it; on a CPU, not for timings
+    "wall_seconds": "float64",  # from start to end, with preparation and evaluation; a run's share of its group's
+    "processor_seconds": "float64",  # those of `wall_seconds` in which a processor worked on it; missing for timings and on CUDA
     "step_seconds": "float64",  # timing runs: median of a step
     "step_seconds_low": "float64",  # lower quartile
     "step_seconds_high": "float64",  # upper quartile
@@ -99,6 +99,7 @@ CURVE_COLUMNS = {
     "value": "float64",
 }
 MAX_POINTS = 500
+"""The most points of a metric that the curves table keeps of a run."""
 
 FACT_COLUMNS = {
     "study": "str",

@@ -28,7 +28,7 @@ class Store:
         return self.directory / key[:2] / f"{key}.json"
 
     def __contains__(self, key: str) -> bool:
-        """Whether a usable record of that key is here; where that is decided, and nobody has to be told why not."""
+        """Whether a usable record of that key is here; unlike `is_finished`, silent about a file that cannot be used."""
         try:
             return self.is_finished(key)
         except RejectedFileError:

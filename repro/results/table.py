@@ -1,4 +1,4 @@
-"""Finished runs as two long tables, typed and in their one order, and how to select from them."""
+"""Finished runs as two long tables, typed and sorted, and how to select rows from them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from repro.results.schema import (
 
 
 class EmptySelectionError(ValueError):
-    """A selection that no row meets; a figure answers it with "not run"."""
+    """Raised if no row meets a selection; a figure then shows "not run"."""
 
 
 @dataclasses.dataclass
 class Memory:
-    """Selections by what was asked: claims, figures and tables ask for the same few rows thousands of times.
+    """Selections, kept by what was asked for: claims, figures and tables ask for the same few rows thousands of times.
 
     Attributes:
         known: What was selected.
@@ -45,14 +45,14 @@ class Memory:
     )
 
     def recall(self, asked: Hashable, select: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """Return what was asked for, selected the first time.
+        """Return what was asked for, which is selected only once.
 
         Args:
             asked: What is asked for.
             select: Selects it.
 
         Returns:
-            The selection, its columns free to be replaced.
+            The selection, in a frame of its own whose columns may be replaced.
         """
         if asked not in self.known:
             self.known[asked] = select()
@@ -81,13 +81,13 @@ class Results:
 
     @functools.cached_property
     def places(self) -> Mapping[str, npt.NDArray[np.intp]]:
-        """Where each run's points stand in the curves, by key: looked up far more often than they change."""
+        """Numbers of the rows of the curves that are a run's, by its key."""
         found = self.curves.groupby("key").indices
         return {str(key): np.asarray(places) for key, places in found.items()}
 
     @functools.cached_property
     def reported(self) -> Mapping[str, Mapping[str, npt.NDArray[np.intp]]]:
-        """Where the reported runs stand in the runs, by experiment and study."""
+        """Numbers of the rows of the reported runs, by experiment and study."""
         found: dict[str, dict[str, npt.NDArray[np.intp]]] = {}
         groups = self.runs.groupby(["role", "experiment", "study"]).indices
         for group, places in groups.items():
@@ -98,11 +98,11 @@ class Results:
 
     @functools.cached_property
     def words(self) -> Mapping[str, pd.Categorical]:
-        """The words of the curves, `split` and `metric`, as numbers: compared many times faster."""
+        """The columns `split` and `metric` of the curves as categories, which compare many times faster than words."""
         return {name: pd.Categorical(self.curves[name]) for name in ("split", "metric")}
 
     def beside(self, runs: pd.DataFrame, memory: Memory | None = None) -> Results:
-        """Return other runs with the same curves and facts, and with what is known of the curves already.
+        """Return other runs with the same curves and facts, and with what was already found out about the curves.
 
         Args:
             runs: Rows of the runs table.
@@ -116,7 +116,7 @@ class Results:
 
 
 def contiguous(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose columns lie in one piece each: rows of several files are taken three times slower."""
+    """Return a table with every column in one piece: taking rows from columns of many pieces takes three times as long."""
     whole: pd.DataFrame = (
         pa.Table.from_pandas(frame, preserve_index=False).combine_chunks().to_pandas()
     )
@@ -124,9 +124,9 @@ def contiguous(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def consolidated(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return a runs table in three pieces, words as plain objects: rows are taken several times faster.
+    """Return a runs table that lies in three blocks, with words as plain objects: taking rows is several times faster.
 
-    A selection of runs is small and has all of the many columns, so its time goes by the pieces that they lie in.
+    A selection has few rows but all of the many columns, so its time depends on how many blocks these lie in.
     """
     words = [name for name, kind in runs.dtypes.items() if kind == "str"]
     return runs.astype(dict.fromkeys(words, object)).copy()
@@ -142,7 +142,7 @@ def tabulate(records: Iterable[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
         The runs table and the curves table, typed and sorted.
     """
     rows: list[dict[str, Any]] = []
-    # a curve is a name and its length here: a frame a curve takes a thousand times longer than its numbers
+    # of a curve its name and length: a frame for each would take a thousand times as long as its numbers
     names: list[tuple[str, str, str]] = []
     lengths: list[int] = []
     steps, epochs, values = array("q"), array("d"), array("d")
