@@ -24,7 +24,7 @@ from repro.cli.grid import show_verdicts
 from repro.cli.shared import all_studies, judge, num_cores
 from repro.protocol import experiments_of
 from repro.report import answers, completeness, digests, page, paper, provenance, verdicts
-from repro.report.paper import Figure, Listed
+from repro.report.paper import Listed
 from repro.results import Results, write_whole
 
 FIGURES, BUILD = Path("figures/build"), Path("paper/build")
@@ -49,7 +49,7 @@ class Built:
     """
 
     judgements: tuple[Judgement, ...]
-    figures: Mapping[str, Figure]
+    figures: Mapping[str, Listed]
     drawn: tuple[str, ...]
     not_run: tuple[str, ...]
     stale: tuple[str, ...]

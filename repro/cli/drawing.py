@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from repro.report import digests, provenance
-from repro.report.paper import Figure
+from repro.report.paper import Listed
 from repro.results import Results, write_whole
 
 SUFFIXES = ("csv", "pdf", "svg", "png")
@@ -58,7 +58,7 @@ class Drawing:
         """
         import figures
 
-        self.figures: dict[str, Figure] = {}
+        self.figures: dict[str, Listed] = {}
         self.drawn: list[str] = []
         self._results, self._directory = results, directory
         self._stamp = directory / ".digests.json"
@@ -69,7 +69,7 @@ class Drawing:
         # figures whose rows decide how many panels they have take longest, so they come first
         self._waiting = sorted(waiting, key=lambda n: not hasattr(figures.module_of(n), "layout"))
         for name in set(figures.names()) - set(self._waiting):
-            self.figures[name] = Figure.parse(self._known[name]["figure"])
+            self.figures[name] = Listed.parse(self._known[name]["figure"])
         self._workers = min(workers, len(self._waiting))
         self._pool: ProcessPoolExecutor | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="repro-")
@@ -156,7 +156,7 @@ class Drawing:
         )
 
     def _keep(self, name: str, outcome: _Outcome) -> None:
-        figure = Figure(name, outcome.title, outcome.missing, outcome.sources)
+        figure = Listed(name, outcome.title, outcome.missing, outcome.sources)
         self.figures[name] = figure
         if outcome.drawn:
             self.drawn.append(name)

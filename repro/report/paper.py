@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pandas as pd
 
@@ -45,7 +45,7 @@ class Listed:
     sources: tuple[Source, ...] = ()
 
     @classmethod
-    def parse(cls, content: Mapping[str, Any]) -> Self:
+    def parse(cls, content: Mapping[str, Any]) -> Listed:
         """Return the value from which `dataclasses.asdict` made this content of JSON."""
         sources = (
             Source(**{**s, "commits": tuple(s["commits"]), "devices": tuple(s["devices"])})
@@ -54,16 +54,12 @@ class Listed:
         return cls(content["name"], content["title"], content["missing"], tuple(sources))
 
 
-class Figure(Listed):
-    """A figure."""
-
-
 def facts(
     results: Results,
     studies: Sequence[Study],
     judgements: Sequence[Judgement],
     shown: Mapping[tuple[str, int], Sequence[str]],
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Listed],
     tables: Mapping[str, Listed],
     headlines: Headlines,
     answers: Sequence[Mapping[str, Any]],
