@@ -172,10 +172,10 @@ def test_what_stands_is_said_and_does_not_count() -> None:
         for f in each.findings
         if f.status == "pass"
     )
-    assert standing.has(RIKE, "fail")
-    assert standing.has(RIKE, "fail", sorted(failing)[1:])
-    assert not standing.has(RIKE, "fail", failing)
-    assert standing.has(RIKE, "warn", failing)
+    assert standing.has_findings(RIKE, "fail")
+    assert standing.has_findings(RIKE, "fail", sorted(failing)[1:])
+    assert not standing.has_findings(RIKE, "fail", failing)
+    assert standing.has_findings(RIKE, "warn", failing)
     told, gone = standing.explained(
         RIKE, {min(failing): "it is small", passing: "no", ("x", "y"): "no"}
     )

@@ -51,7 +51,9 @@ def read_standing(path: Path) -> Standing:
     return found
 
 
-def has(audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()) -> bool:
+def has_findings(
+    audited: Iterable[Audited], fail_on: str, stands: Container[tuple[str, str]] = ()
+) -> bool:
     """Tell whether a comparison fails or, if `fail_on` is `warn`, fails or warns.
 
     Args:

@@ -147,7 +147,7 @@ def audit(options: argparse.Namespace, console: Console) -> int:
     told, gone = standing.explained(judged, stands)
     for line in (*told, *gone):
         tell(line, console)
-    return FAILED if gone or standing.has(judged, options.fail_on, stands) else DONE
+    return FAILED if gone or standing.has_findings(judged, options.fail_on, stands) else DONE
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
