@@ -119,11 +119,11 @@ def passes(method: str) -> Check:
     """Return a check that 16 tangents reach a higher test accuracy than one tangent that takes 16 times as many steps."""
     network = networks.FULLY_CONNECTED[0].name
     measure = use(
-        "difference_between", first=f"{TUNED}{network}", last=networks.PASSES.name, method=method,
-        last_method=FG, metric=ACCURACY,
+        "difference_between", first=networks.PASSES.name, last=f"{TUNED}{network}", method=FG,
+        last_method=method, metric=ACCURACY,
     )  # fmt: skip
-    label = f"{network}: test accuracy, {method} minus {FG}, at equal forward passes"
-    return Check(label, measure, HIGHER, provided=learned(network, TUNED))
+    label = f"{network}: test accuracy, {FG} minus {method}, at equal forward passes"
+    return Check(label, measure, LOWER, provided=learned(network, TUNED))
 
 
 def no_worse(network: str, num_tangents: int) -> Check:
