@@ -62,7 +62,10 @@ FACTS: dict[str, Any] = {
         "devices": ["a <machine>"],
     },
     "figures": [{**LISTED, "name": "fig", "title": "A & B", "missing": "all of it"}],
-    "tables": [{**LISTED, "name": "tab", "title": "Numbers"}],
+    "tables": [
+        {**LISTED, "name": "tab", "title": "Numbers"},
+        {**LISTED, "name": "wide", "title": "Wide"},
+    ],
     "not_run": ["figure fig: all of it"],
 }
 
@@ -75,6 +78,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cells = ((Interval(10.0, 9, 11, 3, 0.95),), (2.0,), (None,), (-3.0,))
     write(Table("tab", "Numbers", (column,), cells), folder)
     write(Table("completeness", "What was run", (column,), ()), folder)
+    wide = tuple(Column(f"c{place}", f"column {place}", "left") for place in range(30))
+    write(Table("wide", "Wide", wide, (tuple(f"cell {place}" for place in range(30)),)), folder)
     page.write(folder / "index.html", FACTS, folder, folder)
     return folder / "index.html"
 
@@ -130,6 +135,35 @@ def test_a_figure_says_how_it_was_made_and_what_was_not_run(built: Path) -> None
     for words in ("author2000 a, full scale: 6 runs", "c0ffee", "nox -s figures -- fig"):
         assert words in text
     assert re.search(r'<section id="audit".*?not run.*?</section>', text, re.DOTALL)
+
+
+def test_findings_are_folded_by_rule_with_their_counts(built: Path, tmp_path: Path) -> None:
+    columns = tuple(
+        Column(name, name.capitalize(), "left")
+        for name in ("rule", "status", "comparisons", "found", "mend")
+    )
+    rows = (
+        ("budget", "fail", "a, b", "3 <of> 4", "run more"),
+        ("budget", "fail", "c", "2 of 4", "run more"),
+        ("budget", "unknown", "d", "not in the evidence: trials", "run more"),
+        ("edge", "unknown", "d", "not in the evidence: ranges", "extend"),
+        ("edge", "warn", "e", "near", "extend"),
+    )
+    folder = built.parent
+    write(Table("audit_findings", "What was found", columns, rows), folder)
+    facts = FACTS | {"tables": [{**LISTED, "name": "audit_findings", "title": "What was found"}]}
+    page.write(tmp_path / "index.html", facts, folder, folder)
+    text = (tmp_path / "index.html").read_text()
+    section = text[text.index('<section id="audit"') : text.index('<section id="completeness"')]
+    summaries = re.findall(r"<details><summary>(.*?)</summary>", section)
+    assert summaries == ["budget: 2 fail", "edge: 1 warn", "2 unknown: the evidence does not say"]
+    shown = re.findall(r'<tr><td class="left">(\w+)</td><td class="left">(\w+)</td>', section)
+    assert shown == [(r, s) for r, s, *_ in (rows[0], rows[1], rows[4], rows[2], rows[3])]
+    assert "3 &lt;of&gt; 4" in section
+    shape = _Shape()
+    shape.feed(text)
+    assert shape.open == []
+    assert len(shape.ids) == len(set(shape.ids))
 
 
 def test_the_same_facts_give_the_same_bytes(built: Path) -> None:
@@ -206,6 +240,16 @@ def test_a_figure_is_enlarged_zoomed_and_closed_with_the_keyboard(view: Any) -> 
     view.keyboard.press("Escape")
     assert not view.locator("#viewer").is_visible()
     assert view.evaluate("document.activeElement.classList.contains('zoom')")
+
+
+def test_a_wide_table_keeps_its_first_column_in_sight(view: Any) -> None:
+    view.set_viewport_size({"width": 1280, "height": 800})
+    region = view.locator(".scroll", has=view.locator("#tbl-wide"))
+    first, second = (view.locator("#tbl-wide tbody td").nth(place) for place in (0, 1))
+    before, moving = first.bounding_box()["x"], second.bounding_box()["x"]
+    region.evaluate("region => { region.scrollLeft = 400; }")
+    assert first.bounding_box()["x"] == pytest.approx(before, abs=2)
+    assert second.bounding_box()["x"] == pytest.approx(moving - 400, abs=2)
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])

@@ -1,12 +1,13 @@
 """The results page: one HTML file that holds everything it shows and needs no server.
 
 It is written from the same facts as the paper. Figures are embedded as they were drawn, and tables as
-`repro.tables` wrote them, so the page cannot contradict them.
+`repro.tables` wrote them, so the page cannot contradict them. What the audit found is folded away by rule.
 """
 
 from __future__ import annotations
 
 import base64
+import csv
 import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +17,12 @@ from typing import Any
 from repro.report.answers import says
 from repro.report.verdicts import VERDICTS
 from repro.results import write_whole
+from repro.tables import Column, Table, to_html
 
 HERE = Path(__file__).parent
 OWN_SECTIONS = ("verdict_counts", "verdicts", "claims", "audit", "audit_findings", "completeness")
 """Tables that the page does not list among the others."""
+FINDINGS, UNKNOWN = "audit_findings", "unknown"
 
 
 def write(target: Path, facts: Mapping[str, Any], figures: Path, tables: Path) -> None:
@@ -206,11 +209,32 @@ def _table(name: str, title: str, folder: Path) -> str:
 
 
 def _audit(folder: Path, tables: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    found = [table for table in tables if table["name"] in ("audit", "audit_findings")]
-    if not found:
+    titles = {table["name"]: table["title"] for table in tables}
+    if "audit" not in titles and FINDINGS not in titles:
         yield '<p class="missing">not run</p>'
-    for table in found:
-        yield _table(table["name"], table["title"], folder)
+    if "audit" in titles:
+        yield _table("audit", titles["audit"], folder)
+    if FINDINGS in titles:
+        yield from _findings(titles[FINDINGS], folder / f"{FINDINGS}.csv")
+
+
+def _findings(title: str, path: Path) -> Iterator[str]:
+    """Yield the findings folded away: those that fail or warn rule by rule, then all that is unknown."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        keys, *rows = csv.reader(lines)
+    columns = tuple(Column(key, key.capitalize(), "left") for key in keys)
+    rule, status = keys.index("rule"), keys.index("status")
+    folded: dict[str, list[list[str]]] = {}
+    for row in sorted(rows, key=lambda row: row[status] == UNKNOWN):
+        folded.setdefault(UNKNOWN if row[status] == UNKNOWN else row[rule], []).append(row)
+    yield f'<div id="tbl-{FINDINGS}"><h3>{_e(title)}</h3>'
+    for name, kept in folded.items():
+        told = [row[status] for row in kept]
+        counts = ", ".join(f"{told.count(one)} {one}" for one in dict.fromkeys(told))
+        heading = f"{counts}: the evidence does not say" if name == UNKNOWN else f"{name}: {counts}"
+        table = Table(f"{FINDINGS}-{name}", heading, columns, tuple(map(tuple, kept)))
+        yield f"<details><summary>{_e(heading)}</summary>{_scroll(heading, to_html(table))}</details>\n"
+    yield "</div>"
 
 
 def _completeness(facts: Mapping[str, Any], folder: Path) -> Iterator[str]:
