@@ -6,13 +6,8 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
-
 from figures import style
 from figures.selection import BOTH
-
-DASHES = ((0, (1, 1)), (0, (4, 1.2)), "-")
-MARKERS = "^sovD"
 
 
 def num_tangents(series: str) -> int:
@@ -33,7 +28,7 @@ def ordered(series: Iterable[str]) -> list[str]:
 
 
 def looks(series: Iterable[str]) -> dict[str, style.Look]:
-    """Return the look of every approach: an aggregation has one colour, darker and fuller with more tangents.
+    """Return the look of every approach: an aggregation has one colour, its numbers of tangents are rungs.
 
     Args:
         series: Names such as `mean, k=16`: the aggregation, and after a comma what varies.
@@ -50,11 +45,8 @@ def looks(series: Iterable[str]) -> dict[str, style.Look]:
         if variant.startswith("k="):
             numbers = [num_tangents(other) for other in names if other.startswith(f"{base}, k=")]
             place = sorted(set(numbers)).index(num_tangents(variant)) - len(set(numbers))
-            # counted from the end: the most tangents are always solid, in the full colour
-            shades = sns.light_palette(look.color, 3 + len(set(numbers))).as_hex()
-            dashes, marker = DASHES[max(place, -len(DASHES))], MARKERS[place % len(MARKERS)]
-            look = style.Look(shades[place], dashes, marker)
+            look = style.rung(base, look.color, place)
         elif variant and name not in style.LOOKS:
-            look = dataclasses.replace(look, dashes=DASHES[0], marker="x")
+            look = dataclasses.replace(look, dashes=(0, (1, 1)), marker="x")
         found[name] = look
     return found

@@ -105,10 +105,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         for series, look in SERIES.items():
             part = rows[rows["series"] == series].sort_values("x")
             panel.vlines(part["x"], part["low"], part["high"], color=look.color, lw=0.6, alpha=0.7)
-            panel.plot(
-                part["x"], part["y"], color=look.color, ls=look.dashes, marker=look.marker, ms=2.6, lw=0.9,
-                label=series,
-            )  # fmt: skip
+            panel.plot(part["x"], part["y"], **look.line, ms=2.6, lw=0.9, label=series)
         for base in style.each(rows[rows["series"] == BACKPROPAGATION]):
             panel.axhline(base.y, color=style.LOOKS[BACKPROPAGATION].color, lw=1.1, zorder=1.2)
         style.log_ticks(panel)
@@ -119,8 +116,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         line[0].set_ylabel(label)
     looks = {BACKPROPAGATION: style.Look(style.LOOKS[BACKPROPAGATION].color, "-", ""), **SERIES}
     entries: list[tuple[str, dict[str, object]]] = [
-        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "ms": 3})
-        for name, look in looks.items()
+        (name, {**look.line, "ms": 3}) for name, look in looks.items()
     ]
     style.key(axes, entries, 5)
 

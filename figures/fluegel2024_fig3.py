@@ -207,7 +207,7 @@ def _draw(axes: Axes, rows: pd.DataFrame, found: Mapping[str, style.Look]) -> No
         axes.fill_between(part["x"], part["low"], part["high"], color=look.color, alpha=0.25, lw=0)
         # curves that overlap: the first ones wider beneath
         axes.plot(
-            part["x"], part["y"], color=look.color, ls=look.dashes, marker=look.marker,
+            part["x"], part["y"], **look.line,
             lw=1.6 - 0.7 * place / len(found), ms=3, mew=0.7, label=series, zorder=2 + place / len(found),
         )  # fmt: skip
     for _, part in rows[rows["kind"] == "theory"].groupby("series"):

@@ -10,7 +10,7 @@ import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
 
 from figures import style
-from figures.approaches import DASHES, MARKERS, num_tangents
+from figures.approaches import num_tangents
 from figures.fluegel2024_runs import (
     ENDS,
     LOWEST,
@@ -171,7 +171,7 @@ def _looks(table: pd.DataFrame) -> dict[str, style.Look]:
     names = sorted({name for name in table["series"] if name}, key=num_tangents)
     shades = sns.color_palette("crest", len(names)).as_hex()
     return {
-        name: style.Look(shade, DASHES[place % len(DASHES)], MARKERS[place % len(MARKERS)])
+        name: style.rung(PROJECTION, shade, place - len(names))
         for place, (name, shade) in enumerate(zip(names, shades, strict=True))
     }
 

@@ -232,18 +232,17 @@ def bars(
         axes.vlines(
             means["x"], means["low"].clip(lower=bottom), means["high"], color=look.color, lw=0.6, alpha=0.7, zorder=1.8
         )  # fmt: skip
-        axes.plot(
-            means["x"], y, color=look.color, ls=look.dashes, lw=0.9, marker=look.marker, ms=2.6, mew=0.6,
-            label=series, zorder=2.5,
-        )  # fmt: skip
+        axes.plot(means["x"], y, **look.line, lw=0.9, ms=2.8, mew=0.7, label=series, zorder=2.5)
         y = stated["y"].where(stated["y"] > 0, floor) if floor is not None else stated["y"]
         axes.plot(
             stated["x"], y, ls="", marker=look.marker, ms=4.2, mfc="none", mec=style.GREY, mew=0.4, zorder=3
         )  # fmt: skip
-        across = axes.get_xaxis_transform()
-        axes.plot(
-            lost["x"], np.full(len(lost), 0.97), "x", color=look.color, ms=4, mew=1, transform=across, zorder=3
-        )  # fmt: skip
+        # the marker says which series, since several have one colour
+        crosses = {"color": style.GREY, "marker": "x", "ls": "", "ms": 5, "mew": 0.8}
+        for mark in ({**look.line, "ls": "", "ms": 2.8, "mew": 0.7}, crosses):
+            axes.plot(
+                lost["x"], np.full(len(lost), 0.97), transform=axes.get_xaxis_transform(), zorder=3, **mark
+            )  # fmt: skip
 
 
 def entries(
@@ -259,8 +258,7 @@ def entries(
         Entries for `style.key`.
     """
     rows: list[tuple[str, dict[str, object]]] = [
-        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker, "lw": 0.9, "ms": 3})
-        for name, look in found.items()
+        (name, {**look.line, "lw": 0.9, "ms": 3, "mew": 0.7}) for name, look in found.items()
     ]
     if (table["kind"] == "published").any():
         ring = {"color": style.GREY, "marker": "o", "ms": 4.2, "mfc": "none", "mew": 0.4, "ls": ""}

@@ -16,7 +16,7 @@ CEILING = 10.0
 TITLE = (
     "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. All methods of a panel have "
     "the same number of trials, epochs and batch order, and the same rates except for the last few, beside each method's own "
-    "winner. Rings: the winners. Crosses: diverged trials, one row per method, counted at the left. Arrows: trials that ended above "
+    "winner. Rings: the winners. Crosses: diverged trials, one row per method, with its marker and their count at the left. Arrows: trials that ended above "
     f"{CEILING:g} nats without diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge "
     "rule added. Comparisons without trials are not shown."
 )
@@ -83,10 +83,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.axvspan(guide.low, guide.high, color=style.GREY, alpha=alpha, lw=0, zorder=0.5)
         _losses(panel, rows, looks)
         _divergences(panel, rows, looks)
-    entries = [
-        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
-        for name, look in looks.items()
-    ]
+    entries = [(name, look.line) for name, look in looks.items()]
     ring: dict[str, object] = {"color": style.GREY, "marker": "o", "ms": 7, "mfc": "none", "ls": ""}
     cross: dict[str, object] = {"color": style.GREY, "marker": "x", "ls": ""}
     more: list[tuple[str, dict[str, object]]] = [("winner", ring), ("diverged", cross)]
@@ -103,8 +100,8 @@ def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> Non
         part = ours[ours["series"] == series]
         # a diverged trial has no loss: the line is broken there
         axes.plot(
-            part["x"], part["y"].clip(upper=CEILING), color=look.color, ls=look.dashes, lw=0.8,
-            marker=look.marker, ms=2.8, mew=0, zorder=2.2, markevery=(part["y"] <= CEILING).tolist(),
+            part["x"], part["y"].clip(upper=CEILING), **look.line,
+            lw=0.8, ms=2.8, mew=0.6, zorder=2.2, markevery=(part["y"] <= CEILING).tolist(),
         )  # fmt: skip
         beyond = part[part["y"] > CEILING]
         axes.plot(
@@ -136,13 +133,14 @@ def _divergences(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -
         rates = lost["x"].to_numpy()
         heights = np.full(len(rates), height)
         axes.plot(rates, heights, "x", color=look.color, ms=3.5, mew=0.9, transform=across)
+        # the marker says which method, since several have one colour
+        axes.plot(0.025, height, **look.line, ms=2.8, mew=0.6, transform=axes.transAxes, zorder=2.2)
         axes.text(
-            0.02,
+            0.05,
             height,
             f"{count['diverged']} of {count['n']}",
             transform=axes.transAxes,
-            # the lightest colours of many methods cannot be read as digits
-            color=style.GREY if crowded else look.color,
+            color=style.GREY,
             size=size,
             va="center",
         )

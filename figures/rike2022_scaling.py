@@ -81,10 +81,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xlabel("epochs")
     for panel in axes[:, 0]:
         panel.set_ylabel("share of the descent missed")
-    entries = [
-        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
-        for name, look in LOOKS.items()
-    ]
+    entries = [(name, look.line) for name, look in LOOKS.items()]
     style.key(axes, entries, len(entries))
 
 
@@ -94,9 +91,7 @@ def _lines(axes: Axes, rows: pd.DataFrame) -> None:
         # a band of one repetition has no bounds
         low, high = (part[name].where(np.isfinite(part[name])) for name in ("low", "high"))
         axes.fill_between(part["x"], low, high, color=look.color, alpha=0.2, lw=0, zorder=1.2)
-        axes.plot(
-            part["x"], part["y"], color=look.color, ls=look.dashes, marker=look.marker, zorder=2.5
-        )
+        axes.plot(part["x"], part["y"], **look.line, zorder=2.5)
     axes.axhline(measures.ROOM, color=style.GREY, lw=0.5, zorder=0.5)
     axes.set_ylim(0.0, HIGHEST)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -47,11 +47,18 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How a series is drawn."""
+    """How a series is drawn: what tells it apart in print without colours is dashes, marker, and whether that is open."""
 
     color: str
     dashes: tuple[float, tuple[float, ...]] | str = "-"
     marker: str = "o"
+    open: bool = False
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """Line properties of matplotlib, of a curve with markers and of its legend entry."""
+        face = "white" if self.open else self.color
+        return {"color": self.color, "ls": self.dashes, "marker": self.marker, "mfc": face}
 
 
 PALETTE = tuple(sns.color_palette("colorblind").as_hex())
@@ -80,6 +87,13 @@ LOOKS: Mapping[str, Look] = {
 
 SPARE = tuple(Look(PALETTE[i], (0, (1 + i % 3, 1)), "ovs^D"[i % 5]) for i in (3, 4, 5, 6, 7, 8, 9))
 """Looks of series that have none of their own."""
+
+RUNGS = (((0, (1, 3)), True), ((0, (1, 1)), True), ((0, (4, 1, 1, 1)), False), ("-", False))
+"""Dashes, and whether markers are open, from the fewest tangents to the most."""
+RUNG_MARKERS: Mapping[str, str] = {"mean": "<svD", "projection": ">o^P"}
+"""Markers of an aggregation, from the fewest tangents to the most."""
+OTHER_RUNG_MARKERS = "dhpX"
+"""Those of an aggregation that has none of its own."""
 
 NOT_OURS = ("published", "theory", "guide", "ratio", "not run")
 """Kinds of row that show no run of ours."""
@@ -137,6 +151,22 @@ def looks(series: Iterable[str]) -> dict[str, Look]:
     """
     spare = itertools.cycle(SPARE)
     return {name: LOOKS[name] if name in LOOKS else next(spare) for name in series}
+
+
+def rung(aggregation: str, color: str, place: int) -> Look:
+    """Return the look of an aggregation with some number of tangents, which no two numbers share but in colour.
+
+    Args:
+        aggregation: Its name, which decides the shapes.
+        color: Its colour.
+        place: Of the number among those shown, counted from the end: -1 is the most tangents, always solid and filled.
+
+    Returns:
+        The look; beyond `RUNGS` that of the fewest.
+    """
+    place = max(place, -len(RUNGS))
+    dashes, open_ = RUNGS[place]
+    return Look(color, dashes, RUNG_MARKERS.get(aggregation, OTHER_RUNG_MARKERS)[place], open_)
 
 
 def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:

@@ -1273,6 +1273,20 @@ def test_searches_on_functions_have_figures_of_their_own(full: Results) -> None:
         pd.testing.assert_frame_equal(module.select(both), module.select(full))
 
 
+def test_numbers_of_tangents_are_told_apart_without_colours() -> None:
+    names = [f"{of}, k={k}" for of in ("mean", "projection", "mine") for k in (2, 4, 16)]
+    looks = approaches.looks([*selection.BOTH, *names])
+    shapes = {(look.marker, look.open) for look in looks.values()}
+    assert len(shapes) == len(looks)
+    for of in ("mean", "projection", "mine"):
+        few, some, most = (looks[f"{of}, k={k}"] for k in (2, 4, 16))
+        assert (few.open, some.open, most.open) == (True, False, False)
+        assert len({str(look.dashes) for look in (few, some, most)}) == 3
+        assert len({look.color for look in (few, some, most)}) == 1
+        assert few.line["mfc"] == "white"
+        assert most.line["mfc"] == most.color
+
+
 def test_methods_without_a_look_get_one_each() -> None:
     looks = style.looks(["mine", BACKPROPAGATION, "yours"])
     assert looks[BACKPROPAGATION] == style.LOOKS[BACKPROPAGATION]
