@@ -15,11 +15,11 @@ from figures.fluegel2024_runs import (
     column_a_function,
     doubling,
     entries,
-    floor_of,
     function_title,
     functions,
     heading,
-    logarithmic_with_zero,
+    logarithmic_above,
+    lowest_of,
     mean_row,
     narrowed,
     per_dimension,
@@ -36,8 +36,8 @@ ARMS = {"published": "authors' rates", "tuned": "tuned rates"}
 TITLE = (
     "Value that each approach ends at, over the dimension n. Top: the lowest of a run at the authors' learning rates, as they plot "
     "it. Bottom: the last, with every rate tuned for it under one budget. Mean over repetitions with its 95 % t interval; points "
-    "stand side by side for legibility. Functions that get below zero are shown per dimension, the others on a logarithmic scale, "
-    "with exact zeros beneath it. Grey: the final value at which the authors' search ended, seed 0. Crosses at the upper edge: a "
+    "stand side by side for legibility. Functions that get below zero are shown per dimension, the others on a logarithmic scale; "
+    "what lies below its lowest power of ten, zeros too, stands beneath it, with no order among them. Grey: the final value at which the authors' search ended, seed 0. Crosses at the upper edge: a "
     "run diverged, so there is no mean."
 )
 HEIGHT = 2.3
@@ -123,9 +123,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_ylim(low - 0.06 * (high - low), high + 0.12 * (high - low))
             bars(panel, rows, found)
         else:
-            floor = floor_of(both["y"])
-            logarithmic_with_zero(panel, floor, highest)
-            bars(panel, rows, found, floor)
+            lowest = lowest_of(both["y"])
+            bars(panel, rows, found, lowest, logarithmic_above(panel, lowest, highest))
         write_words(panel, rows)
     if found:
         style.key(axes, entries(table, found), 5)

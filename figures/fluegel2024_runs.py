@@ -24,6 +24,8 @@ FINAL = "final value"
 ENDS = {"tuned": ("value", "last")}
 """What runs of an arm come to, and in a word; of others `LOWEST`. What was tuned is the last value."""
 LOWEST = ("best_value", "lowest")
+LEAST = 1e-10
+"""Of a value on a function: what lies below is zero for a network in single precision, and has one place on an axis."""
 FUNCTIONS = ("sphere", "rosenbrock", "styblinski-tang")
 """Order of the paper; others follow."""
 
@@ -173,41 +175,46 @@ def dodged(axes: Axes, x: pd.Series, place: int, count: int) -> pd.Series:
     return moved
 
 
-def floor_of(values: pd.Series) -> float:
-    """Return where exact zeros stand on a logarithmic ordinate: a tenth of its range below all that is positive."""
-    positive = np.log10(values[values > 0].to_numpy(np.float64))
-    if not len(positive):
-        return 1e-1
-    low, high = math.floor(positive.min()), math.ceil(positive.max())
-    return float(10.0 ** (low - max(1, math.ceil((high - low) / 8))))
+def lowest_of(values: pd.Series) -> float:
+    """Return the lowest power of ten that a logarithmic ordinate shows: none below `LEAST`."""
+    positive = values[values > 0]
+    if positive.empty:
+        return LEAST
+    return float(max(LEAST, 10.0 ** math.floor(math.log10(positive.min()))))
 
 
-def logarithmic_with_zero(axes: Axes, floor: float, high: float) -> None:
-    """Make the ordinate logarithmic above a floor that is labelled 0.
+def logarithmic_above(axes: Axes, lowest: float, high: float) -> float:
+    """Make the ordinate logarithmic above a lowest power of ten, with a floor for what lies below it.
 
     Args:
         axes: The panel.
-        floor: Where zeros stand.
+        lowest: The power.
         high: The largest value.
+
+    Returns:
+        Where what lies below stands, zeros too.
     """
-    first, last = round(math.log10(floor)), math.ceil(math.log10(max(high, 10 * floor)))
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100) if s >= (last - first) / 6)
-    lowest = first + math.ceil((last - first) / 10)  # a label further down would lie on that of 0
-    powers = [10.0**p for p in range(lowest, last + 1) if p % step == 0]
+    first, last = round(math.log10(lowest)), math.ceil(math.log10(max(high, 10 * lowest)))
+    step = next(s for s in (1, 2, 5, 10) if s >= (last - first) / 6)
+    floor = float(lowest / 10 ** ((last - first) / 8))
+    powers = [10.0**p for p in range(first, last + 1) if (p - first) % step == 0]
     axes.set_yscale("log")
     axes.set_ylim(floor / 10 ** ((last - first) / 25), 10.0**last * 10 ** ((last - first) / 25))
     axes.yaxis.set_major_locator(FixedLocator([floor, *powers]))
     axes.yaxis.set_minor_locator(NullLocator())
-    exponents = {power: f"$10^{{{round(math.log10(power))}}}$" for power in powers}
-    axes.yaxis.set_major_formatter(lambda y, _: "0" if y == floor else exponents.get(y, ""))
-    axes.axhline(floor * 10 ** ((last - first) / 30), color=style.GREY, lw=0.4, zorder=0.5)
+    labels = {power: f"$10^{{{round(math.log10(power))}}}$" for power in powers}
+    labels[floor] = f"below\n{labels[powers[0]]}"
+    axes.yaxis.set_major_formatter(lambda y, _: labels.get(y, ""))
+    axes.axhline(lowest, color=style.GREY, lw=0.4, zorder=0.5)
+    return floor
 
 
 def bars(
     axes: Axes,
     rows: pd.DataFrame,
     found: Mapping[str, style.Look],
-    floor: float | None = None,
+    lowest: float = -math.inf,
+    floor: float = -math.inf,
     *,
     apart: bool = True,
 ) -> None:
@@ -217,10 +224,11 @@ def bars(
         axes: The panel; its scales are set.
         rows: Rows of the panel.
         found: Look of every series, in order.
-        floor: Where zeros stand on a logarithmic ordinate.
+        lowest: What lies below it stands at the floor.
+        floor: Where that is.
         apart: Whether series stand side by side, for the sake of their bars.
     """
-    bottom = axes.get_ylim()[0] if floor is not None else -math.inf
+    bottom = axes.get_ylim()[0] if math.isfinite(floor) else -math.inf
     for place, (series, look) in enumerate(found.items()):
         part = rows[rows["series"] == series]
         if apart:
@@ -228,12 +236,12 @@ def bars(
         means, stated, lost = (
             part[part["kind"] == kind] for kind in ("mean", "published", "diverged")
         )
-        y = means["y"].where(means["y"] > 0, floor) if floor is not None else means["y"]
+        y = means["y"].where(means["y"] >= lowest, floor)
         axes.vlines(
             means["x"], means["low"].clip(lower=bottom), means["high"], color=look.color, lw=0.6, alpha=0.7, zorder=1.8
         )  # fmt: skip
         axes.plot(means["x"], y, **look.line, lw=0.9, ms=2.8, mew=0.7, label=series, zorder=2.5)
-        y = stated["y"].where(stated["y"] > 0, floor) if floor is not None else stated["y"]
+        y = stated["y"].where(stated["y"] >= lowest, floor)
         axes.plot(
             stated["x"], y, ls="", marker=look.marker, ms=4.2, mfc="none", mec=style.GREY, mew=0.4, zorder=3
         )  # fmt: skip

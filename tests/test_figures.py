@@ -1119,13 +1119,27 @@ def test_lowest_values_by_dimension(full: Results) -> None:
     assert styblinski.get_ylabel() == "lowest value f/n"
     # what was tuned is the value at the end
     assert figure.axes[3].get_ylabel() == "last value f/n"
-    # backpropagation gets to zero exactly, which stands at a tick of its own
-    floor = line(sphere, BACKPROPAGATION).get_ydata()
-    assert set(floor) == {
-        fluegel2024_runs.floor_of(table["y"][table["panel"].str.endswith("sphere")])
-    }
+    # backpropagation gets to zero exactly, which stands at a tick of its own beneath all that is shown
+    (floor,) = set(line(sphere, BACKPROPAGATION).get_ydata())
+    edge = fluegel2024_runs.lowest_of(table["y"][table["panel"].str.endswith("sphere")])
+    assert sphere.get_ylim()[0] < floor < edge
     text(figure)  # lays out, which makes the labels
-    assert sphere.get_yticklabels()[0].get_text() == "0"
+    label = f"$10^{{{round(math.log10(edge))}}}$"
+    assert [t.get_text() for t in sphere.get_yticklabels()[:2]] == [f"below\n{label}", label]
+
+
+def test_an_axis_does_not_stretch_to_what_is_zero_in_single_precision(full: Results) -> None:
+    assert fluegel2024_runs.lowest_of(pd.Series([0.0])) == fluegel2024_runs.LEAST
+    assert fluegel2024_runs.lowest_of(pd.Series([3e-4, 0.0, 2.0])) == 1e-4
+    assert fluegel2024_runs.lowest_of(pd.Series([1e-40, 2.0])) == fluegel2024_runs.LEAST
+    table = fluegel2024_fig4.select(full)
+    one = (table["panel"] == "published sphere") & (table["series"] == "mean, k=2")
+    one &= (table["kind"] == "mean") & (table["x"] == DIMENSIONS[0])
+    table.loc[one, ["y", "low", "high"]] = 1e-40
+    sphere = drawn(fluegel2024_fig4, table).axes[0]
+    drawn_at = line(sphere, "mean, k=2").get_ydata()[0]
+    assert drawn_at == line(sphere, BACKPROPAGATION).get_ydata()[0]  # where zeros stand
+    assert 1e-13 < sphere.get_ylim()[0] < drawn_at < fluegel2024_runs.LEAST
 
 
 def test_what_is_zero_everywhere_is_said_in_words(full: Results) -> None:
