@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pandas as pd
 
 from figures import style
@@ -61,6 +63,8 @@ def _panel(results: Results, arm: str, moment: str) -> pd.DataFrame:
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a column for each arm, a row for each epoch that could be reported."""
     found = looks(name for name in table["series"] if name)
+    if not _joined(table):  # then the legend shows no lines either
+        found = {name: dataclasses.replace(look, dashes="") for name, look in found.items()}
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, moment = name.split(" ")
@@ -90,6 +94,12 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 def _budget(guides: pd.DataFrame) -> pd.Series:
     """Return what the runs at each width could spend: at full scale the same, stopped early or not."""
     return guides["scale"].where(guides["scale"] == "full", guides["high"].astype("str"))
+
+
+def _joined(table: pd.DataFrame) -> bool:
+    """Return whether any two widths have runs of one budget, which a line joins."""
+    guides = table[table["kind"] == "guide"]
+    return bool(guides.groupby(["panel", _budget(guides)])["x"].nunique().gt(1).any())
 
 
 def _limits(table: pd.DataFrame) -> tuple[float, float]:

@@ -1364,6 +1364,13 @@ def test_widths_are_joined_only_where_runs_are_equally_long(full: Results) -> No
     assert joined(shorter) == [1, 2]
     of_other_lengths = with_steps(shorter, "networks-fc1024-mnist", 300, "reduced")
     assert joined(of_other_lengths) == [1, 1, 1]
+    # the legend shows lines only where some are drawn
+    apart = with_steps(of_other_lengths, "networks-tuned-fc1024-mnist", 300, "reduced")
+    apart = with_steps(apart, "networks-tuned-fc4096-mnist", 8, "reduced")
+    for source, dashes in ((full, True), (apart, False)):
+        (legend,) = drawn(fluegel2024_fig6, fluegel2024_fig6.select(source)).legends
+        shown = {handle.get_linestyle() for handle in legend.get_lines()}
+        assert (shown != {"None"}) is dashes
     stopped_early = with_steps(full, "networks-fc1024-mnist", 300, "full")
     assert joined(stopped_early) == [3]
 
