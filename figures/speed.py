@@ -17,9 +17,9 @@ from repro.results import Results
 
 TITLE = (
     "Speed of this package; median and quartiles over rounds in which all methods took turns. Top, for each network with SGD, "
-    "Nesterov's method and Adam from left to right: the share of a step that is unavoidable work (matrix products, random numbers, "
+    "Nesterov's method and Adam (S, N, A): the share of a step that is unavoidable work (matrix products, random numbers, "
     "passes over memory), timed alone in the same rounds; the time of a step over that of the plain PyTorch loop; and over that of "
-    "backpropagation. Dotted: the bars that this package sets itself. Bottom: steps per second by stacked replicas (filled: "
+    "backpropagation. Dotted: targets of this package. Bottom: steps per second by stacked replicas (filled: "
     "multi-layer network of width 1,024; open: logistic regression), by tangents, and by hidden layers."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.8)
@@ -80,7 +80,7 @@ def _held(table: pd.DataFrame, panel: str, bar: bars.Bar) -> str:
         for network, optimizer in [row.note.split(", ")]
     ]
     said = f"missed by {', '.join(missed)}" if missed else "kept by all"
-    return f"Bar for {bar.text}: at most {bar.bound:g}, {said}."
+    return f"Target for {bar.text}: at most {bar.bound:g}, {said}."
 
 
 def _series(one: Speed) -> str:
@@ -96,14 +96,19 @@ def _by_network(panel: str, timed: dict[str, tuple[Speed, ...]]) -> pd.DataFrame
             spread = quantity(one)
             if _series(one) not in shown or spread is None:
                 continue
-            x = place + 0.22 * (OPTIMIZERS.index(one.optimizer) - 1)
+            x = place + _shift(one.optimizer)
             rows.append(_row(panel, _series(one), x, spread, one, f"{network}, {one.optimizer}"))
     if rows and panel in HELD:
         bar = HELD[panel]
         rows.append(
-            {"panel": panel, "kind": "guide", "y": bar.bound, "note": f"our bar: {bar.text}"}
+            {"panel": panel, "kind": "guide", "y": bar.bound, "note": f"target: {bar.text}"}
         )
     return frame(rows) if rows else not_run(panel)
+
+
+def _shift(optimizer: str) -> float:
+    """Return where an optimizer stands beside its network; the second in its middle."""
+    return 0.22 * (OPTIMIZERS.index(optimizer) - 1)
 
 
 def _by_size(results: Results, panel: str) -> pd.DataFrame:
@@ -149,7 +154,14 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.axhline(1.0, color=style.GREY, lw=0.6)
         panel.set_ylim(bottom=0)
         panel.set_xlim(-0.6, len(NETWORKS) - 0.4)
-        panel.set_xticks(range(len(NETWORKS)), list(NETWORKS.values()))
+        ticks = {
+            place + _shift(optimizer): optimizer[0] + (f"\n{network}" if not _shift(optimizer) else "")
+            for place, network in enumerate(NETWORKS.values())
+            for optimizer in OPTIMIZERS
+        }
+        panel.set_xticks(list(ticks), list(ticks.values()))
+        panel.tick_params(axis="x", length=0)
+        panel.set_xlabel(", ".join(f"{optimizer[0]}: {optimizer}" for optimizer in OPTIMIZERS))
     for panel, (name, (heading, label, _)) in zip(axes[1], SCALING.items(), strict=True):
         rows = table[table["panel"] == name]
         _title(panel, heading, rows)
@@ -163,11 +175,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
         panel.set_xticks([], minor=True)
         style.log_ticks(panel)
-    entries = [
-        (name, {"color": look.color, "ls": look.dashes, "marker": look.marker})
-        for name, look in style.looks(SERIES).items()
-    ]
-    bar = ("our own bar: at most this", {"color": style.GREY, "ls": ":", "lw": 0.8})
+    entries = [(name, look.line) for name, look in style.looks(SERIES).items()]
+    bar = ("target: at most this", {"color": style.GREY, "ls": ":", "lw": 0.8})
     style.key(axes, [*entries, bar], 3)
 
 
