@@ -27,6 +27,8 @@ LOOKS = {
     NETWORKS["cnn"]: style.Look(style.PALETTE[4], (0, (4, 1.2)), "s"),
     NETWORKS["cifar"]: style.Look(style.PALETTE[3], (0, (2, 1)), "^"),
 }
+STUCK = "backpropagation\nhardly left its start in a repetition"
+"""Why there is no share where no run diverged."""
 HIGHEST = 1.3
 """Of the ordinate; a method that ends above its start is beyond 1."""
 
@@ -77,12 +79,25 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         style.title(panel, name, rows)
         if not style.missing(panel, rows):
             _lines(panel, rows)
+            _absent(panel, rows)
     for panel in axes[-1]:
         panel.set_xlabel("epochs")
     for panel in axes[:, 0]:
         panel.set_ylabel("share of the descent missed")
     entries = [(name, look.line) for name, look in LOOKS.items()]
     style.key(axes, entries, len(entries))
+
+
+def _absent(axes: Axes, rows: pd.DataFrame) -> None:
+    """Write which network has no share after any epoch, and why."""
+    told = []
+    for series, part in rows[rows["kind"] == "mean"].groupby("series", sort=False):
+        if part["y"].isna().all():
+            lost, runs = part["diverged"].iloc[0], part["n"].iloc[0]
+            told.append(f"{series}: no share, " + (f"{lost} of {runs} diverged" if lost else STUCK))
+    axes.text(
+        0.02, 0.04, "\n".join(told), transform=axes.transAxes, color=style.GREY, size=6.5, zorder=3
+    )
 
 
 def _lines(axes: Axes, rows: pd.DataFrame) -> None:

@@ -155,7 +155,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_ylim(bottom=0)
         panel.set_xlim(-0.6, len(NETWORKS) - 0.4)
         ticks = {
-            place + _shift(optimizer): optimizer[0] + (f"\n{network}" if not _shift(optimizer) else "")
+            place + _shift(optimizer): optimizer[0]
+            + (f"\n{network}" if not _shift(optimizer) else "")
             for place, network in enumerate(NETWORKS.values())
             for optimizer in OPTIMIZERS
         }
