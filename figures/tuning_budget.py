@@ -20,26 +20,41 @@ from repro.stats import Settled
 CONFIDENCE = 0.95
 EACH = 1.0 - (1.0 - CONFIDENCE) / 2.0
 """Confidence of a band such that two of them hold together with `CONFIDENCE`."""
-SETTLED = (
-    "In words: from which m on a method was ahead of backpropagation, or behind it, in this search; and at which m that is certain, "
-    "because the bands of the two lie apart. Decidable up to: the largest m at which the bands of so many trials could lie apart "
-    "at all, whatever the trials score. A ranking at a larger m is only what was observed."
-)
-"""What is written in the panels."""
 TITLE = (
     "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it "
     "happened. Thin lines: the median over repeated searches, estimated from these trials. Dotted: the edges of its band, which "
     "holds at all m at once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded "
-    f"below). {SETTLED} Trials added by the edge rule, and beside a winner, take no part."
+    "below). Trials added by the edge rule, and beside a winner, take no part."
 )
 
 EDGE = (0, (1, 1.5))
 """Dashes of a band's edges."""
+MARKS = {"ms": 3.0, "mew": 0.7}
+EVERY = 4
+"""Trials between two markers of a curve."""
 NEVER = "certain at no m"
-TOP = 0.40
-"""Share of a panel's height, at its top, that is kept for what is settled."""
+LINE = 0.09
+"""Share of a panel's height, at its top, that is kept for a line of what is certain."""
 
 layout = searches.layout
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what can be certain after so many trials."""
+    return TITLE + certainty(table)
+
+
+def certainty(table: pd.DataFrame) -> str:
+    """Return what a reader may conclude from the search of a panel; nothing where there are no pairs of methods."""
+    settled = table[table["kind"] == "settled"]
+    if settled.empty:
+        return ""
+    reaches = settled.assign(reach=settled["y"].fillna(0).astype("int64")).groupby("n")["reach"]
+    told = [f"m = {reach} of {num} trials" for num, reach in reaches.max().items()]
+    return (
+        f" The bands of two methods can lie apart up to {' and '.join(told)}, whatever the trials score; beyond that an order is only "
+        "what this search happened to find. Where they do lie apart the panel says so; of all other pairs the order is certain at no m."
+    )
 
 
 def select(results: Results) -> pd.DataFrame:
@@ -72,7 +87,7 @@ def _comparison(found: Searched) -> pd.DataFrame:
     for base, other in _pairs(list(scores)):
         size = min(scores[base].size, scores[other].size)
         settled = stats.ranking_settled(scores[other][:size], scores[base][:size], CONFIDENCE)
-        parts.append(_words(found, other, base, settled))
+        parts.append(_words(found, other, base, settled, size))
     return stack(parts)
 
 
@@ -83,7 +98,7 @@ def _pairs(series: list[str]) -> list[tuple[str, str]]:
     return [(BACKPROPAGATION, other) for other in series if other != BACKPROPAGATION]
 
 
-def _words(found: Searched, other: str, base: str, settled: Settled) -> pd.DataFrame:
+def _words(found: Searched, other: str, base: str, settled: Settled, size: int) -> pd.DataFrame:
     places = {"a": "ahead", "b": "behind"}
     if settled.observed_from is None:
         observed = (
@@ -99,7 +114,13 @@ def _words(found: Searched, other: str, base: str, settled: Settled) -> pd.DataF
         sure = "certain" if agree else f"certainly {places[settled.certain_better]}"
         certain = f"{sure} at {' to '.join(map(str, ends))}"
     against = "" if base == BACKPROPAGATION else f" against {base}"
-    row = {"panel": found.panel, "kind": "settled", "series": other, "scale": found.scale}
+    row = {
+        "panel": found.panel,
+        "kind": "settled",
+        "series": other,
+        "scale": found.scale,
+        "n": size,
+    }
     bounds = {"x": settled.observed_from, "low": settled.certain_from, "high": settled.certain_to}
     note = f"{other}{against}: {observed}, {certain}"
     return frame([{**row, **bounds, "y": settled.reach, "note": note}])
@@ -110,30 +131,31 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     crowded = searches.is_crowded(table)
     looks = approaches.looks(dict.fromkeys(table["series"][table["kind"] == "best"]))
     for panel, heading, rows in searches.panels(table, axes):
-        settled = rows[rows["kind"] == "settled"]
-        reach = [f"decidable up to m={settled['y'].max():g}"] if len(settled) else []
-        searches.title(panel, heading, rows, *reach)
+        certain = rows[(rows["kind"] == "settled") & rows["low"].notna()]
+        searches.title(panel, heading, rows)
         panel.set(yscale="log", xlabel="trials allowed, m", ylabel="best validation loss (nats)")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         losses = rows["y"][(rows["kind"] == "best") & rows["y"].notna()]
         if len(losses):
             low, high = losses.min() / 1.3, losses.max() * 1.2
-            searches.reserve(panel, low, high, TOP)
-        for series, look in looks.items():
+            searches.reserve(panel, low, high, LINE * len(certain))
+        for place, (series, look) in enumerate(looks.items()):
             of_series = rows[rows["series"] == series]
-            _best(panel, of_series[of_series["kind"] == "best"], look)
+            _best(panel, of_series[of_series["kind"] == "best"], look, place)
             if not crowded and len(losses):
                 _band(panel, of_series[of_series["kind"] == "expected"], look, (low, high))
-        _verdicts(panel, settled, looks, crowded)
-    entries = [(name, {"color": look.color, "ls": look.dashes}) for name, look in looks.items()]
+        _verdicts(panel, certain)
+    entries = [(name, {**look.line, **MARKS}) for name, look in looks.items()]
     thin = ("median over searches", {"color": style.GREY, "lw": 0.6})
     edge = ("edges of its band", {"color": style.GREY, "lw": 0.7, "ls": EDGE})
     if entries:
         style.key(axes, entries if crowded else [*entries, thin, edge], 5)
 
 
-def _best(axes: Axes, best: pd.DataFrame, look: style.Look) -> None:
-    axes.step(best["x"], best["y"], where="mid", color=look.color, ls=look.dashes, zorder=2.5)
+def _best(axes: Axes, best: pd.DataFrame, look: style.Look, place: int) -> None:
+    # markers of methods that end alike stand side by side
+    every = (place % EVERY, EVERY)
+    axes.step(best["x"], best["y"], where="mid", markevery=every, zorder=2.5, **look.line, **MARKS)
 
 
 def _band(
@@ -147,22 +169,9 @@ def _band(
         axes.step(expected["x"], shown, where="mid", color=look.color, **line)
 
 
-def _verdicts(
-    axes: Axes, settled: pd.DataFrame, looks: dict[str, style.Look], crowded: bool
-) -> None:
-    ordered = settled.set_index("series").loc[
-        [name for name in looks if name in set(settled["series"])]
-    ]
-    for place, row in enumerate(style.each(ordered.reset_index())):
-        axes.text(
-            0.98,
-            0.98 - place * TOP / len(settled),
-            row.note.removesuffix(f", {NEVER}") if crowded else row.note.replace(": ", ":\n", 1),
-            transform=axes.transAxes,
-            # the lightest colours of many methods cannot be read as letters
-            color=style.GREY if crowded else looks[row.series].color,
-            size=5.2 if crowded else 6.3,
-            ha="right",
-            va="top",
-            zorder=5,
-        )
+def _verdicts(axes: Axes, certain: pd.DataFrame) -> None:
+    """Write what is certain, a line each; the rest would be said of nearly all, and the caption says it."""
+    axes.text(
+        0.98, 0.99, "\n".join(certain["note"]), transform=axes.transAxes, color=style.GREY, size=6.3,
+        ha="right", va="top", zorder=5,
+    )  # fmt: skip

@@ -10,11 +10,15 @@ from repro.results import Results
 
 TITLE = (
     f"Best validation loss by the number of trials allowed, for comparisons of more than {searches.FEW} methods: the best of the "
-    f"first m trials of the search, as it happened. {few.SETTLED} A method for which no m is named is certain at none. The bands are "
-    "not drawn. Trials added by the edge rule take no part."
+    "first m trials of the search, as it happened. The bands are not drawn. Trials added by the edge rule take no part."
 )
 
 layout, draw = few.layout, few.draw
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Return the caption, with what can be certain after so many trials."""
+    return TITLE + few.certainty(table)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -956,16 +956,30 @@ def test_smaller_budgets_are_read_off_the_search(full: Results) -> None:
     assert best["n"].tolist() == [8] * 8  # without the trial of the edge rule
     words = rows[rows["kind"] == "settled"].set_index("series")["note"]
     assert words[CLIPPED].startswith(f"{CLIPPED}: behind from m=2, ")
+    assert words[CLIPPED].endswith(tuning_budget.NEVER)
+    # what is said of nearly all pairs stands in the caption, once
     shown = text(drawn(tuning_budget, table))
-    assert words[CLIPPED] in shown.replace(":\n", ": ")
-    assert (
-        f"8 trials each, decidable up to m={rows['y'][rows['kind'] == 'settled'].max():g}" in shown
-    )
+    assert words[CLIPPED] not in shown.replace(":\n", ": ")
+    reach = int(rows["y"][rows["kind"] == "settled"].max())
+    assert f" up to m = {reach} of 8 trials, " in tuning_budget.caption(table)
+    assert "8 trials each" in shown
+
+
+def test_what_is_certain_stands_in_its_panel(full: Results) -> None:
+    table = tuning_budget.select(full)
+    note = f"{CLIPPED}: behind from m=2, certain at 1"
+    settled = table["panel"].str.startswith("rike2022 tuned-nn-sgd") & (table["kind"] == "settled")
+    one = settled & (table["series"] == CLIPPED)
+    sure = table.assign(low=table["low"].mask(one, 1.0), note=table["note"].mask(one, note))
+    panels = drawn(tuning_budget, sure).axes
+    told = [t.get_text() for axes in panels for t in axes.texts if t.get_text()]
+    assert told == [note.replace(": ", ":\n")]
 
 
 def test_no_band_is_drawn_over_the_words(full: Results) -> None:
     table = tuning_budget.select(full)
     assert np.isinf(table["low"][table["kind"] == "expected"]).any()
+    table.loc[table["kind"] == "settled", "low"] = 1.0  # everything is certain, and said
     for axes in drawn(tuning_budget, table).axes:
         assert not axes.collections
         words = min(t.get_window_extent().y0 for t in axes.texts)
