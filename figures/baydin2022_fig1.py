@@ -110,7 +110,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     left, right = axes.flat
     _draw_estimates(left, table[table["panel"] == "estimates"])
     rows = table[table["panel"] == "error"]
-    style.title(right, "Mean of N forward gradients", rows)
+    style.titles([(right, "Mean of N forward gradients", style.notes(rows))])
     right.set(xlabel="draws N", ylabel="relative error of the mean")
     if style.missing(right, rows):
         return

@@ -91,16 +91,18 @@ def _paths(results: Results, panel: str, experiment: str) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a row of panels for each function."""
+    titles = []
     for row, name in zip(axes, FUNCTIONS, strict=True):
         label = name.capitalize()
         for panel, (column, unit) in zip(
             row, (("iteration", ""), ("time", " (s)"), ("path", "")), strict=True
         ):
             rows = table[table["panel"] == f"{name} {column}"]
+            what = "paths" if column == "path" else f"f by {column}"
+            titles.append((panel, f"{label}, {what}", style.notes(rows)))
             if column == "path":
                 _draw_path(panel, rows, name)
                 continue
-            style.title(panel, f"{label}, f by {column}", rows)
             panel.set(xlabel=column + unit, ylabel="f")
             if column == "iteration":
                 style.whole_ticks(panel)
@@ -111,11 +113,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             if len(rows[rows["kind"].isin(["mean", "published"])]):
                 panel.set_yscale("log")
             style.write_number(panel, rows, "$t_f/t_b$")
+    style.titles(titles)
     style.key(axes, style.curve_entries(table, BOTH, "geometric mean, 95 % t band"), 3)
 
 
 def _draw_path(axes: Axes, rows: pd.DataFrame, name: str) -> None:
-    style.title(axes, f"{name.capitalize()}, paths", rows)
     axes.set(xlabel="x", ylabel="y")
     if style.missing(axes, rows):
         return

@@ -114,10 +114,11 @@ def _memory(results: Results, method: str) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw step times, their ratio, memory, and the tangents' share."""
+    titles = []
     for panel, (name, (heading, label)) in zip(axes.flat, PANELS.items(), strict=True):
         rows = table[table["panel"] == name]
         panel.set(xlabel="hidden layers", ylabel=label)
-        _heading(panel, heading, rows)
+        titles.append((panel, heading, _notes(rows)))
         style.missing(panel, rows, 0.15 if len(rows[rows["published"]]) else 0.5)
         _points(panel, rows)
         if name == "relative cost":
@@ -127,20 +128,18 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_xlim(left=0)
             panel.set_ylim(0, 1.35 * top)  # room for the legend
             panel.legend(loc="upper left", ncols=2)
+    style.titles(titles)
     ours = ("ours, median and quartiles of rounds", {"color": style.GREY, "marker": "o"})
     shape = {"marker": "o", "mfc": "white", "ls": ":", "lw": 0.9}
     style.key(axes, [ours, ("published (read off)", {"color": style.GREY, **shape})], 2)
 
 
-def _heading(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    means = rows[rows["kind"] == "mean"]
-    counts = sorted(set(means["n"]))
-    rounds = "" if axes.get_ylabel().startswith("peak") or not counts else (
-        f"n={counts[0]}" + (f" to {counts[-1]}" if len(counts) > 1 else "") + " rounds"
-    )  # fmt: skip
-    style.title(axes, heading, rows.assign(n=0))
-    if rounds:
-        axes.set_title(f"{axes.get_title()}, {rounds}")
+def _notes(rows: pd.DataFrame) -> dict[str, str]:
+    counts = sorted(set(rows["n"][(rows["kind"] == "mean") & (rows["panel"] != "memory")]))
+    rounds = (
+        {"n": f"n={' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} rounds"} if counts else {}
+    )
+    return rounds | style.notes(rows.assign(n=0))
 
 
 def _points(axes: Axes, rows: pd.DataFrame) -> None:

@@ -67,9 +67,10 @@ def _deviation(rows: pd.DataFrame, read: pd.DataFrame) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each input scaling, and one for the multi-layer network."""
+    titles = []
     for panel, (name, heading) in zip(axes.flat, PANELS.items(), strict=True):
         rows = table[table["panel"] == name]
-        style.title(panel, heading, rows)
+        titles.append((panel, heading, style.notes(rows)))
         panel.set(xlabel="iteration", ylabel="validation loss (nats)")
         style.whole_ticks(panel)
         if style.missing(panel, rows):
@@ -88,6 +89,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.legend(
                 handles, [labels[str(line.get_label())] for line in handles], loc="upper right"
             )
+    style.titles(titles)
     mean = ("mean, 95 % t band", {"color": style.GREY})
     style.key(axes, [mean, *style.curve_entries(table, ())], 4)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 from figures import style
@@ -94,10 +93,11 @@ _MEASURES: dict[str, Callable[[Results, str, str], Measurement]] = {
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a column for each network, seconds above memory."""
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         what, network = name.split(" ")
-        _title(panel, NETWORKS[network], rows)
+        titles.append((panel, NETWORKS[network], _notes(rows)))
         if style.missing(panel, rows):
             continue
         panel.set_yscale("log")
@@ -114,6 +114,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_xlabel("tangents k")
     for line, (label, _) in zip(axes, QUANTITIES.values(), strict=True):
         line[0].set_ylabel(label)
+    style.titles(titles)
     looks = {BACKPROPAGATION: style.Look(style.LOOKS[BACKPROPAGATION].color, "-", ""), **SERIES}
     entries: list[tuple[str, dict[str, object]]] = [
         (name, {**look.line, "ms": 3}) for name, look in looks.items()
@@ -121,13 +122,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     style.key(axes, entries, 5)
 
 
-def _title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
+def _notes(rows: pd.DataFrame) -> dict[str, str]:
     timed = rows[rows["kind"] == "mean"]
-    lines = [name]
-    if len(timed):
-        rounds, scale = int(timed["n"].min()), str(timed["scale"].iloc[0])
-        if rounds > 1:  # memory is measured once
-            lines.append(f"n={rounds}")
-        if scale != "full":
-            lines.append("smoke, no result" if scale == "smoke" else f"{scale} scale")
-    axes.set_title("\n".join(lines))
+    rounds = {"n": f"n={timed['n'].min()}"} if len(timed) and timed["n"].min() > 1 else {}
+    return rounds | style.scale_note(timed["scale"])  # memory is measured once

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from figures import style
 from figures.approaches import looks
-from figures.fluegel2024_runs import STUDY, doubling, entries, heading, narrowed
+from figures.fluegel2024_runs import STUDY, doubling, entries, narrowed, notes
 from figures.selection import frame, not_run, stack
 from repro import measures
 from repro.results import EmptySelectionError, Results
@@ -178,17 +178,19 @@ def _theory(panel: str, metric: str, num_tangents: Numbers, dimension: float) ->
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw three metrics over k, and the cosine over n."""
     found = looks(table["series"][table["kind"] == "mean"])
+    titles = []
     for panel, (metric, (name, label)) in zip(axes.flat, METRICS.items(), strict=False):
         rows = table[table["panel"] == metric]
         guides = rows[rows["kind"] == "guide"]
         where = f", n = {guides['x'].iloc[0]:g}" if len(guides) else ""
-        heading(panel, name + where, rows, "draws")
+        titles.append((panel, name + where, notes(rows, "draws")))
         panel.set(xlabel="tangents k", ylabel=label)
         if metric != "cosine":
             panel.set_yscale("log")
         _draw(panel, rows, found)
     rows = table[table["panel"] == OVER_DIMENSIONS]
-    heading(axes[1, 1], f"Cosine, k = {NUM_TANGENTS}", rows, "draws")
+    titles.append((axes[1, 1], f"Cosine, k = {NUM_TANGENTS}", notes(rows, "draws")))
+    style.titles(titles)
     axes[1, 1].set(xlabel="dimension n", ylabel="cosine with the gradient", yscale="log")
     _draw(axes[1, 1], rows, found)
     theory = style.LOOKS["theory"]

@@ -17,11 +17,11 @@ from figures.fluegel2024_runs import (
     entries,
     function_title,
     functions,
-    heading,
     logarithmic_above,
     lowest_of,
     mean_row,
     narrowed,
+    notes,
     per_dimension,
     published_row,
     words,
@@ -105,13 +105,15 @@ def _published(results: Results, setting: str) -> pd.Series:
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a column for each function."""
     found = looks(table["series"])
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, _, function = name.partition(" ")
         # both arms of a function have one ordinate
         both = table[table["panel"].isin([f"{other} {function}" for other in ARMS])]
         divided = per_dimension(both["y"])
-        heading(panel, f"{function_title(function)}, {ARMS.get(arm, '')}".rstrip(", "), rows)
+        label = f"{function_title(function)}, {ARMS.get(arm, '')}".rstrip(", ")
+        titles.append((panel, label, notes(rows)))
         _, which = ENDS.get(arm, LOWEST)
         panel.set(xlabel="dimension n", ylabel=f"{which} value f{'/n' if divided else ''}")
         if style.missing(panel, rows):
@@ -126,5 +128,6 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             lowest = lowest_of(both["y"])
             bars(panel, rows, found, lowest, logarithmic_above(panel, lowest, highest))
         write_words(panel, rows)
+    style.titles(titles)
     if found:
         style.key(axes, entries(table, found), 5)

@@ -17,9 +17,9 @@ from figures.fluegel2024_runs import (
     STUDY,
     bars,
     entries,
-    heading,
     mean_row,
     narrowed,
+    notes,
     per_dimension,
     published_row,
 )
@@ -122,10 +122,11 @@ def _published(results: Results, experiment: str, method: str, angle: float) -> 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw the cosine, and the value at each kind of rate."""
     found = looks(table["series"])
+    titles = []
     descents = table[table["panel"] != QUALITY]
     for panel, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
         rows = table[table["panel"] == name]
-        heading(panel, label, rows, "draws" if name == QUALITY else "")
+        titles.append((panel, label, notes(rows, "draws" if name == QUALITY else "")))
         panel.set_xlabel("angle (degrees)")
         if name == QUALITY:
             panel.set_ylabel("cosine with the gradient")
@@ -134,6 +135,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_ylabel(f"{which} value f{'/n' if per_dimension(descents['y']) else ''}")
         if not style.missing(panel, rows):
             _draw(panel, rows, found, None if name == QUALITY else descents["y"])
+    style.titles(titles)
     if found:
         style.key(axes, entries(table, found), 4)
 

@@ -21,7 +21,7 @@ from figures.fluegel2024_networks import (
     steps_label,
     steps_row,
 )
-from figures.fluegel2024_runs import bars, doubling, entries, heading, narrowed
+from figures.fluegel2024_runs import bars, doubling, entries, narrowed, notes
 from figures.selection import frame, not_run, stack
 from repro.results import Results
 
@@ -65,10 +65,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     found = looks(name for name in table["series"] if name)
     if not _joined(table):  # then the legend shows no lines either
         found = {name: dataclasses.replace(look, dashes="") for name, look in found.items()}
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, moment = name.split(" ")
-        heading(panel, f"{ARM_TITLES[arm]}, {MOMENT_TITLES[moment]}", rows)
+        titles.append((panel, f"{ARM_TITLES[arm]}, {MOMENT_TITLES[moment]}", notes(rows)))
         panel.set(xlabel="width", ylabel="test accuracy")
         if style.missing(panel, rows):
             continue
@@ -87,6 +88,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
                     width, 0.5, f"{of.label}: not run", rotation=90, ha="center", va="center",
                     transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
                 )  # fmt: skip
+    style.titles(titles)
     if found:
         style.key(axes, entries(table, found), 4)
 

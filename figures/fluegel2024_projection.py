@@ -21,9 +21,9 @@ from figures.fluegel2024_runs import (
     entries,
     function_title,
     functions,
-    heading,
     mean_row,
     narrowed,
+    notes,
     words,
     write_words,
 )
@@ -146,11 +146,12 @@ def _panel(found: list[Differences], function: str, panel: str, part: str) -> pd
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a column for each function, a row for each part."""
     found = _looks(table)
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         row, _, function = name.partition(" ")
         label = f", {ROWS[row][2]}" if row in ROWS else ""
-        heading(panel, f"{function_title(function)}{label}", rows)
+        titles.append((panel, f"{function_title(function)}{label}", notes(rows)))
         if style.missing(panel, rows):
             continue
         doubling(panel, table["x"].dropna())
@@ -163,6 +164,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     figure = axes.flat[0].figure
     size = style.STYLE["axes.labelsize"]
     figure.supylabel("missed descent, projection less mean (% of backpropagation's)", size=size)
+    style.titles(titles)
     if found:
         style.key(axes, entries(table, found), 5)
 

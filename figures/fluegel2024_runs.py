@@ -123,27 +123,23 @@ def per_dimension(values: pd.Series) -> bool:
     return bool((values < 0).any())
 
 
-def heading(axes: Axes, name: str, rows: pd.DataFrame, unit: str = "") -> None:
-    """Write a panel's title: its name, n of every point, divergences of all points, any scale below full.
+def notes(rows: pd.DataFrame, unit: str = "") -> dict[str, str]:
+    """Return what a panel's title says of its runs: n of every point, divergences of all points, scale.
 
     Args:
-        axes: The panel.
-        name: What it shows.
         rows: Rows of the panel.
         unit: What is counted instead of runs: draws, which cannot diverge.
+
+    Returns:
+        Words by what they are about, for `style.titles`.
     """
     points = rows[rows["kind"].isin(["mean", "diverged"]) & (rows["n"] > 0)]
-    lines = [name]
-    if len(points):
-        few, most = points["n"].min(), points["n"].max()
-        number = f"{most:,}" if few == most else f"{few:,} to {most:,}"
-        lost = f"{points['diverged'].sum()} diverged"
-        lines.append(f"{number} {unit}" if unit else f"n={number} each, {lost}")
-        scales = sorted(set(points["scale"]) - {""})
-        said = [f"{s} scale" + (", no result" if s == "smoke" else "") for s in scales]
-        # what is full goes without saying only where all of it is
-        lines += [" and ".join(said)] if scales not in ([], ["full"]) else []
-    axes.set_title("\n".join(lines))
+    if points.empty:
+        return {}
+    few, most = points["n"].min(), points["n"].max()
+    number = f"{most:,}" if few == most else f"{few:,} to {most:,}"
+    counted = {"n": f"n={number} each", "diverged": f"{points['diverged'].sum()} diverged"}
+    return ({"n": f"{number} {unit}"} if unit else counted) | style.scale_note(points["scale"])
 
 
 def doubling(axes: Axes, values: pd.Series) -> None:

@@ -20,7 +20,7 @@ from figures.fluegel2024_networks import (
     steps_label,
     steps_row,
 )
-from figures.fluegel2024_runs import bars, entries, heading, narrowed
+from figures.fluegel2024_runs import bars, entries, narrowed, notes
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
 from repro import measures
 from repro.results import Results
@@ -76,10 +76,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             name for name in table["series"][table["kind"] != "guide"] if name
         ).items()
     }
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
         arm, dataset = name.split(" ")
-        heading(panel, f"{DATASETS[dataset]}, {ARM_TITLES[arm]}", rows)
+        titles.append((panel, f"{DATASETS[dataset]}, {ARM_TITLES[arm]}", notes(rows)))
         panel.set(ylabel="accuracy behind backpropagation")
         if style.missing(panel, rows):
             continue
@@ -93,6 +94,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         shown = rows[rows["kind"] != "guide"]
         panel.set_ylim(*_limits(shown["y"]))
         bars(panel, shown.assign(x=shown["x"].map(places)), found)
+    style.titles(titles)
     if found:
         style.key(axes, entries(table, found), 4)
 

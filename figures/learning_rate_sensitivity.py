@@ -73,8 +73,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each comparison."""
     trials = table[table["kind"] != "guide"]
     looks = approaches.looks(name for name in dict.fromkeys(trials["series"]) if name)
+    titles = []
     for panel, heading, rows in searches.panels(table, axes):
-        searches.title(panel, heading, rows)
+        titles.append((panel, heading, searches.notes(rows)))
         panel.set(
             xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss (nats)"
         )
@@ -89,6 +90,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     more: list[tuple[str, dict[str, object]]] = [("winner", ring), ("diverged", cross)]
     if (trials["y"] > CEILING).any():
         more.append((f"above {CEILING:g} nats", {"color": style.GREY, "marker": ARROW, "ls": ""}))
+    style.titles(titles)
     if entries:
         style.key(axes, [*entries, *more], 6)
 

@@ -11,6 +11,7 @@ from figures.rike2022_runs import (
     draw_training_losses,
     lengths,
     method_key,
+    notes,
     published_curve,
     training_losses,
 )
@@ -44,7 +45,9 @@ def select(results: Results) -> pd.DataFrame:
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw our training losses, and beside them the printed test losses."""
     ours, theirs = axes.flat
-    draw_training_losses(ours, table[table["panel"] == CIFAR.name], CIFAR.label)
+    trained = table[table["panel"] == CIFAR.name]
+    draw_training_losses(ours, trained)
+    style.titles([(ours, CIFAR.label, notes(trained)), (theirs, f"{CIFAR.label}, published", {})])
     ours.set(xlabel="iterations", ylabel="training loss (nats)")
     rows = table[table["panel"] == PRINTED]
     _printed(theirs, rows)
@@ -53,7 +56,6 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 
 
 def _printed(axes: Axes, rows: pd.DataFrame) -> None:
-    axes.set_title(f"{CIFAR.label}\npublished, last 16 test images")
     axes.set(xlabel="epoch", ylabel="test loss of 16 images (nats)")
     if not rows["published"].any():
         style.missing(axes, rows)

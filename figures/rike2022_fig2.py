@@ -9,6 +9,7 @@ from figures.rike2022_runs import (
     PUBLISHED,
     draw_training_losses,
     lengths,
+    notes,
     outer_labels,
     training_losses,
 )
@@ -36,6 +37,10 @@ def select(results: Results) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each network and optimizer."""
+    titles = []
     for panel, setting in zip(axes.flat, MNIST, strict=True):
-        draw_training_losses(panel, table[table["panel"] == setting.name], setting.label)
+        rows = table[table["panel"] == setting.name]
+        draw_training_losses(panel, rows)
+        titles.append((panel, setting.label, notes(rows)))
+    style.titles(titles)
     outer_labels(axes, table, 5)

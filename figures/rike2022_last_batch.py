@@ -103,9 +103,10 @@ def _printed(results: Results, setting: Setting, series: str) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each optimizer."""
+    titles = []
     for panel, setting in zip(axes.flat, NN, strict=True):
         rows = table[table["panel"] == setting.name]
-        style.title(panel, setting.label, rows)
+        titles.append((panel, setting.label, style.notes(rows)))
         panel.set(xlabel="epoch", ylabel="test loss (nats)")
         if style.missing(panel, rows):
             panel.set(xticks=[], yticks=[])
@@ -128,6 +129,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             )  # fmt: skip
         style.lines(panel, above[~printed])
         panel.set_ylim(bottom=FLOOR)
+    style.titles(titles)
     shown = [name for name in (BP, FG, CLIPPED) if name in set(table["series"])]
     looks = {name: style.LOOKS[name] for name in shown}
     entries: list[tuple[str, Mapping[str, Any]]] = [

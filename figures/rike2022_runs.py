@@ -144,19 +144,24 @@ def _length(guide: pd.Series) -> str:
     return f"{guide['x']:,.0f} steps" + ("" if math.isnan(guide["y"]) else f", {epochs}")
 
 
-def draw_training_losses(axes: Axes, rows: pd.DataFrame, name: str) -> None:
+def notes(rows: pd.DataFrame) -> dict[str, str]:
+    """Return the notes of a panel of `training_losses`, with how long its runs are."""
+    guides = rows[rows["kind"] == "guide"]
+    if guides.empty:
+        return style.notes(rows)
+    lengths = "; ".join(dict.fromkeys(guides.apply(_length, axis=1)))
+    return style.notes(rows) | {"length": lengths}
+
+
+def draw_training_losses(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw a panel: the first repetition of each method, the others thinner.
 
     Args:
         axes: The panel.
         rows: Rows of `training_losses`.
-        name: The panel's heading.
     """
-    style.title(axes, name, rows)
     if style.missing(axes, rows):
         return
-    guides = rows[rows["kind"] == "guide"]
-    axes.set_title("\n".join([axes.get_title(), *dict.fromkeys(guides.apply(_length, axis=1))]))
     style.whole_ticks(axes, 5)
     found = rows[rows["kind"] == "repetition"]
     first = found["repetition"].min()

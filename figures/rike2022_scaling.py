@@ -74,9 +74,10 @@ def _shares(results: Results, panel: str, of: Setting, estimator: str) -> pd.Dat
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a row of panels for each estimator, a column for each optimizer."""
+    titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
-        style.title(panel, name, rows)
+        titles.append((panel, name, style.notes(rows)))
         if not style.missing(panel, rows):
             _lines(panel, rows)
             _absent(panel, rows)
@@ -84,6 +85,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xlabel("epochs")
     for panel in axes[:, 0]:
         panel.set_ylabel("share of the descent missed")
+    style.titles(titles)
     entries = [(name, look.line) for name, look in LOOKS.items()]
     style.key(axes, entries, len(entries))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-import textwrap
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -160,16 +159,18 @@ def is_crowded(table: pd.DataFrame) -> bool:
     return bool((methods > FEW).any())
 
 
-TITLE_WIDTH = 31
-"""Letters that fit above a panel."""
 NAMES = {
     "cifar10": "CIFAR-10",
     "mnist": "MNIST",
     "mlp": "dense NN",
     "cnn": "CNN",
-    "vgg": "CNN like VGG",
+    "vgg": "VGG",
+    "resnet18": "ResNet18",
+    "vit": "ViT",
 }
-"""What is printed for words of a problem's name."""
+"""What is printed for words of a problem's name; others are printed as they are."""
+SIZE = re.compile(r"(\w+)(, \d+ \w+)+")
+"""A network whose size a problem's name states, which is smaller than the paper's: a heading says no more than that."""
 
 
 def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, str, pd.DataFrame]]:
@@ -185,15 +186,31 @@ def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, st
     names = list(dict.fromkeys(table["panel"]))
     for empty in axes.flat[len(names) :]:
         empty.set_axis_off()
-    several = len({name.partition(" ")[0] for name in names}) > 1
     for panel, name in zip(axes.flat, names, strict=False):
         rows = table[table["panel"] == name]
         if not style.missing(panel, rows):
-            heading = re.sub(
-                r"\w+", lambda word: NAMES.get(word[0], word[0]), name.partition(": ")[2]
-            )
-            study = f"{name.partition(' ')[0]}: " if several else ""
-            yield panel, study + heading, rows
+            yield panel, heading_of(name), rows
+
+
+def heading_of(panel: str) -> str:
+    """Return a panel's heading.
+
+    Args:
+        panel: Study, experiment and, after a colon, what a reader is told, as in `Searched`.
+
+    Returns:
+        Data, network and optimizer.
+
+    Example:
+        >>> heading_of("rike2022 tuned-cifar-sgd: cifar10 vgg, 8 channels, 1 pair, SGD")
+        'CIFAR-10, small VGG, SGD'
+        >>> heading_of("fluegel2024 networks-tuned-fc256-mnist: fc256-mnist")
+        'FC 256, MNIST'
+    """
+    data_and_network = re.sub(r"^(\w+)[ -]", r"\1, ", panel.partition(": ")[2])
+    short = SIZE.sub(r"small \1", data_and_network)
+    wide = re.sub(r"\bfc(\d+)", r"FC \1", short)
+    return re.sub(r"\w+", lambda word: NAMES.get(word[0], word[0]), wide)
 
 
 def reserve(axes: Axes, low: float, high: float, share: float) -> None:
@@ -211,19 +228,17 @@ def reserve(axes: Axes, low: float, high: float, share: float) -> None:
     axes.set_ylim(low, low * (high / low) ** (1 / (1 - share)))
 
 
-def title(axes: Axes, heading: str, rows: pd.DataFrame, *more: str) -> None:
-    """Write a panel's title: its name, how many trials each series has, and any scale below full.
+def notes(rows: pd.DataFrame) -> dict[str, str]:
+    """Return what a panel's title says of its search: the study, how many trials each series has, the scale.
 
     Args:
-        axes: The panel.
-        heading: Its name.
         rows: Rows of the panel.
-        *more: What else the line of the trials says.
+
+    Returns:
+        Words by what they are about, for `style.titles`.
     """
     counts = rows[rows["n"] > 0].drop_duplicates("series")
     few, most = counts["n"].min(), counts["n"].max()
     trials = f"{most} trials each" if few == most else f"{few} to {most} trials"
-    lines = [*textwrap.wrap(heading, TITLE_WIDTH), ", ".join([trials, *more])]
-    if (scale := counts["scale"].iloc[0]) != "full":
-        lines.append(f"{scale} scale" + (", no result" if scale == "smoke" else ""))
-    axes.set_title("\n".join(lines))
+    study = str(rows["panel"].iloc[0]).partition(" ")[0]
+    return {"study": study, "n": trials} | style.scale_note(counts["scale"])

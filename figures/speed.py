@@ -141,9 +141,10 @@ def _row(
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw three panels by network and three by size."""
+    titles = []
     for panel, (name, (heading, label, _, _)) in zip(axes[0], SHARES.items(), strict=True):
         rows = table[table["panel"] == name]
-        _title(panel, heading, rows)
+        titles.append((panel, heading, _notes(rows)))
         panel.set_ylabel(label)
         if style.missing(panel, rows):
             continue
@@ -155,8 +156,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_ylim(bottom=0)
         panel.set_xlim(-0.6, len(NETWORKS) - 0.4)
         ticks = {
-            place + _shift(optimizer): optimizer[0]
-            + (f"\n{network}" if not _shift(optimizer) else "")
+            place + _shift(optimizer): f"{optimizer[0]}\n{'' if _shift(optimizer) else network}"
             for place, network in enumerate(NETWORKS.values())
             for optimizer in OPTIMIZERS
         }
@@ -165,7 +165,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xlabel(", ".join(f"{optimizer[0]}: {optimizer}" for optimizer in OPTIMIZERS))
     for panel, (name, (heading, label, _)) in zip(axes[1], SCALING.items(), strict=True):
         rows = table[table["panel"] == name]
-        _title(panel, heading, rows)
+        titles.append((panel, heading, _notes(rows)))
         panel.set(xlabel=label, ylabel="steps a second")
         if style.missing(panel, rows):
             continue
@@ -176,17 +176,20 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
         panel.set_xticks([], minor=True)
         style.log_ticks(panel)
+    style.titles(titles)
     entries = [(name, look.line) for name, look in style.looks(SERIES).items()]
     bar = ("target: at most this", {"color": style.GREY, "ls": ":", "lw": 0.8})
     style.key(axes, [*entries, bar], 3)
 
 
-def _title(axes: Axes, heading: str, rows: pd.DataFrame) -> None:
-    style.title(axes, heading, rows.assign(n=0))
+def _notes(rows: pd.DataFrame) -> dict[str, str]:
     counts = sorted(set(rows.loc[rows["kind"] == "mean", "n"]))
-    if counts:
-        to = f" to {counts[-1]}" if len(counts) > 1 else ""
-        axes.set_title(f"{axes.get_title()}\nn={counts[0]}{to} rounds")
+    rounds = (
+        {"rounds": f"n={' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} rounds"}
+        if counts
+        else {}
+    )
+    return rounds | style.notes(rows.assign(n=0))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, *, joined: bool, filled: bool = True) -> None:

@@ -95,6 +95,7 @@ RUNG_MARKERS: Mapping[str, str] = {"mean": "<svD", "projection": ">o^P"}
 OTHER_RUNG_MARKERS = "dhpX"
 """Those of an aggregation that has none of its own."""
 
+FULL = "full scale"
 NOT_OURS = ("published", "theory", "guide", "ratio", "not run")
 """Kinds of row that show no run of ours."""
 
@@ -169,34 +170,83 @@ def rung(aggregation: str, color: str, place: int) -> Look:
     return Look(color, dashes, RUNG_MARKERS.get(aggregation, OTHER_RUNG_MARKERS)[place], open_)
 
 
-def title(axes: Axes, name: str, rows: pd.DataFrame) -> None:
-    """Write a panel's title: its name, n, how many diverged, device, and any scale below full.
+def notes(rows: pd.DataFrame) -> dict[str, str]:
+    """Return what a panel's title says of its runs: n, how many diverged, what is not run, device, scale.
 
     Args:
-        axes: The panel.
-        name: What it shows.
         rows: Rows of the panel.
+
+    Returns:
+        Words by what they are about, for `titles`.
     """
-    means = rows[rows["kind"].isin(["mean", "repetition"]) & (rows["n"] > 0)]
-    lines = [name]
-    counts = means.drop_duplicates("series")[["series", "n", "diverged"]]
+    found: dict[str, str] = {}
+    ours = rows[rows["kind"].isin(["mean", "repetition"])]
+    counts = ours[ours["n"] > 0].drop_duplicates("series")[["series", "n", "diverged"]]
     if len(counts):
-        pairs = {(int(n), int(d)) for n, d in zip(counts["n"], counts["diverged"], strict=True)}
-        if len(pairs) == 1:
-            ((n, diverged),) = pairs
-            apiece = " each" if len(counts) > 1 else ""
-            lines.append(f"n={n}{apiece}, {diverged} diverged")
-        else:
-            lines += [f"{row.series}: n={row.n}, {row.diverged} diverged" for row in each(counts)]
-    if rows["kind"].isin(["mean", "repetition"]).any():  # else the panel itself says so
-        absent = rows[rows["kind"] == "not run"]["series"]
-        lines += [f"{series}: not run" for series in absent.unique() if series]
+        alike = counts["n"].nunique() == 1
+        apiece = " each" if len(counts) > 1 else ""
+        found["n"] = (
+            f"n={counts['n'].iloc[0]}{apiece}"
+            if alike
+            else ", ".join(f"n={row.n} of {row.series}" for row in each(counts))
+        )
+        lost = counts[counts["diverged"] > 0]
+        same = len(lost) == len(counts) and counts["diverged"].nunique() == 1
+        found["diverged"] = (
+            f"{counts['diverged'].iloc[0]}{apiece} diverged"
+            if same
+            else ", ".join(f"{row.series}: {row.diverged} diverged" for row in each(lost))
+            or "0 diverged"
+        )
+    if len(ours):  # else the panel itself says so
+        absent = [name for name in rows["series"][rows["kind"] == "not run"].unique() if name]
+        found |= {"not run": f"{' and '.join(absent)} not run"} if absent else {}
     device = next((d for d in rows["device"] if d), "")
-    scales = sorted({s for s in rows["scale"] if s not in ("", "full")})
-    said = [f"{s} scale" + (", no result" if s == "smoke" else "") for s in scales]
-    if tail := ", ".join([*([short_device(device)] if device else []), *said]):
-        lines.append(tail)
-    axes.set_title("\n".join(lines))
+    found |= {"device": f"timed on {short_device(device)}"} if device else {}
+    return found | scale_note(rows["scale"])
+
+
+def scale_note(scales: Iterable[str]) -> dict[str, str]:
+    """Return the note on scales for `titles`; none where none is known."""
+    known = sorted(set(scales) - {""})
+    said = " and ".join(known) + " scale" + (", no result" if "smoke" in known else "")
+    return {"scale": said} if known else {}
+
+
+def titles(panels: Iterable[tuple[Axes, str, Mapping[str, str]]]) -> None:
+    """Write the titles of all panels: a name, and what is not said once for most of them above the figure.
+
+    Args:
+        panels: Axes, name, and notes: words by what they are about. A panel without notes has nothing of ours.
+    """
+    panels = list(panels)
+    if not panels:
+        return
+    told = [notes for _, _, notes in panels if notes]
+    common: dict[str, str] = {}
+    for about in dict.fromkeys(about for notes in told for about in notes):
+        said = [notes[about] for notes in told if about in notes]
+        most = max(dict.fromkeys(said), key=said.count)
+        # where something was timed is true of a figure in which not every panel shows times
+        everywhere = len(said) == len(told) or about == "device"
+        if everywhere and len(told) > 1 and said.count(most) > len(said) / 2:
+            common[about] = most
+    for axes, name, notes in panels:
+        own = [text for about, text in notes.items() if common.get(about) != text]
+        if "scale" not in common:  # full is what goes without saying
+            own = [text for text in own if text != FULL]
+        axes.set_title("\n".join([name, ", ".join(own)] if own else [name]))
+    shared = [text for text in common.values() if text != FULL]
+    differ = any(
+        notes.get(about, text) != text
+        for notes in told
+        for about, text in common.items()
+        if text in shared
+    )
+    if shared:
+        head = "Unless a panel says otherwise" if differ else "All panels"
+        figure = panels[0][0].figure
+        figure.suptitle(f"{head}: {', '.join(shared)}", size=STYLE["axes.titlesize"], color=GREY)
 
 
 def missing(axes: Axes, rows: pd.DataFrame, height: float = 0.5) -> bool:

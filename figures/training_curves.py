@@ -138,6 +138,7 @@ def draw_comparisons(
         axes: A row for each comparison; two or three columns.
         comparisons: In order of the rows.
     """
+    titles = []
     for row, comparison in zip(axes, comparisons, strict=True):
         panels = {
             "iteration": ("iteration", "validation loss (nats)"),
@@ -147,7 +148,7 @@ def draw_comparisons(
         for panel, (column, labels) in zip(row, panels.items(), strict=False):
             rows = table[table["panel"] == f"{comparison.experiment} {column}"]
             what = "accuracy" if column == "accuracy" else f"loss by {column}"
-            style.title(panel, f"{comparison.label}, {what}", rows)
+            titles.append((panel, f"{comparison.label}, {what}", style.notes(rows)))
             panel.set(xlabel=labels[0], ylabel=labels[1])
             if column != "time":
                 style.whole_ticks(panel)
@@ -158,6 +159,7 @@ def draw_comparisons(
                 _widen(panel)
             if column == "time":
                 _draw_guides(panel, rows)
+    style.titles(titles)
     style.key(axes, style.curve_entries(table, BOTH), 3)
 
 

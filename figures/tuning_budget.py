@@ -29,12 +29,12 @@ TITLE = (
 
 EDGE = (0, (1, 1.5))
 """Dashes of a band's edges."""
-MARKS = {"ms": 3.0, "mew": 0.7}
+MARKS: dict[str, Any] = {"ms": 3.0, "mew": 0.7}
 EVERY = 4
 """Trials between two markers of a curve."""
 NEVER = "certain at no m"
-LINE = 0.09
-"""Share of a panel's height, at its top, that is kept for a line of what is certain."""
+WORDS = 0.17
+"""Share of a panel's height, at its top, that is kept for what is certain of one method, in two lines."""
 
 layout = searches.layout
 
@@ -130,15 +130,16 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     """Draw a panel for each comparison; of many methods without their bands, which would hide one another."""
     crowded = searches.is_crowded(table)
     looks = approaches.looks(dict.fromkeys(table["series"][table["kind"] == "best"]))
+    titles = []
     for panel, heading, rows in searches.panels(table, axes):
         certain = rows[(rows["kind"] == "settled") & rows["low"].notna()]
-        searches.title(panel, heading, rows)
+        titles.append((panel, heading, searches.notes(rows)))
         panel.set(yscale="log", xlabel="trials allowed, m", ylabel="best validation loss (nats)")
         panel.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         losses = rows["y"][(rows["kind"] == "best") & rows["y"].notna()]
         if len(losses):
             low, high = losses.min() / 1.3, losses.max() * 1.2
-            searches.reserve(panel, low, high, LINE * len(certain))
+            searches.reserve(panel, low, high, WORDS * len(certain))
         for place, (series, look) in enumerate(looks.items()):
             of_series = rows[rows["series"] == series]
             _best(panel, of_series[of_series["kind"] == "best"], look, place)
@@ -148,6 +149,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     entries = [(name, {**look.line, **MARKS}) for name, look in looks.items()]
     thin = ("median over searches", {"color": style.GREY, "lw": 0.6})
     edge = ("edges of its band", {"color": style.GREY, "lw": 0.7, "ls": EDGE})
+    style.titles(titles)
     if entries:
         style.key(axes, entries if crowded else [*entries, thin, edge], 5)
 
@@ -170,8 +172,8 @@ def _band(
 
 
 def _verdicts(axes: Axes, certain: pd.DataFrame) -> None:
-    """Write what is certain, a line each; the rest would be said of nearly all, and the caption says it."""
+    """Write what is certain, and no more: of nearly all pairs nothing is, which the caption says."""
     axes.text(
-        0.98, 0.99, "\n".join(certain["note"]), transform=axes.transAxes, color=style.GREY, size=6.3,
+        0.98, 0.99, "\n".join(certain["note"].str.replace(": ", ":\n")), transform=axes.transAxes, color=style.GREY, size=6.3,
         ha="right", va="top", zorder=5,
     )  # fmt: skip

@@ -448,7 +448,12 @@ def drawn(module: Any, table: pd.DataFrame) -> Figure:
 def text(figure: Figure) -> str:
     figure.draw_without_rendering()
     pieces = [t.get_text() for axes in figure.axes for t in (axes.title, *axes.texts)]
-    return "\n".join(pieces)
+    return "\n".join([figure.get_suptitle(), *pieces])
+
+
+def said_of(axes: Any) -> str:
+    """Return what a reader is told of a panel: what all panels share, and its own title."""
+    return f"{axes.figure.get_suptitle()}\n{axes.get_title()}"
 
 
 def line(axes: Any, label: str) -> Any:
@@ -583,7 +588,9 @@ def test_step_time_ratios_are_drawn_as_tabled(full: Results) -> None:
         np.testing.assert_allclose(rows["y"], value)
         drawn_y = [entry.get_ydata() for entry in axes.lines]
         assert any(np.array_equal(np.asarray(y), rows["y"]) for y in drawn_y)
-    assert "Test, n=12 rounds" in text(drawn(baydin2022_fig6, table))
+    first = drawn(baydin2022_fig6, table).axes[0]
+    assert "timed on Test" in said_of(first)
+    assert "n=12 rounds" in said_of(first)
 
 
 def test_geometric_means_of_closed_forms(full: Results) -> None:
@@ -622,7 +629,9 @@ def test_diverged_runs_are_counted_and_end_the_mean() -> None:
     assert rows[rows["kind"] == "mean"]["x"].max() == 12_500  # no mean of survivors
     assert rows[rows["kind"] == "repetition"]["x"].max() == 25_000
     assert rows[rows["kind"] == "diverged"]["x"].tolist() == [12_500]
-    assert "forward gradient: n=3, 1 diverged" in text(drawn(baydin2022_fig4, table))
+    hurt_panel = drawn(baydin2022_fig4, table).axes[3]
+    assert "n=3 each" in said_of(hurt_panel)
+    assert "forward gradient: 1 diverged" in hurt_panel.get_title()
 
 
 def test_scales_are_named_and_never_mixed(full: Results) -> None:
@@ -645,8 +654,7 @@ def test_scales_are_named_and_never_mixed(full: Results) -> None:
 def test_a_missing_method_is_named(full: Results) -> None:
     partial = dataclasses.replace(full, runs=full.runs[full.runs["method"] != FORWARD_GRADIENT])
     shown = text(drawn(baydin2022_fig4, baydin2022_fig4.select(partial)))
-    assert "forward gradient: not run" in shown
-    assert "n=3, 0 diverged" in shown
+    assert "n=3, 0 diverged, forward gradient not run" in shown
 
 
 def test_run_time_table(full: Results, tmp_path: Path) -> None:
@@ -707,7 +715,7 @@ def test_training_losses_are_drawn_as_tabled(full: Results) -> None:
         assert any(np.array_equal(part["y"], curve) for curve in curves)
     # the first repetition is thicker than the others
     assert len({entry.get_linewidth() for entry in panel.lines if np.size(entry.get_xdata())}) == 2
-    assert "n=3 each, 0 diverged" in panel.get_title()
+    assert "n=3 each, 0 diverged" in said_of(panel)
 
 
 def test_shares_missed_are_drawn_as_tabled(full: Results) -> None:
@@ -725,7 +733,14 @@ def test_no_share_is_drawn_where_a_run_diverged() -> None:
     table = rike2022_scaling.select(hurt)
     lost = table["y"].isna()
     assert set(table[lost]["panel"] + ": " + table[lost]["series"]) == {"SGD, clipped: CNN"}
-    assert "CNN: n=3, 1 diverged" in text(drawn(rike2022_scaling, table))
+    panel = drawn(rike2022_scaling, table).axes[3]
+    assert "n=3 each" in said_of(panel)
+    assert "CNN: 1 diverged" in panel.get_title()
+    assert "CNN: no share, 1 of 3 diverged" in [t.get_text() for t in panel.texts]
+    # without a divergence it is backpropagation that left nothing to miss
+    table["diverged"] = 0
+    (told,) = (t.get_text() for t in drawn(rike2022_scaling, table).axes[3].texts if t.get_text())
+    assert told == f"CNN: no share, {rike2022_scaling.STUCK}"
 
 
 def test_a_diverged_training_run_ends_in_a_cross() -> None:
@@ -733,7 +748,7 @@ def test_a_diverged_training_run_ends_in_a_cross() -> None:
     table = rike2022_fig1.select(hurt)
     (cross,) = style.each(table[table["kind"] == "diverged"])
     assert (cross.x, cross.diverged, cross.n) == (19, 1, 3)
-    assert f"{CLIPPED}: n=3, 1 diverged" in text(drawn(rike2022_fig1, table))
+    assert f"n=3 each, {CLIPPED}: 1 diverged" in text(drawn(rike2022_fig1, table))
 
 
 def test_the_last_batch_stands_beside_the_whole_test_split(full: Results) -> None:
@@ -784,7 +799,8 @@ def test_lengths_of_runs_stand_in_title_and_caption(full: Results) -> None:
     )
     table = rike2022_fig2.select(dataclasses.replace(full, runs=runs))
     figure = drawn(rike2022_fig2, table)
-    assert figure.axes[0].get_title().endswith("40 steps, 4 epochs")
+    assert "40 steps, 4 epochs" in figure.get_suptitle()
+    assert "40 steps" not in figure.axes[3].get_title()
     assert figure.axes[3].get_title().endswith("10 steps, 1 epoch")
     assert rike2022_fig2.caption(table).endswith("; CNN with SGD: 10 steps, 1 epoch.")
 
@@ -921,7 +937,8 @@ def test_a_panel_for_every_searched_comparison(full: Results) -> None:
     more = dataclasses.replace(few, runs=pd.concat([few.runs, four], ignore_index=True))
     figure = drawn(tuning_budget, tuning_budget.select(more))
     assert [axes.axison for axes in figure.axes] == [True] * 4 + [False] * 2
-    assert "another2030: MNIST nn" in text(figure)
+    assert sum("another2030" in axes.get_title() for axes in figure.axes) == 1
+    assert "rike2022" in figure.get_suptitle()
 
 
 def test_comparisons_of_many_methods_have_panels_with_room(full: Results) -> None:
@@ -1009,8 +1026,8 @@ def test_trials_come_at_the_scale_of_what_is_reported(full: Results) -> None:
     assert {found.scale for found in searches.searched(both)} == {"reduced"}
     alone = dataclasses.replace(both, runs=both.runs[both.runs["role"] == "tune"])
     assert {found.scale for found in searches.searched(alone)} == {"full"}
-    shown = text(drawn(learning_rate_sensitivity, learning_rate_sensitivity.select(both)))
-    assert shown.count("9 trials each\nreduced scale") == 9
+    figure = drawn(learning_rate_sensitivity, learning_rate_sensitivity.select(both))
+    assert figure.get_suptitle() == "All panels: rike2022, 9 trials each, reduced scale"
 
 
 def test_an_unfinished_search_counts_up_to_its_first_gap() -> None:
@@ -1038,7 +1055,10 @@ def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:
         np.testing.assert_allclose(rows["low"], value)
         assert any(np.array_equal(np.sort(e.get_xdata()), np.sort(rows["x"])) for e in axes.lines)
     assert table[table["kind"] == "guide"]["y"].tolist() == [1.0, 1.8]
-    assert "n=12 rounds" in limit.get_title()
+    assert "n=12 rounds" in said_of(limit)
+    labels = [label.get_text() for label in limit.get_xticklabels()]
+    assert labels[:3] == ["S\n", "N\nlogistic", "A\n"]
+    assert limit.get_xlabel() == "S: SGD, N: Nesterov, A: Adam"
 
 
 def test_the_caption_of_speed_names_who_misses_a_bar(full: Results) -> None:
@@ -1083,7 +1103,8 @@ def test_estimates_are_drawn_as_tabled(full: Results) -> None:
     assert set(ours["n"]) == {100}
     cosine, length, *_ = figure = drawn(fluegel2024_fig3, table).axes
     np.testing.assert_array_equal(line(length, "projection").get_ydata(), ours["y"])
-    assert cosine.get_title() == "Cosine, n = 64\n100 draws"
+    assert cosine.get_title() == "Cosine, n = 64"
+    assert said_of(cosine).startswith("All panels: 100 draws\n")
     by_dimension = table[(table["panel"] == "cosine by dimension") & (table["series"] == "mean")]
     assert by_dimension["x"].tolist() == [16, 64, 128]
     assert len(line(figure[3], "mean, unit length").get_xdata()) == 3
@@ -1255,7 +1276,8 @@ def test_a_diverged_descent_leaves_no_mean_and_is_counted() -> None:
     (row,) = style.each(table[table["kind"] == "diverged"])
     assert (row.series, row.x, row.n, row.diverged) == ("projection, k=2", 4, 3, 1)
     figure = drawn(fluegel2024_fig4, table)
-    assert "n=3 each, 1 diverged" in figure.axes[0].get_title()
+    assert "n=3 each" in figure.get_suptitle()
+    assert figure.axes[0].get_title().endswith("1 diverged")
     assert any(
         entry.get_marker() == "x" and np.size(entry.get_xdata()) for entry in figure.axes[0].lines
     )
@@ -1313,6 +1335,37 @@ def test_numbers_of_tangents_are_told_apart_without_colours() -> None:
         assert len({look.color for look in (few, some, most)}) == 1
         assert few.line["mfc"] == "white"
         assert most.line["mfc"] == most.color
+
+
+def test_what_panels_share_is_said_once() -> None:
+    def titled(*notes: dict[str, str]) -> list[str]:
+        figure = Figure()
+        panels = figure.subplots(1, len(notes), squeeze=False).flat
+        style.titles((axes, "a name", each) for axes, each in zip(panels, notes, strict=True))
+        return [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
+
+    few, full_ = {"n": "n=3"}, {"n": "n=5", "scale": "full scale"}
+    reduced = {"n": "n=5", "scale": "reduced scale"}
+    assert titled(few) == ["", "a name\nn=3"]
+    assert titled(few, few) == ["All panels: n=3", "a name", "a name"]
+    assert titled(few, few, {}) == ["All panels: n=3", "a name", "a name", "a name"]
+    assert titled(full_, full_) == ["All panels: n=5", "a name", "a name"]
+    assert titled(full_, reduced) == ["All panels: n=5", "a name", "a name\nreduced scale"]
+    assert titled(reduced, reduced, full_) == [
+        "Unless a panel says otherwise: n=5, reduced scale",
+        "a name",
+        "a name",
+        "a name\nfull scale",
+    ]
+    # what is not known of a panel is not said of it
+    assert titled(reduced, reduced, few)[0] == "Unless a panel says otherwise: n=5"
+
+
+@pytest.mark.parametrize("name", figures.names())
+def test_titles_of_panels_have_two_lines_at_most(name: str, full: Results) -> None:
+    module = figures.module_of(name)
+    figure = drawn(module, module.select(full))
+    assert max(axes.get_title().count("\n") for axes in figure.axes) <= 1
 
 
 def test_methods_without_a_look_get_one_each() -> None:
@@ -1399,7 +1452,7 @@ def test_lengths_and_scales_of_runs_are_named(module: Any, full: Results) -> Non
     (largest,) = (label for name, label in labels.items() if name.replace(",", "").endswith("4096"))
     assert smallest.endswith("156,400 steps\nfull scale")
     assert largest.endswith("8 steps")
-    assert axes.get_title().endswith("full scale and reduced scale")
+    assert axes.get_title().endswith("full and reduced scale")
 
 
 @pytest.mark.parametrize(("name", "num"), [("table1", 32), ("fig6_values", 24)])
