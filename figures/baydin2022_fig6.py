@@ -135,10 +135,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 
 
 def _notes(rows: pd.DataFrame) -> dict[str, str]:
-    counts = sorted(set(rows["n"][(rows["kind"] == "mean") & (rows["panel"] != "memory")]))
-    rounds = (
-        {"n": f"n={' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} rounds"} if counts else {}
-    )
+    counts = rows["n"][(rows["kind"] == "mean") & (rows["panel"] != "memory")]
+    rounds = {"n": f"n={style.span(counts)} rounds"} if len(counts) else {}
     return rounds | style.notes(rows.assign(n=0))
 
 

@@ -136,8 +136,7 @@ def notes(rows: pd.DataFrame, unit: str = "") -> dict[str, str]:
     points = rows[rows["kind"].isin(["mean", "diverged"]) & (rows["n"] > 0)]
     if points.empty:
         return {}
-    few, most = points["n"].min(), points["n"].max()
-    number = f"{most:,}" if few == most else f"{few:,} to {most:,}"
+    number = style.span(points["n"])
     counted = {"n": f"n={number} each", "diverged": f"{points['diverged'].sum()} diverged"}
     return ({"n": f"{number} {unit}"} if unit else counted) | style.scale_note(points["scale"])
 

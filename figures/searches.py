@@ -238,7 +238,7 @@ def notes(rows: pd.DataFrame) -> dict[str, str]:
         Words by what they are about, for `style.titles`.
     """
     counts = rows[rows["n"] > 0].drop_duplicates("series")
-    few, most = counts["n"].min(), counts["n"].max()
-    trials = f"{most} trials each" if few == most else f"{few} to {most} trials"
+    each = " each" if counts["n"].nunique() == 1 else ""
+    trials = f"{style.span(counts['n'])} trials{each}"
     study = str(rows["panel"].iloc[0]).partition(" ")[0]
     return {"study": study, "n": trials} | style.scale_note(counts["scale"])

@@ -183,12 +183,8 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 
 
 def _notes(rows: pd.DataFrame) -> dict[str, str]:
-    counts = sorted(set(rows.loc[rows["kind"] == "mean", "n"]))
-    rounds = (
-        {"rounds": f"n={' to '.join(map(str, {counts[0]: 0, counts[-1]: 0}))} rounds"}
-        if counts
-        else {}
-    )
+    counts = rows["n"][(rows["kind"] == "mean")]
+    rounds = {"n": f"n={style.span(counts)} rounds"} if len(counts) else {}
     return rounds | style.notes(rows.assign(n=0))
 
 

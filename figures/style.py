@@ -206,6 +206,17 @@ def notes(rows: pd.DataFrame) -> dict[str, str]:
     return found | scale_note(rows["scale"])
 
 
+def span(values: pd.Series) -> str:
+    """Return the smallest and the largest of some counts in words, once where they are one.
+
+    Example:
+        >>> span(pd.Series([30, 10])), span(pd.Series([1_000]))
+        ('10 to 30', '1,000')
+    """
+    few, most = values.min(), values.max()
+    return f"{most:,}" if few == most else f"{few:,} to {most:,}"
+
+
 def scale_note(scales: Iterable[str]) -> dict[str, str]:
     """Return the note on scales for `titles`; none where none is known."""
     known = sorted(set(scales) - {""})
