@@ -62,6 +62,7 @@ def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
     # trials on a function end with its value, those on images with a validation loss
     images = tune["value"].isna().groupby([tune["study"], tune["experiment"]]).transform("all")
     comparisons = tune[images].groupby(["study", "experiment"])
+    titles = {of: (of[0], _title(rows)) for of, rows in comparisons}
     for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
         scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])
@@ -73,7 +74,9 @@ def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
         if (len(methods) > FEW) is not many:
             continue
         ending = _common_ending(methods)
-        title = f"{kept['problem'].iloc[0]}{ending}"
+        title = _title(kept)
+        if list(titles.values()).count((study, title)) > 1:  # one problem, and two budgets
+            title += f" ({kept['num_steps'].max():,.0f} steps)"
         yield Searched(
             f"{study} {experiment}: {title}",
             scale,
@@ -88,6 +91,10 @@ def _place(rows: pd.DataFrame) -> tuple[str, str, int, str]:
     problem = re.sub(r"\d+", lambda found: f"{int(found[0]):09}", problem)
     ending = _common_ending(sorted(set(rows["method"]))).removeprefix(", ")
     return study, problem, (*OPTIMIZERS, ending).index(ending), experiment
+
+
+def _title(rows: pd.DataFrame) -> str:
+    return f"{rows['problem'].iloc[0]}{_common_ending(sorted(set(rows['method'])))}"
 
 
 def _common_ending(methods: list[str]) -> str:

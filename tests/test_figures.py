@@ -1557,3 +1557,17 @@ def test_network_runs_say_what_a_reader_needs_to_repeat_them() -> None:
     function = expand(studies.get("baydin2022"), "full", only=["beale"])  # no data set
     only = results.tabulate([results.Record(function[0], "done", {}, ())])
     assert network_runs.table(Results(*only, pd.DataFrame())).rows == ()
+
+
+def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results) -> None:
+    rows = full.runs
+    short = rows[rows["experiment"] == "networks-tuned-fc256-mnist"]
+    short = short.assign(problem="fc256-mnist", num_steps=782)
+    longer = short.assign(experiment="networks-passes-fc256-mnist", num_steps=12_512)
+
+    def headings(*tables: pd.DataFrame) -> list[str]:
+        runs = full.beside(pd.concat(tables, ignore_index=True))
+        return [searches.heading_of(found.panel) for found in searches.searched(runs, many=True)]
+
+    assert headings(short) == ["FC 256, MNIST"]
+    assert headings(short, longer) == ["FC 256, MNIST (12,512 steps)", "FC 256, MNIST (782 steps)"]
