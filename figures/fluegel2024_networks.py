@@ -179,7 +179,7 @@ ACCURACY_NOTES = (
     "diverged.",
     "Re-run: the authors' rates; for backpropagation on ResNet18 and ViT their 0.1, which no search gave. Tuned: the rate of every "
     "approach from one search. Published: none of our sources has the values.",
-    "At reduced scale, runs have a few to hundreds of steps, ResNet18 and ViT are an eighth or a sixteenth as wide, and 1,000 "
+    "At reduced scale, runs have an epoch or less, ResNet18 and ViT are an eighth or a sixteenth as wide, and 1,000 "
     "images judge a trial. They say which approach is ahead early in training, not how well a trained network does.",
 )
 

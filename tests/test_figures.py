@@ -35,6 +35,7 @@ from figures import (
     fluegel2024_losses,
     fluegel2024_networks,
     fluegel2024_paired,
+    fluegel2024_passes,
     fluegel2024_projection,
     fluegel2024_runs,
     fluegel2024_seed0,
@@ -74,6 +75,7 @@ TABLES = (
     "fluegel2024_fig6_values",
     "fluegel2024_losses",
     "fluegel2024_paired",
+    "fluegel2024_passes",
     "fluegel2024_seed0",
     "fluegel2024_table1",
     "network_runs",
@@ -1571,3 +1573,41 @@ def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results)
 
     assert headings(short) == ["FC 256, MNIST"]
     assert headings(short, longer) == ["FC 256, MNIST (12,512 steps)", "FC 256, MNIST (782 steps)"]
+
+
+def test_equal_steps_and_equal_passes_stand_side_by_side() -> None:
+    study = studies.get("fluegel2024")
+    values = {FORWARD_GRADIENT: 4.0, "mean, k=16": 3.0, "projection, k=16": 2.0}
+
+    def runs(
+        experiment: str, like: str, metric: str, factor: float, steps: int
+    ) -> list[results.Record]:
+        return [
+            results.Record(
+                dataclasses.replace(spec, experiment=experiment),
+                "done",
+                {metric: factor * values[spec.method.name], "num_parameters": 64.0, "num_steps": steps},
+                (),
+            )
+            for spec in expand(study, "full", only=[like])
+            if spec.method.name in values and spec.repetition < 2
+        ]  # fmt: skip
+
+    records = [
+        *runs("functions-tuned-sphere-64", "functions-sphere-64", "value", 1.0, 1_000),
+        *runs("functions-passes-sphere-64", "functions-sphere-64", "value", 10.0, 62),
+        *runs("networks-passes-fc256-mnist", "networks-fc256-mnist", "best_test_accuracy", 0.2, 12_512),
+        *runs("networks-tuned-fc256-mnist", "networks-fc256-mnist", "best_test_accuracy", 0.1, 782),
+    ]  # fmt: skip
+    found = Results(*results.tabulate(records), pd.DataFrame())
+    function, network = (
+        [cell.estimate if isinstance(cell, Interval) else cell for cell in row]
+        for row in fluegel2024_passes.table(found).rows
+    )
+    assert function == ["sphere-64", "last value", 4.0, 30.0, 20.0, 3.0, 2.0, 1_000, "full"]
+    assert network[:2] == ["fc256-mnist", "test accuracy"]
+    assert network[2:5] == pytest.approx([0.8, 0.3, 0.2])
+    assert network[5:] == [None, None, 12_512, "full"]
+    # figures over the dimension have one value a dimension and method: that of the common budget
+    only = found.beside(found.runs[found.runs["experiment"].str.startswith("functions")])
+    assert set(fluegel2024_runs.functions(only)["experiment"]) == {"functions-tuned-sphere-64"}
