@@ -77,6 +77,17 @@ def test_other_changes_are_not_marked(checkout: Path) -> None:
     assert environment.commit() == head
 
 
+def test_the_index_is_read_and_never_locked_or_written(checkout: Path) -> None:
+    commit_all(checkout)
+    code, index = checkout / "repro" / "code.py", checkout / ".git" / "index"
+    before = index.read_bytes()
+    os.utime(code, (1, 1))  # git status would note that the content is the same
+    environment.commit()
+    assert index.read_bytes() == before
+    git(checkout, "status")
+    assert index.read_bytes() != before
+
+
 def test_without_a_repository_there_is_no_commit(checkout: Path) -> None:
     assert (checkout / "repro").exists()
     assert environment.commit() == ""
