@@ -16,11 +16,15 @@ import pandas as pd
 
 from repro.pricing import Cost
 from repro.protocol import (
+    FINAL,
+    REFINEMENT,
     Comparison,
     RunSpec,
     Study,
     Timing,
+    Trial,
     best_trial,
+    best_trials,
     experiments_of,
     kind_of,
 )
@@ -188,23 +192,31 @@ def _lacking(
 ) -> tuple[int, tuple[RunSpec, ...]]:
     """Return how many runs of a searched method are done, and what is missing as far as that can be told."""
     search, (trial, report, tuned, reported) = comparison.search, found
+    final = dataclasses.replace(trial, trial=Trial(0, "", FINAL))
     trials: dict[float, dict[int, _Row]] = {}
     for row in tuned:
         trials.setdefault(row.trial, {})[row.repetition] = row
-    refined = {row.trial for row in tuned if row.stage}
-    repetitions = range(search.repetitions)
+    refined = {row.trial for row in tuned if row.stage == REFINEMENT}
     # those beside the winners have any number
     wanted = [*range(proposed), *sorted(refined)]
-    trials_left = sum(n not in trials.get(number, {}) for number in wanted for n in repetitions)
+    trials_left = sum(n not in trials.get(at, {}) for at in wanted for n in search.first_runs)
     trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
-    if trials and not trials_left:
-        best = best_trial({n: [row.score for row in own.values()] for n, own in trials.items()})
-        settings = next(iter(trials[best].values())).values
+    finals_left = search.finalists * search.finalist_repetitions
+    scores: dict[float, list[float]] = {}
+    if not trials_left:
+        finals_left = 0
+        scores = {at: [trials[at][n].score for n in search.first_runs] for at in wanted}
+        for at in best_trials(scores, search.finalists):
+            further = [trials[at][n].score for n in search.further_runs if n in trials[at]]
+            scores[at] += further
+            finals_left += search.finalist_repetitions - len(further)
+    if not (trials_left or finals_left):
+        settings = next(iter(trials[best_trial(scores)].values())).values
         reported = [row for row in reported if _same(row.values, settings)]
     ended = {row.repetition for row in reported} & set(range(comparison.plan.repetitions))
     done = sum(map(len, trials.values())) + len(ended)
     reports_left = comparison.plan.repetitions - len(ended)
-    return done, (trial,) * trials_left + (report,) * reports_left
+    return done, (trial,) * trials_left + (final,) * finals_left + (report,) * reports_left
 
 
 def _alike(spec: RunSpec, rows: Sequence[_Row]) -> list[_Row]:

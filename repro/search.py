@@ -7,7 +7,8 @@ number of workers, it proposes the same trials and never one more.
 
 Every method of a comparison gets the same sequence over the same space. If the winner of any of them lies near
 a bound, all of them get the same further trials in the decade beyond it (the edge rule). Then, if the search says
-so, each gets the same number of further trials between the trials beside its own winner.
+so, each gets the same number of further trials between the trials beside its own winner, and as many of its best
+trials are run again, so that none wins by one lucky run.
 
 Only this module imports Optuna. `to_optuna` shows finished trials as Optuna studies, for
 `optuna.visualization`, and `write_journal` as a file that `optuna-dashboard` opens.
@@ -31,6 +32,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from repro.protocol import (
+    FINAL,
+    REFINEMENT,
     SAMPLER,
     Comparison,
     LogUniform,
@@ -40,6 +43,7 @@ from repro.protocol import (
     Settings,
     Trial,
     best_trial,
+    best_trials,
     mean_score,
     settings,
 )
@@ -64,16 +68,21 @@ class Scored:
     Attributes:
         number: Number of the trial, from 0.
         values: The searched hyperparameters.
-        score: Mean score of its runs, smaller is better.
+        scores: Scores of its runs, smaller is better.
         diverged: Whether one of its runs diverged.
         space: The space from which it was drawn.
     """
 
     number: int
     values: Settings
-    score: float
+    scores: tuple[float, ...]
     diverged: bool
     space: SearchSpace
+
+    @property
+    def score(self) -> float:
+        """Mean score of its runs."""
+        return mean_score(self.scores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,12 +141,10 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
             and added.get(bound, 0) < search.max_extensions
         ]
         if stage or not (open_ or search.refinement_trials):
-            winners = {name: trial.values for name, trial in best.items()}
-            on_edge = tuple(name for name, own in near.items() if own)
-            return Progress((), trials, grown, winners, on_edge)
+            return _final(asking, scores, grown)
         if not open_:
             spaces = {name: _beside(best[name], done, bounds) for name, done in trials.items()}
-            count, stage = search.refinement_trials, "refinement"
+            count, stage = search.refinement_trials, REFINEMENT
             continue
         parameter, side = bound = open_[0]
         added[bound] = added.get(bound, 0) + 1
@@ -149,9 +156,23 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
         bounds[parameter] = LogUniform(min(old.low, decade.low), max(old.high, decade.high))
 
 
+def _final(asking: Mapping[str, _Asking], scores: Scores, space: SearchSpace) -> Progress:
+    """Return the end of a search, or what its finalists are still to be run."""
+    edge = next(iter(asking.values())).comparison.search.edge
+    pending = tuple(run for asked in asking.values() for run in asked.run_finalists(scores))
+    trials = {name: tuple(asked.trials) for name, asked in asking.items()}
+    if pending:
+        return Progress(pending, trials, space)
+    best = {name: _best(done) for name, done in trials.items()}
+    winners = {name: trial.values for name, trial in best.items()}
+    bounds = dict(space.ranges)
+    on_edge = tuple(name for name, trial in best.items() if _near_bounds(trial, bounds, edge))
+    return Progress((), trials, space, winners, on_edge)
+
+
 def _best(trials: Iterable[Scored]) -> Scored:
     numbered = {trial.number: trial for trial in trials}
-    return numbered[best_trial({n: [trial.score] for n, trial in numbered.items()})]
+    return numbered[best_trial({n: trial.scores for n, trial in numbered.items()})]
 
 
 def _near_bounds(
@@ -229,18 +250,47 @@ class _Asking:
                 )
                 for trial in asked
             ]
-            found = [[scores(run.key) for run in members] for members in runs]
-            if any(score is None for members in found for score in members):
+            if (found := _found(runs, scores)) is None:
                 yield from (run for members in runs for run in members)
                 return
-            for trial, members in zip(asked, found, strict=True):
-                finished = [score for score in members if score is not None]
-                value = mean_score(score.value for score in finished)
-                diverged = any(score.diverged for score in finished)
-                self.study.tell(trial, value)
-                self.trials.append(
-                    Scored(trial.number, settings(trial.params), value, diverged, space)
-                )
+            for trial, (values, diverged) in zip(asked, found, strict=True):
+                scored = Scored(trial.number, settings(trial.params), values, diverged, space)
+                self.study.tell(trial, scored.score)
+                self.trials.append(scored)
+
+    def run_finalists(self, scores: Scores) -> Iterator[RunSpec]:
+        """Add their further runs to the best trials; yield these runs while one is unfinished."""
+        num = self.comparison.search.finalists
+        chosen = [
+            self.trials[n] for n in best_trials({t.number: t.scores for t in self.trials}, num)
+        ]
+        runs = [
+            self.comparison.trial_runs(
+                self.method, Trial(trial.number, self.search_digest, FINAL), trial.values
+            )
+            for trial in chosen
+        ]
+        if (found := _found(runs, scores)) is None:
+            yield from (run for members in runs for run in members)
+            return
+        for trial, (values, diverged) in zip(chosen, found, strict=True):
+            self.trials[trial.number] = dataclasses.replace(
+                trial, scores=(*trial.scores, *values), diverged=trial.diverged or diverged
+            )
+
+
+def _found(
+    runs: Iterable[Iterable[RunSpec]], scores: Scores
+) -> list[tuple[tuple[float, ...], bool]] | None:
+    """Return the scores of every trial's runs, and whether one diverged; `None` while one is unfinished."""
+    found = []
+    for members in runs:
+        known = [scores(run.key) for run in members]
+        finished = [score for score in known if score is not None]
+        if len(finished) < len(known):
+            return None
+        found.append((tuple(s.value for s in finished), any(s.diverged for s in finished)))
+    return found
 
 
 class _DeclaredSpaceSampler(optuna.samplers.QMCSampler):

@@ -150,8 +150,11 @@ def tuned(
     name: str, problem: ClosedForm, training: Training, compared: tuple[Method, ...]
 ) -> Experiment:
     """Return a search under one budget for every method, and six repetitions of the winners."""
-    search = Search(LEARNING_RATES, 32, batch=32, refinement_trials=4)
-    few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1, refinement_trials=1)
+    search = Search(LEARNING_RATES, 32, batch=32, refinement_trials=4, finalists=3)
+    few = Search(
+        LEARNING_RATES, 2, extension_trials=1, max_extensions=1, refinement_trials=1,
+        finalists=2, finalist_repetitions=1,
+    )  # fmt: skip
     smoke = Plan(problem, SMOKE, 1, few)
     full = Plan(problem, training, FAIR_REPETITIONS, search)
     return Experiment(name, "tuned", compared, (settings(),), smoke, full, full)

@@ -281,6 +281,36 @@ def test_of_a_trial_every_repetition_is_wanted_and_their_mean_decides() -> None:
     assert missing_of(comparison, scored + [finished(run, 10.0) for run in there]) == (12, [])
 
 
+def test_a_finished_search_that_is_to_run_its_best_again_lacks_that() -> None:
+    comparison, rows = finished_search()
+    again = dataclasses.replace(SEARCH, finalists=2, finalist_repetitions=2)
+    (more,) = comparisons(study([experiment("tuned", 10, again)], []), "full")
+    assert more.digest == comparison.digest
+    # the second trial scores lowest, then the fourth; the first is the best only if they are not run again
+    scores = [2.0, 1.0, 3.0, 1.5, 3.0, 3.0, 9.0, 9.0]
+    rows = [
+        dataclasses.replace(row, measured={**row.measured, "score": score})
+        for row, score in zip(rows, scores, strict=True)
+    ]
+    assert missing_of(more, rows[2:]) == (6, ["tune"] * (2 + 4))
+    assert missing_of(more, rows) == (8, ["tune"] * 4)
+    finals = [
+        dataclasses.replace(finished(run, 10.0), measured={**rows[0].measured, "score": score})
+        for number, score in ((1, 4.0), (3, 1.6))
+        for run in more.trial_runs(
+            METHOD, Trial(number, more.digest, "final"), rows[number].spec.hyperparameters
+        )
+    ]
+    assert missing_of(more, rows + finals[1:]) == (11, ["tune"])
+    # the fourth has won, where nothing was reported yet
+    assert missing_of(more, rows + finals) == (10, ["report"] * 2)
+    there = more.report_runs(METHOD, rows[3].spec.hyperparameters)
+    ended = [finished(run, 10.0) for run in there]
+    assert missing_of(more, rows + finals + ended) == (12, [])
+    # without finalists their runs are none of it
+    assert missing_of(comparison, rows + finals)[1] == ["report"] * 2
+
+
 def test_a_repetition_beyond_the_plan_is_none_of_it() -> None:
     comparison, rows = finished_search()
     beyond = finished(dataclasses.replace(rows[-1].spec, repetition=7), 10.0)

@@ -39,6 +39,7 @@ from repro.protocol import (
     Training,
     Trial,
     best_trial,
+    best_trials,
     canonical_json,
     choose,
     comparisons,
@@ -521,6 +522,14 @@ SPACE = SearchSpace((("learning_rate", LogUniform(1e-6, 10.0)),))
             r"needs `refinement_trials` of at least 0\. Found -1\.",
         ),
         (
+            lambda: Search(SPACE, 4, finalists=-1),
+            r"needs `finalists` of at least 0\. Found -1\.",
+        ),
+        (
+            lambda: Search(SPACE, 4, finalists=2, finalist_repetitions=0),
+            r"needs `finalist_repetitions` of at least 1\. Found 0\.",
+        ),
+        (
             lambda: Search(SPACE, 4, max_extensions=-1),
             r"needs `max_extensions` >= 0 and `edge` in \[0, 0\.5\)\. Found -1 and 0\.1\.",
         ),
@@ -776,6 +785,9 @@ def test_the_runs_of_a_method_are_its_trials_and_its_repetitions_at_every_settin
     refined = Plan(NETWORK, Training(2, 1), 5, Search(SPACE, 4, repetitions=3, refinement_trials=2))
     assert searched("x", full=refined).runs_of_a_method("full") == (4 + 2) * 3 + 5
     assert searched("x").runs_of_a_method("smoke") == 2 + 1
+    again = Search(SPACE, 4, repetitions=3, finalists=2, finalist_repetitions=4)
+    finals = Plan(NETWORK, Training(2, 1), 5, again)
+    assert searched("x", full=finals).runs_of_a_method("full") == 4 * 3 + 2 * 4 + 5
     two = dataclasses.replace(experiment("x"), hyperparameters=(settings(decay=0.1), settings()))
     assert two.runs_of_a_method("full") == 2 * 5
 
@@ -844,7 +856,9 @@ def test_the_digest_of_a_search_is_fixed() -> None:
     # published trials carry it: another text for the same search would cut them off from it
     declared = comparison()
     assert declared.digest == "038cfaee1c76"
-    search = dataclasses.replace(declared.search, refinement_trials=4)
+    search = dataclasses.replace(
+        declared.search, refinement_trials=4, finalists=3, finalist_repetitions=5
+    )
     more = dataclasses.replace(declared.plan, repetitions=9, search=search)
     assert comparison(full=more).digest == declared.digest
 
@@ -1016,9 +1030,16 @@ def test_on_digits_a_problem_keeps_all_but_its_data_and_network() -> None:
 
 def test_the_best_trial_has_the_lowest_mean_and_is_the_earliest_of_equals() -> None:
     assert best_trial({0: [1.0, 3.0], 1: [1.5, 1.5], 2: [0.5, 9.0]}) == 1
-    assert best_trial({7: [2.0], 3: [2.0], 5: [4.0, 0.0]}) == 3
+    assert best_trial({7: [2.0], 3: [2.0], 5: [4.0]}) == 3
     # the order of the runs does not matter, as it would to a sum that is rounded
     assert best_trial({0: [0.1, 0.2, 0.3], 1: [0.3, 0.2, 0.1]}) == 0
+
+
+def test_of_trials_that_were_run_more_often_one_wins() -> None:
+    assert best_trial({0: [1.0], 1: [2.0, 4.0], 2: [2.5, 2.5]}) == 2
+    assert best_trials({4: [3.0], 0: [1.0, 2.0], 2: [1.5], 1: [math.nan]}, 3) == (0, 2, 4)
+    assert best_trials({0: [1.0]}, 3) == (0,)
+    assert best_trials({0: [1.0]}, 0) == ()
 
 
 def test_a_run_without_a_score_is_the_worst() -> None:

@@ -77,8 +77,8 @@ class Searched:
         ended = all(self._scores(run.key) is not None for run in runs)
         passed_over = 0
         if self._first:
-            trials = sum(map(len, progress.trials.values()))
-            passed_over = trials * self._comparison.search.repetitions + ended * len(runs)
+            trials = (trial for done in progress.trials.values() for trial in done)
+            passed_over = sum(len(trial.scores) for trial in trials) + ended * len(runs)
             self._first = False
         return passed_over, () if ended else runs
 

@@ -30,6 +30,7 @@ from repro.pricing.kinds import (
     size_of,
 )
 from repro.protocol import (
+    FINAL,
     Approximation,
     Classification,
     RunSpec,
@@ -112,7 +113,7 @@ class Prices:
         Training: steps times the seconds of a step, plus looks times the seconds of a look, which rows with
         `wall_seconds` tell. A trial of a search may diverge and stop early: it has the mean cost of the
         finished trials of its experiment and method, or else of its problem and estimator, or else of its estimator
-        alone, by the share of them that diverged and what those took.
+        alone, by the share of them that diverged and what those took. One of the best that is run again goes on to the end.
 
         Args:
             spec: The run.
@@ -121,7 +122,8 @@ class Prices:
             The price of its share, if it runs in a group.
         """
         # repetition and hyperparameters change no price: a study has few different ones
-        kind = dataclasses.replace(spec, hyperparameters=(), repetition=0, trial=None)
+        same = dataclasses.replace(spec, hyperparameters=(), repetition=0, trial=None)
+        kind = same, _is_final(spec)
         if kind not in self._known:
             self._known[kind] = self._price(spec)
         return self._known[kind]
@@ -156,7 +158,7 @@ class Prices:
         look = self._look(spec, trained, step)
         steps = self._steps(spec, task, trained)
         whole = None if step is None else step * steps + look * float(num_looks(spec, steps))
-        if spec.role != "tune":
+        if spec.role != "tune" or _is_final(spec):
             return whole
         trials = _trials(spec, trained)
         own = [r for r in trials if _searched(r.spec) == _searched(spec)]
@@ -276,6 +278,10 @@ def _early(trials: Kinds, cost: Callable[[Rows], Numbers]) -> tuple[float, float
 
 def _searched(spec: RunSpec) -> tuple[str, str, str]:
     return (spec.study, spec.experiment, spec.method.name)
+
+
+def _is_final(spec: RunSpec) -> bool:
+    return spec.trial is not None and spec.trial.stage == FINAL
 
 
 def _turn(task: object) -> Timing | None:

@@ -41,7 +41,9 @@ from repro.protocol.declarations import Check, Claim, Expectation, Fact, Study
 from repro.protocol.experiments import Experiment, LogUniform, Plan, Search, SearchSpace
 from repro.protocol.parsing import kind_of, parse_run, problem_of
 from repro.protocol.runs import (
+    FINAL,
     PROTOCOL_VERSION,
+    REFINEMENT,
     SCALES,
     Approximation,
     Classification,
@@ -64,7 +66,7 @@ from repro.protocol.runs import (
     settings,
     use,
 )
-from repro.protocol.winning import best_trial, mean_score
+from repro.protocol.winning import best_trial, best_trials, mean_score
 
 __all__ = [
     "ABOVE_ONE",
@@ -75,9 +77,11 @@ __all__ = [
     "EXPERIMENT_SETTINGS",
     "FAIR_REPETITIONS",
     "FAIR_SEARCHES",
+    "FINAL",
     "LEARNED",
     "LEARNING_RATES",
     "PROTOCOL_VERSION",
+    "REFINEMENT",
     "SAMPLER",
     "SCALES",
     "STEPS_OF_A_TURN_ON_CUDA",
@@ -110,6 +114,7 @@ __all__ = [
     "Training",
     "Trial",
     "best_trial",
+    "best_trials",
     "canonical_json",
     "choose",
     "comparisons",

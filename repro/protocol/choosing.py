@@ -12,6 +12,7 @@ from repro.protocol.canonical import canonical_json
 from repro.protocol.declarations import Claim, Study
 from repro.protocol.experiments import Experiment, Plan, Search
 from repro.protocol.runs import (
+    FINAL,
     SCALES,
     Method,
     RunSpec,
@@ -110,11 +111,10 @@ class Comparison:
     def digest(self) -> str:
         """Digest that identifies the search, twelve hexadecimal digits: problem, budget, space and sampler.
 
-        Trials of another search never mix in. It leaves out what moves no earlier trial: reported repetitions, and
-        trials beside the winners, which come last.
+        Trials of another search never mix in. It leaves out what moves no earlier trial: reported repetitions,
+        trials beside the winners and further runs of finalists, which come last.
         """
-        search = dataclasses.replace(self.search, refinement_trials=0)
-        plan = dataclasses.replace(self.plan, repetitions=1, search=search)
+        plan = dataclasses.replace(self.plan, repetitions=1, search=self.search.shared)
         text = canonical_json({"plan": plan, "sampler": SAMPLER})
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -122,6 +122,14 @@ class Comparison:
         """Return the runs of a trial, one per tuning repetition: the reported budget, evaluated at its end.
 
         With early stopping a trial is evaluated as often as a reported run, or it would not end at the same step.
+
+        Args:
+            method: The method.
+            trial: The trial; one of stage `FINAL` is a finalist, and its runs are the further ones.
+            values: The searched hyperparameters.
+
+        Returns:
+            The runs.
         """
         task = self.plan.task
         assert isinstance(task, Training)
@@ -129,7 +137,9 @@ class Comparison:
         budget = dataclasses.replace(task, evaluate_every=every, test_every=0)
         return tuple(
             self._run(method, values, repetition, budget, trial)
-            for repetition in range(self.search.repetitions)
+            for repetition in (
+                self.search.further_runs if trial.stage == FINAL else self.search.first_runs
+            )
         )
 
     def report_runs(self, method: Method, values: Settings) -> tuple[RunSpec, ...]:

@@ -16,9 +16,9 @@ LEARNING_RATES = SearchSpace((("learning_rate", LogUniform(1e-6, 1e1)),))
 """The space that every method searches its learning rate in."""
 
 FAIR_SEARCHES: Mapping[Scale, Search] = {
-    "smoke": Search(LEARNING_RATES, 4, refinement_trials=2),
-    "reduced": Search(LEARNING_RATES, 16, refinement_trials=4),
-    "full": Search(LEARNING_RATES, 32, refinement_trials=4),
+    "smoke": Search(LEARNING_RATES, 4, refinement_trials=2, finalists=2, finalist_repetitions=1),
+    "reduced": Search(LEARNING_RATES, 16, refinement_trials=4, finalists=3),
+    "full": Search(LEARNING_RATES, 32, refinement_trials=4, finalists=3),
 }
 """The search that every method of a tuned comparison gets, by scale."""
 

@@ -43,7 +43,9 @@ class Search:
     are the search that `m` trials would have made. If the winner of any method is closer to a bound than `edge` of
     the log range, the space grows by one decade there for all methods, with `extension_trials` further trials
     each. Then every method gets `refinement_trials` between the trials on either side of its own winner: few
-    trials over many decades leave gaps, in which the narrow range where a method works may lie.
+    trials over many decades leave gaps, in which the narrow range where a method works may lie. At last every method's
+    `finalists`, its trials with the lowest scores, are run again, and the lowest mean over all runs wins: the best
+    single run of many is one of luck, the more so the noisier the method.
 
     Attributes:
         space: Ranges of the searched hyperparameters.
@@ -54,6 +56,8 @@ class Search:
         extension_trials: Trials of every method in a decade that is added.
         max_extensions: Decades that may be added at one bound.
         refinement_trials: Trials of every method beside its winner, once that lies well inside.
+        finalists: Trials of every method that are run again before one of them wins; 0 for none.
+        finalist_repetitions: Further tuning repetitions of every finalist.
         seed: Seed of the scrambling; all methods get the same sequence.
     """
 
@@ -65,18 +69,19 @@ class Search:
     extension_trials: int = 4
     max_extensions: int = 3
     refinement_trials: int = dataclasses.field(default=0, metadata=LATER)
+    finalists: int = dataclasses.field(default=0, metadata=LATER)
+    finalist_repetitions: int = dataclasses.field(default=2, metadata=LATER)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_trials", "repetitions", "batch", "extension_trials"):
-            if getattr(self, name) < 1:
+        for name, least in (
+            ("num_trials", 1), ("repetitions", 1), ("batch", 1), ("extension_trials", 1),
+            ("refinement_trials", 0), ("finalists", 0), ("finalist_repetitions", 1),
+        ):  # fmt: skip
+            if getattr(self, name) < least:
                 raise ValueError(
-                    f"A search needs `{name}` of at least 1. Found {getattr(self, name)}."
+                    f"A search needs `{name}` of at least {least}. Found {getattr(self, name)}."
                 )
-        if self.refinement_trials < 0:
-            raise ValueError(
-                f"A search needs `refinement_trials` of at least 0. Found {self.refinement_trials}."
-            )
         if self.max_extensions < 0 or not 0.0 <= self.edge < 0.5:
             raise ValueError(
                 "A search needs `max_extensions` >= 0 and `edge` in [0, 0.5). "
@@ -86,7 +91,25 @@ class Search:
     @property
     def num_runs(self) -> int:
         """Runs of every method, without those that the edge rule may add."""
-        return (self.num_trials + self.refinement_trials) * self.repetitions
+        trials = (self.num_trials + self.refinement_trials) * self.repetitions
+        return trials + self.finalists * self.finalist_repetitions
+
+    @property
+    def first_runs(self) -> range:
+        """Tuning repetitions that every trial has."""
+        return range(self.repetitions)
+
+    @property
+    def further_runs(self) -> range:
+        """Tuning repetitions that finalists have besides."""
+        return range(self.repetitions, self.repetitions + self.finalist_repetitions)
+
+    @property
+    def shared(self) -> Search:
+        """The search without what comes after the trials that all methods share."""
+        return dataclasses.replace(
+            self, refinement_trials=0, finalists=0, finalist_repetitions=Search.finalist_repetitions
+        )
 
 
 @dataclasses.dataclass(frozen=True)

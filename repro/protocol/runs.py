@@ -21,6 +21,8 @@ Settings: TypeAlias = tuple[tuple[str, Scalar], ...]
 Scale = Literal["smoke", "reduced", "full"]
 SCALES: tuple[Scale, ...] = ("smoke", "reduced", "full")
 Role = Literal["tune", "report"]
+REFINEMENT, FINAL = "refinement", "final"
+"""Stages of a search, after the trials that all methods share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -268,7 +270,8 @@ class Trial:
     Attributes:
         number: Number of the trial, from 0, in the order in which the search proposed it.
         search: Digest of the search (space, budget, sampler); trials of different searches never mix.
-        stage: `refinement` for a trial beside its method's own winner; empty for those that all methods share.
+        stage: `REFINEMENT` for a trial beside its method's own winner, `FINAL` where one of the best is run again;
+            empty for those that all methods share.
     """
 
     number: int

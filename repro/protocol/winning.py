@@ -1,9 +1,13 @@
-"""Which trial wins a search: one rule, for the search, for telling what is missing, and for reading the rows."""
+"""Which trial wins a search: one rule, for the search, for telling what is missing, and for reading the rows.
+
+Trials are ranked by their mean score. Where the best of them are run again, as finalists, one of these wins: a trial of
+fewer runs may owe its score to luck.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
 N = TypeVar("N", int, float)
@@ -15,13 +19,28 @@ def mean_score(scores: Iterable[float]) -> float:
     return math.fsum(known) / len(known)
 
 
-def best_trial(trials: Mapping[N, Iterable[float]]) -> N:
-    """Return the trial that a search chooses: the one with the lowest mean score, the earliest of equals.
+def best_trials(trials: Mapping[N, Collection[float]], num: int) -> tuple[N, ...]:
+    """Return the trials with the lowest mean scores, the earliest of equals first.
+
+    Args:
+        trials: Scores of the runs of each trial, by its number.
+        num: How many are wanted; if there are fewer, all of them.
+
+    Returns:
+        Their numbers.
+    """
+    return tuple(sorted(trials, key=lambda number: (mean_score(trials[number]), number))[:num])
+
+
+def best_trial(trials: Mapping[N, Collection[float]]) -> N:
+    """Return the trial that a search chooses: of those with the most runs, the one with the lowest mean score.
 
     Args:
         trials: Scores of the runs of each trial, by its number.
 
     Returns:
-        The number of the best trial.
+        The number of the best trial, the earliest of equals.
     """
-    return min(trials, key=lambda number: (mean_score(trials[number]), number))
+    most = max(map(len, trials.values()))
+    (best,) = best_trials({n: own for n, own in trials.items() if len(own) == most}, 1)
+    return best

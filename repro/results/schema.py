@@ -22,7 +22,7 @@ HYPERPARAMETERS = {"learning_rate": "float64", "decay": "float64"}
 SEARCH = {
     "trial": "float64",  # number of the trial in its search; missing for reported runs
     "search": "str",  # digest of the search; empty for reported runs
-    "stage": "str",  # `refinement` for trials beside the winner of their own method, empty for all others
+    "stage": "str",  # of a search: `refinement` beside a method's own winner, `final` for further runs of its best, or empty
 }
 METRICS = {
     "score": "float64",  # what a search minimises; finite for diverged runs, too
