@@ -600,6 +600,14 @@ def test_the_largest_rate_that_learns_is_known_up_to_the_next_larger() -> None:
     )  # fmt: skip
     ratio = measures.usable_rate_ratio(twice, "e", "a", "b", limit=2.0).interval
     assert (ratio.estimate, ratio.low, ratio.high) == pytest.approx((8.0, 4.0, math.inf))
+    # a finalist that is lost when it is run again had more chances to be than the other trials
+    final = dataclasses.replace(spec, trial=Trial(2, "abc", "final"))
+    later = results(
+        *searched("a", 0.1, 0.4), *searched("b", 0.1, 0.4, 0.2, 0.1, 0.05, lost=2),
+        dataclasses.replace(again, spec=final),
+    )  # fmt: skip
+    ratio = measures.usable_rate_ratio(later, "e", "a", "b", limit=2.0).interval
+    assert (ratio.estimate, ratio.low) == pytest.approx((4.0, 2.0))
     with pytest.raises(EmptySelectionError, match=r"'e': no trial of 'a' ended below 0\.5\."):
         measures.usable_rate_ratio(rows, "e", "a", "b", limit=0.5)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from repro.measures.rows import Measurement, measurement, report_runs
+from repro.protocol import FINAL
 from repro.results import EmptySelectionError, Results, select
 from repro.stats import Interval
 
@@ -117,7 +118,7 @@ def usable_rate_ratio(
     """Return the largest learning rate of a search at which `a` learns, over that of `b`.
 
     A rate counts if its trial ends below a limit, such as the loss of guessing; which of those rates is the best
-    does not matter here.
+    does not matter here, nor how the best ones did when they were run again.
 
     Args:
         results: The tables.
@@ -160,6 +161,8 @@ def _usable(
     results: Results, experiment: str, method: str, limit: float, study: str | None
 ) -> tuple[pd.DataFrame, Interval]:
     trials = _trials(results, report_runs(results, experiment, [method], study=study))
+    # a finalist was run more often than others, so more of its runs may have been lost
+    trials = trials[trials["stage"] != FINAL]
     learns = (trials["status"] != "diverged") & (trials["score"] < limit)
     # one of its runs is enough to lose a trial
     by_rate = learns.groupby(trials["learning_rate"]).all()

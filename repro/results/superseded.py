@@ -1,7 +1,7 @@
 """Superseded runs: reported at what was once the best trial of a search, which has found and reported a better one.
 
-A search that gets further trials keeps those it has. If one of the new trials is the best, the method is run and
-reported again at its setting; averaged with the older reported runs it would be a mean over two settings.
+A search that gets further trials, or runs of its best trials, keeps those it has. If the winner is another then, the
+method is run and reported again at its setting; averaged with the older reported runs it would be a mean over two settings.
 """
 
 from __future__ import annotations
