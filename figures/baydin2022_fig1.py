@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import landscapes, style
-from figures.selection import FORWARD_GRADIENT, STUDY, frame, not_run, stack
+from figures import headings, landscapes, legends, marks, style
+from figures.baydin2022_facts import STUDY
+from figures.selection import FORWARD_GRADIENT, frame, not_run, stack
 from repro import measures, stats
 from repro.results import EmptySelectionError, Results
 
@@ -110,11 +111,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     left, right = axes.flat
     _draw_estimates(left, table[table["panel"] == "estimates"])
     rows = table[table["panel"] == "error"]
-    style.titles([(right, "Mean of N forward gradients", style.notes(rows))])
+    headings.titles([(right, "Mean of N forward gradients", headings.notes(rows))])
     right.set(xlabel="draws N", ylabel="relative error of the mean")
-    if style.missing(right, rows):
+    if marks.missing(right, rows):
         return
-    style.lines(right, rows)
+    marks.lines(right, rows)
     mean = rows[rows["kind"] == "mean"]
     # wide, or the line of the theory would hide it where they agree
     right.plot(mean["x"], mean["y"], color=style.LOOKS[FORWARD_GRADIENT].color, lw=WIDE, zorder=2.6)
@@ -123,7 +124,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     right.plot(theory["x"], theory["y"], color=look.color, ls=look.dashes, zorder=3)
     right.set(xscale="log", yscale="log")
     fg, law = style.LOOKS[FORWARD_GRADIENT], style.LOOKS["theory"]
-    style.key(
+    legends.key(
         axes,
         [
             ("gradient", {"color": style.LOOKS["backpropagation"].color}),
@@ -140,7 +141,7 @@ def _draw_estimates(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(xlabel="x", ylabel="y")
     if len(rows[rows["kind"] == "not run"]):
         axes.set_title("Beale's function")
-        style.missing(axes, rows)
+        marks.missing(axes, rows)
         return
     x, y = POINT
     landscapes.contours(axes, "beale", (0.2, 2.8), (-1.2, 1.0))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import landscapes, style
+from figures import headings, landscapes, legends, marks, style, ticks
+from figures.baydin2022_facts import STUDY, published, published_number
 from figures.selection import (
     BACKPROPAGATION,
     BOTH,
     FORWARD_GRADIENT,
-    STUDY,
     curves,
     frame,
     not_run,
-    published,
-    published_number,
     ratio,
     stack,
 )
@@ -41,13 +39,14 @@ def select(results: Results) -> pd.DataFrame:
         run_time = f"run-time-{name}"
         end = published(results, f"{name} iteration", "final value", name)
         parts += [
-            curves(results, f"{name} iteration", name, "value", logarithmic=True),
+            curves(results, f"{name} iteration", name, "value", study=STUDY, logarithmic=True),
             end.assign(x=float(STEPS[name])),
             curves(
                 results,
                 f"{name} time",
                 name,
                 "value",
+                study=STUDY,
                 run_time=run_time,
                 logarithmic=True,
                 with_repetitions=False,
@@ -99,27 +98,27 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         ):
             rows = table[table["panel"] == f"{name} {column}"]
             what = "paths" if column == "path" else f"f by {column}"
-            titles.append((panel, f"{label}, {what}", style.notes(rows)))
+            titles.append((panel, f"{label}, {what}", headings.notes(rows)))
             if column == "path":
                 _draw_path(panel, rows, name)
                 continue
             panel.set(xlabel=column + unit, ylabel="f")
             if column == "iteration":
-                style.whole_ticks(panel)
-            if style.missing(panel, rows):
-                style.markers(panel, rows[rows["kind"] == "published"])
+                ticks.whole(panel)
+            if marks.missing(panel, rows):
+                marks.published(panel, rows[rows["kind"] == "published"])
             else:
-                style.lines(panel, rows)
+                marks.lines(panel, rows)
             if len(rows[rows["kind"].isin(["mean", "published"])]):
                 panel.set_yscale("log")
-            style.write_number(panel, rows, "$t_f/t_b$")
-    style.titles(titles)
-    style.key(axes, style.curve_entries(table, BOTH, "geometric mean, 95 % t band"), 3)
+            marks.write_number(panel, rows, "$t_f/t_b$")
+    headings.titles(titles)
+    legends.key(axes, legends.curve_entries(table, BOTH, "geometric mean, 95 % t band"), 3)
 
 
 def _draw_path(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     axes.set(xlabel="x", ylabel="y")
-    if style.missing(axes, rows):
+    if marks.missing(axes, rows):
         return
     landscapes.contours(axes, name, *WINDOWS[name])
     for series in reversed(BOTH):  # backpropagation on top: its repetitions coincide

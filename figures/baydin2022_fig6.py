@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
-from figures.selection import BOTH, STUDY, frame, not_run, published, stack
+from figures import headings, legends, marks, style
+from figures.baydin2022_facts import STUDY, published
+from figures.selection import BOTH, frame, not_run, stack
 from repro import measures
 from repro.results import EmptySelectionError, Results
 
@@ -119,7 +120,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == name]
         panel.set(xlabel="hidden layers", ylabel=label)
         titles.append((panel, heading, _notes(rows)))
-        style.missing(panel, rows, 0.15 if len(rows[rows["published"]]) else 0.5)
+        marks.missing(panel, rows, 0.15 if len(rows[rows["published"]]) else 0.5)
         _points(panel, rows)
         if name == "relative cost":
             panel.axhline(1.0, color=style.GREY, lw=0.6)
@@ -128,16 +129,16 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.set_xlim(left=0)
             panel.set_ylim(0, 1.35 * top)  # room for the legend
             panel.legend(loc="upper left", ncols=2)
-    style.titles(titles)
+    headings.titles(titles)
     ours = ("ours, median and quartiles of rounds", {"color": style.GREY, "marker": "o"})
     shape = {"marker": "o", "mfc": "white", "ls": ":", "lw": 0.9}
-    style.key(axes, [ours, ("published (read off)", {"color": style.GREY, **shape})], 2)
+    legends.key(axes, [ours, ("published (read off)", {"color": style.GREY, **shape})], 2)
 
 
 def _notes(rows: pd.DataFrame) -> dict[str, str]:
     counts = rows["n"][(rows["kind"] == "mean") & (rows["panel"] != "memory")]
-    rounds = {"n": f"n={style.span(counts)} rounds"} if len(counts) else {}
-    return rounds | style.notes(rows.assign(n=0))
+    rounds = {"n": f"n={headings.span(counts)} rounds"} if len(counts) else {}
+    return rounds | headings.notes(rows.assign(n=0))
 
 
 def _points(axes: Axes, rows: pd.DataFrame) -> None:

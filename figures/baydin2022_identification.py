@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from figures import style
-from figures.selection import BACKPROPAGATION, curves, frame, published, stack
+from figures import headings, legends, marks, style, ticks
+from figures.baydin2022_facts import STUDY, published
+from figures.selection import BACKPROPAGATION, curves, frame, stack
 from repro.results import Results
 
 TITLE = (
@@ -42,7 +43,7 @@ def _panel(
 ) -> list[pd.DataFrame]:
     parts = [read]
     for schedule, experiment in tried.items():
-        rows = curves(results, panel, experiment, "loss", methods=[BACKPROPAGATION])
+        rows = curves(results, panel, experiment, "loss", study=STUDY, methods=[BACKPROPAGATION])
         parts += [rows.assign(series=schedule), _deviation(rows, read).assign(series=schedule)]
     return parts
 
@@ -70,13 +71,13 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     titles = []
     for panel, (name, heading) in zip(axes.flat, PANELS.items(), strict=True):
         rows = table[table["panel"] == name]
-        titles.append((panel, heading, style.notes(rows)))
+        titles.append((panel, heading, headings.notes(rows)))
         panel.set(xlabel="iteration", ylabel="validation loss (nats)")
-        style.whole_ticks(panel)
-        if style.missing(panel, rows):
-            style.markers(panel, rows[rows["kind"] == "published"])
+        ticks.whole(panel)
+        if marks.missing(panel, rows):
+            marks.published(panel, rows[rows["kind"] == "published"])
         else:
-            style.lines(panel, rows)
+            marks.lines(panel, rows)
         labels = {
             schedule: f"{schedule}: off by ≤ {_largest(rows, schedule):.3f}"
             for schedule in SCHEDULES
@@ -89,9 +90,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             panel.legend(
                 handles, [labels[str(line.get_label())] for line in handles], loc="upper right"
             )
-    style.titles(titles)
+    headings.titles(titles)
     mean = ("mean, 95 % t band", {"color": style.GREY})
-    style.key(axes, [mean, *style.curve_entries(table, ())], 4)
+    legends.key(axes, [mean, *legends.curve_entries(table, ())], 4)
 
 
 def _largest(rows: pd.DataFrame, schedule: str) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from figures.selection import BACKPROPAGATION, FORWARD_GRADIENT, STUDY, published_number
-from figures.style import short_device
+from figures.baydin2022_facts import STUDY, published_number
+from figures.headings import short_device
+from figures.selection import BACKPROPAGATION, FORWARD_GRADIENT
 from repro import measures
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from figures import style
+from figures import headings, legends, marks, style, ticks
 from figures.approaches import num_tangents
 from figures.fluegel2024_networks import NETWORKS
 from figures.fluegel2024_runs import STUDY, doubling, narrowed
-from figures.selection import BACKPROPAGATION, frame, not_run, stack
+from figures.selection import BACKPROPAGATION, each, frame, not_run, stack
 from repro import measures
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
@@ -98,7 +98,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == name]
         what, network = name.split(" ")
         titles.append((panel, NETWORKS[network], _notes(rows)))
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         panel.set_yscale("log")
         doubling(panel, table["x"].dropna())
@@ -106,23 +106,23 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             part = rows[rows["series"] == series].sort_values("x")
             panel.vlines(part["x"], part["low"], part["high"], color=look.color, lw=0.6, alpha=0.7)
             panel.plot(part["x"], part["y"], **look.line, ms=2.6, lw=0.9, label=series)
-        for base in style.each(rows[rows["series"] == BACKPROPAGATION]):
+        for base in each(rows[rows["series"] == BACKPROPAGATION]):
             panel.axhline(base.y, color=style.LOOKS[BACKPROPAGATION].color, lw=1.1, zorder=1.2)
-        style.log_ticks(panel)
+        ticks.logarithmic(panel)
         panel.xaxis.set_minor_locator(NullLocator())
         if what == list(QUANTITIES)[-1]:
             panel.set_xlabel("tangents k")
     for line, (label, _) in zip(axes, QUANTITIES.values(), strict=True):
         line[0].set_ylabel(label)
-    style.titles(titles)
+    headings.titles(titles)
     looks = {BACKPROPAGATION: style.Look(style.LOOKS[BACKPROPAGATION].color, "-", ""), **SERIES}
     entries: list[tuple[str, dict[str, object]]] = [
         (name, {**look.line, "ms": 3}) for name, look in looks.items()
     ]
-    style.key(axes, entries, 5)
+    legends.key(axes, entries, 5)
 
 
 def _notes(rows: pd.DataFrame) -> dict[str, str]:
     timed = rows[rows["kind"] == "mean"]
     rounds = {"n": f"n={timed['n'].min()}"} if len(timed) and timed["n"].min() > 1 else {}
-    return rounds | style.scale_note(timed["scale"])  # memory is measured once
+    return rounds | headings.scale_note(timed["scale"])  # memory is measured once

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, legends, marks, style, ticks
 from figures.approaches import looks
 from figures.fluegel2024_runs import STUDY, doubling, entries, narrowed, notes
-from figures.selection import frame, not_run, stack
+from figures.selection import each, frame, not_run, stack
 from repro import measures
 from repro.results import EmptySelectionError, Results
 
@@ -190,19 +190,19 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         _draw(panel, rows, found)
     rows = table[table["panel"] == OVER_DIMENSIONS]
     titles.append((axes[1, 1], f"Cosine, k = {NUM_TANGENTS}", notes(rows, "draws")))
-    style.titles(titles)
+    headings.titles(titles)
     axes[1, 1].set(xlabel="dimension n", ylabel="cosine with the gradient", yscale="log")
     _draw(axes[1, 1], rows, found)
     theory = style.LOOKS["theory"]
     more = [("theory", {"color": theory.color, "ls": theory.dashes})] if found else []
-    style.key(axes, [*entries(table, found), *more], 6)
+    legends.key(axes, [*entries(table, found), *more], 6)
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, found: Mapping[str, style.Look]) -> None:
-    if style.missing(axes, rows):
+    if marks.missing(axes, rows):
         return
     doubling(axes, rows["x"])
-    for guide in style.each(rows[rows["kind"] == "guide"]):
+    for guide in each(rows[rows["kind"] == "guide"]):
         axes.axvline(guide.x, color=style.GREY, lw=0.4, zorder=0.5)
     for place, (series, look) in enumerate(found.items()):
         part = rows[(rows["series"] == series) & (rows["kind"] == "mean")]
@@ -216,4 +216,4 @@ def _draw(axes: Axes, rows: pd.DataFrame, found: Mapping[str, style.Look]) -> No
         look = style.LOOKS["theory"]
         axes.plot(part["x"], part["y"], color=look.color, ls=look.dashes, lw=1.0, zorder=3.5)
     if axes.get_yscale() == "log":
-        style.log_ticks(axes)
+        ticks.logarithmic(axes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.approaches import looks
 from figures.fluegel2024_runs import (
     ENDS,
@@ -116,7 +116,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         titles.append((panel, label, notes(rows)))
         _, which = ENDS.get(arm, LOWEST)
         panel.set(xlabel="dimension n", ylabel=f"{which} value f{'/n' if divided else ''}")
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         doubling(panel, both["x"].dropna())
         highest = max(both["y"].max(), both["high"].max())
@@ -128,6 +128,6 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
             lowest = lowest_of(both["y"])
             bars(panel, rows, found, lowest, logarithmic_above(panel, lowest, highest))
         write_words(panel, rows)
-    style.titles(titles)
+    headings.titles(titles)
     if found:
-        style.key(axes, entries(table, found), 5)
+        legends.key(axes, entries(table, found), 5)

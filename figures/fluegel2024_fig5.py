@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.approaches import looks
 from figures.fluegel2024_runs import (
     ENDS,
@@ -133,11 +133,11 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         else:
             _, which = ENDS.get(str(name), LOWEST)
             panel.set_ylabel(f"{which} value f{'/n' if per_dimension(descents['y']) else ''}")
-        if not style.missing(panel, rows):
+        if not marks.missing(panel, rows):
             _draw(panel, rows, found, None if name == QUALITY else descents["y"])
-    style.titles(titles)
+    headings.titles(titles)
     if found:
-        style.key(axes, entries(table, found), 4)
+        legends.key(axes, entries(table, found), 4)
 
 
 def _draw(

@@ -6,7 +6,7 @@ import dataclasses
 
 import pandas as pd
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.approaches import looks
 from figures.fluegel2024_networks import (
     APPROACHES,
@@ -71,7 +71,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         arm, moment = name.split(" ")
         titles.append((panel, f"{ARM_TITLES[arm]}, {MOMENT_TITLES[moment]}", notes(rows)))
         panel.set(xlabel="width", ylabel="test accuracy")
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         doubling(panel, pd.Series(WIDTHS))
         panel.set_ylim(*_limits(table))
@@ -88,9 +88,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
                     width, 0.5, f"{of.label}: not run", rotation=90, ha="center", va="center",
                     transform=panel.get_xaxis_transform(), color=style.GREY, size=6,
                 )  # fmt: skip
-    style.titles(titles)
+    headings.titles(titles)
     if found:
-        style.key(axes, entries(table, found), 4)
+        legends.key(axes, entries(table, found), 4)
 
 
 def _budget(guides: pd.DataFrame) -> pd.Series:

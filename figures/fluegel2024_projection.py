@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns  # type: ignore[import-untyped, unused-ignore]
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.approaches import num_tangents
 from figures.fluegel2024_runs import (
     ENDS,
@@ -152,7 +152,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         row, _, function = name.partition(" ")
         label = f", {ROWS[row][2]}" if row in ROWS else ""
         titles.append((panel, f"{function_title(function)}{label}", notes(rows)))
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         doubling(panel, table["x"].dropna())
         _limits(panel, table[table["panel"].str.partition(" ")[2] == function])
@@ -164,9 +164,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     figure = axes.flat[0].figure
     size = style.STYLE["axes.labelsize"]
     figure.supylabel("missed descent, projection less mean (% of backpropagation's)", size=size)
-    style.titles(titles)
+    headings.titles(titles)
     if found:
-        style.key(axes, entries(table, found), 5)
+        legends.key(axes, entries(table, found), 5)
 
 
 def _looks(table: pd.DataFrame) -> dict[str, style.Look]:

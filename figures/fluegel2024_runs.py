@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from figures import style
-from figures.selection import frame
+from figures import headings, legends, style
+from figures.selection import each, frame
 from repro.measures import Measurement
 from repro.results import Results
 
@@ -133,14 +133,14 @@ def notes(rows: pd.DataFrame, unit: str = "") -> dict[str, str]:
         unit: What is counted instead of runs: draws, which cannot diverge.
 
     Returns:
-        Words by what they are about, for `style.titles`.
+        Words by what they are about, for `headings.titles`.
     """
     points = rows[rows["kind"].isin(["mean", "diverged"]) & (rows["n"] > 0)]
     if points.empty:
         return {}
-    number = style.span(points["n"])
+    number = headings.span(points["n"])
     counted = {"n": f"n={number} each", "diverged": f"{points['diverged'].sum()} diverged"}
-    return ({"n": f"{number} {unit}"} if unit else counted) | style.scale_note(points["scale"])
+    return ({"n": f"{number} {unit}"} if unit else counted) | headings.scale_note(points["scale"])
 
 
 def doubling(axes: Axes, values: pd.Series) -> None:
@@ -260,7 +260,7 @@ def entries(
         found: Look of every series, in order.
 
     Returns:
-        Entries for `style.key`.
+        Entries for `legends.key`.
     """
     rows: list[tuple[str, dict[str, object]]] = [
         (name, {**look.line, "lw": 0.9, "ms": 3, "mew": 0.7}) for name, look in found.items()
@@ -268,7 +268,7 @@ def entries(
     if (table["kind"] == "published").any():
         ring = {"color": style.GREY, "marker": "o", "ms": 4.2, "mfc": "none", "mew": 0.4, "ls": ""}
         rows.append(("published, seed 0, final", ring))
-    return rows + [(label, dict(options)) for label, options in style.diverged_entry(table)]
+    return rows + [(label, dict(options)) for label, options in legends.diverged_entry(table)]
 
 
 def words(panel: str, x: float, note: str) -> pd.DataFrame:
@@ -278,7 +278,7 @@ def words(panel: str, x: float, note: str) -> pd.DataFrame:
 
 def write_words(axes: Axes, rows: pd.DataFrame) -> None:
     """Write what `words` says, upright at its abscissa."""
-    for row in style.each(rows[(rows["kind"] == "guide") & (rows["note"] != "")]):
+    for row in each(rows[(rows["kind"] == "guide") & (rows["note"] != "")]):
         axes.text(
             row.x, 0.5, row.note, rotation=90, transform=axes.get_xaxis_transform(),
             ha="center", va="center", color=style.GREY, size=6,

@@ -7,7 +7,7 @@ import dataclasses
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.approaches import looks
 from figures.fluegel2024_networks import (
     APPROACHES,
@@ -82,7 +82,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         arm, dataset = name.split(" ")
         titles.append((panel, f"{DATASETS[dataset]}, {ARM_TITLES[arm]}", notes(rows)))
         panel.set(ylabel="accuracy behind backpropagation")
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         guides = rows[rows["kind"] == "guide"].sort_values("x")
         mixed = guides["scale"].nunique() > 1
@@ -94,9 +94,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         shown = rows[rows["kind"] != "guide"]
         panel.set_ylim(*_limits(shown["y"]))
         bars(panel, shown.assign(x=shown["x"].map(places)), found)
-    style.titles(titles)
+    headings.titles(titles)
     if found:
-        style.key(axes, entries(table, found), 4)
+        legends.key(axes, entries(table, found), 4)
 
 
 def _label(guide: pd.DataFrame, mixed: bool) -> str:

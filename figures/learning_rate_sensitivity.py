@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import approaches, searches, style
+from figures import approaches, headings, legends, searches, style
 from figures.searches import DECLARED, Searched, searched
-from figures.selection import frame, not_run, stack
+from figures.selection import each, frame, not_run, stack
 from repro.results import Results
 
 CEILING = 10.0
@@ -79,7 +79,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         panel.set(
             xscale="log", yscale="log", xlabel="learning rate", ylabel="validation loss (nats)"
         )
-        for guide in style.each(rows[rows["kind"] == "guide"]):
+        for guide in each(rows[rows["kind"] == "guide"]):
             alpha = 0.09 if guide.series == "declared range" else 0.04
             panel.axvspan(guide.low, guide.high, color=style.GREY, alpha=alpha, lw=0, zorder=0.5)
         _losses(panel, rows, looks)
@@ -90,9 +90,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     more: list[tuple[str, dict[str, object]]] = [("winner", ring), ("diverged", cross)]
     if (trials["y"] > CEILING).any():
         more.append((f"above {CEILING:g} nats", {"color": style.GREY, "marker": ARROW, "ls": ""}))
-    style.titles(titles)
+    headings.titles(titles)
     if entries:
-        style.key(axes, [*entries, *more], 6)
+        legends.key(axes, [*entries, *more], 6)
 
 
 def _losses(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:

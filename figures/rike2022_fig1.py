@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, marks, style
 from figures.rike2022_runs import (
     PUBLISHED,
     draw_training_losses,
@@ -47,7 +47,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     ours, theirs = axes.flat
     trained = table[table["panel"] == CIFAR.name]
     draw_training_losses(ours, trained)
-    style.titles([(ours, CIFAR.label, notes(trained)), (theirs, f"{CIFAR.label}, published", {})])
+    headings.titles(
+        [(ours, CIFAR.label, notes(trained)), (theirs, f"{CIFAR.label}, published", {})]
+    )
     ours.set(xlabel="iterations", ylabel="training loss (nats)")
     rows = table[table["panel"] == PRINTED]
     _printed(theirs, rows)
@@ -58,7 +60,7 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
 def _printed(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(xlabel="epoch", ylabel="test loss of 16 images (nats)")
     if not rows["published"].any():
-        style.missing(axes, rows)
+        marks.missing(axes, rows)
         return
     for series, part in rows.groupby("series"):
         look = style.LOOKS[str(series)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style
+from figures import headings, style
 from figures.rike2022_runs import (
     PUBLISHED,
     draw_training_losses,
@@ -42,5 +42,5 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == setting.name]
         draw_training_losses(panel, rows)
         titles.append((panel, setting.label, notes(rows)))
-    style.titles(titles)
+    headings.titles(titles)
     outer_labels(axes, table, 5)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.rike2022_runs import BP, CLIPPED, FG, PUBLISHED, STUDY, Setting, published_curve
 from figures.selection import curves, fact, frame, stack
 from repro import measures
@@ -106,9 +106,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     titles = []
     for panel, setting in zip(axes.flat, NN, strict=True):
         rows = table[table["panel"] == setting.name]
-        titles.append((panel, setting.label, style.notes(rows)))
+        titles.append((panel, setting.label, headings.notes(rows)))
         panel.set(xlabel="epoch", ylabel="test loss (nats)")
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             panel.set(xticks=[], yticks=[])
             continue
         panel.set_yscale("log")
@@ -127,9 +127,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
                 part["x"], part["y"], look.marker, ls="", color=look.color, mfc="none",
                 ms=2.6, mew=0.5, clip_on=False, zorder=1.9,
             )  # fmt: skip
-        style.lines(panel, above[~printed])
+        marks.lines(panel, above[~printed])
         panel.set_ylim(bottom=FLOOR)
-    style.titles(titles)
+    headings.titles(titles)
     shown = [name for name in (BP, FG, CLIPPED) if name in set(table["series"])]
     looks = {name: style.LOOKS[name] for name in shown}
     entries: list[tuple[str, Mapping[str, Any]]] = [
@@ -142,4 +142,4 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         ("last 16 test images (every repetition)", dot),
         ("last 16 test images, published", open_),
     ]
-    style.key(axes, [*entries, *style.diverged_entry(table)], 3)
+    legends.key(axes, [*entries, *legends.diverged_entry(table)], 3)

@@ -8,7 +8,7 @@ import math
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, legends, marks, style, ticks
 from figures.selection import frame, not_run, stack
 from repro import measures
 from repro.results import EmptySelectionError, Results
@@ -148,9 +148,9 @@ def notes(rows: pd.DataFrame) -> dict[str, str]:
     """Return the notes of a panel of `training_losses`, with how long its runs are."""
     guides = rows[rows["kind"] == "guide"]
     if guides.empty:
-        return style.notes(rows)
+        return headings.notes(rows)
     lengths = "; ".join(dict.fromkeys(guides.apply(_length, axis=1)))
-    return style.notes(rows) | {"length": lengths}
+    return headings.notes(rows) | {"length": lengths}
 
 
 def draw_training_losses(axes: Axes, rows: pd.DataFrame) -> None:
@@ -160,9 +160,9 @@ def draw_training_losses(axes: Axes, rows: pd.DataFrame) -> None:
         axes: The panel.
         rows: Rows of `training_losses`.
     """
-    if style.missing(axes, rows):
+    if marks.missing(axes, rows):
         return
-    style.whole_ticks(axes, 5)
+    ticks.whole(axes, 5)
     found = rows[rows["kind"] == "repetition"]
     first = found["repetition"].min()
     # curves that stay on one another: the lower one wider
@@ -217,4 +217,4 @@ def method_key(
     entries = [(name, {"color": style.LOOKS[name].color}) for name in shown or (BP, CLIPPED)]
     thin = ("further repetitions", {"color": style.GREY, "lw": 0.35})
     several = [thin] if (table["repetition"] > 0).any() else []
-    style.key(axes, [*entries, *several, *style.diverged_entry(table), *more], columns)
+    legends.key(axes, [*entries, *several, *legends.diverged_entry(table), *more], columns)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from figures import style
+from figures import headings, legends, marks, style
 from figures.rike2022_runs import BP, CLIPPED, FG, NETWORKS, OPTIMIZERS, STUDY, Setting
 from figures.selection import frame, not_run, stack
 from repro import measures, stats
@@ -77,17 +77,17 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     titles = []
     for panel, name in zip(axes.flat, dict.fromkeys(table["panel"]), strict=True):
         rows = table[table["panel"] == name]
-        titles.append((panel, name, style.notes(rows)))
-        if not style.missing(panel, rows):
+        titles.append((panel, name, headings.notes(rows)))
+        if not marks.missing(panel, rows):
             _lines(panel, rows)
             _absent(panel, rows)
     for panel in axes[-1]:
         panel.set_xlabel("epochs")
     for panel in axes[:, 0]:
         panel.set_ylabel("share of the descent missed")
-    style.titles(titles)
+    headings.titles(titles)
     entries = [(name, look.line) for name, look in LOOKS.items()]
-    style.key(axes, entries, len(entries))
+    legends.key(axes, entries, len(entries))
 
 
 def _absent(axes: Axes, rows: pd.DataFrame) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, marks, style, ticks
 from repro import measures
 from repro.results import Results
 
@@ -195,7 +195,7 @@ def panels(table: pd.DataFrame, axes: style.AxesGrid) -> Iterator[tuple[Axes, st
         empty.set_axis_off()
     for panel, name in zip(axes.flat, names, strict=False):
         rows = table[table["panel"] == name]
-        if not style.missing(panel, rows):
+        if not marks.missing(panel, rows):
             yield panel, heading_of(name), rows
 
 
@@ -230,7 +230,7 @@ def reserve(axes: Axes, low: float, high: float, share: float) -> None:
         share: Of the panel's height, that is kept for words and crosses.
     """
     axes.set_ylim(low, high)
-    style.log_ticks(axes)
+    ticks.logarithmic(axes)
     axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
     axes.set_ylim(low, low * (high / low) ** (1 / (1 - share)))
 
@@ -242,10 +242,10 @@ def notes(rows: pd.DataFrame) -> dict[str, str]:
         rows: Rows of the panel.
 
     Returns:
-        Words by what they are about, for `style.titles`.
+        Words by what they are about, for `headings.titles`.
     """
     counts = rows[rows["n"] > 0].drop_duplicates("series")
     each = " each" if counts["n"].nunique() == 1 else ""
-    trials = f"{style.span(counts['n'])} trials{each}"
+    trials = f"{headings.span(counts['n'])} trials{each}"
     study = str(rows["panel"].iloc[0]).partition(" ")[0]
-    return {"study": study, "n": trials} | style.scale_note(counts["scale"])
+    return {"study": study, "n": trials} | headings.scale_note(counts["scale"])

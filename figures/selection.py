@@ -26,7 +26,6 @@ from repro.measures import FORWARD_GRADIENT as FORWARD_GRADIENT
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
 
-STUDY = "baydin2022"
 BOTH = (BACKPROPAGATION, FORWARD_GRADIENT)
 COLUMNS: Mapping[str, str | int | float | bool] = {
     "panel": "",
@@ -45,6 +44,8 @@ COLUMNS: Mapping[str, str | int | float | bool] = {
     "published": False,
 }
 """Columns of every figure's table, with what stands where a row leaves one out."""
+NOT_OURS = ("published", "theory", "guide", "ratio", "not run")
+"""Kinds of row that show no run of ours."""
 
 
 def frame(values: Mapping[str, object] | Iterable[Mapping[str, object]] = ()) -> pd.DataFrame:
@@ -85,37 +86,14 @@ def stack(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(kept, ignore_index=True) if kept else frame()
 
 
+def each(rows: pd.DataFrame) -> Iterable[Any]:
+    """Return the rows as named tuples, for attribute access."""
+    return rows.itertuples(index=False)
+
+
 def not_run(panel: str, series: str = "", note: str = "") -> pd.DataFrame:
     """Return the row that stands for something missing; without series it is the whole panel."""
     return frame([{"panel": panel, "kind": "not run", "series": series, "note": note}])
-
-
-def published(
-    results: Results, panel: str, quantity: str, setting: str, series: str = "published"
-) -> pd.DataFrame:
-    """Return published values of a quantity; `series` names a method, or `published` for all.
-
-    Args:
-        results: The tables.
-        panel: Where the values are shown.
-        quantity: Column `quantity` of the facts.
-        setting: Column `setting` of the facts.
-        series: Name of the series; facts of another method than this one are left out.
-
-    Returns:
-        Rows, none where the paper is silent.
-    """
-    facts = results.facts
-    if facts.empty:
-        return frame()
-    wanted = (facts["quantity"] == quantity) & (facts["setting"] == setting)
-    methods = facts["method"].isin(["", series]) if series in BOTH else facts["method"] == ""
-    facts = facts[wanted & methods & (facts["study"] == STUDY) & facts["value"].notna()]
-    shown = {"panel": panel, "kind": "published", "series": series, "published": True}
-    columns = {"x": facts["x"].to_numpy(), "y": facts["value"].to_numpy()}
-    if facts.empty:
-        return frame()
-    return frame({**shown, **columns, "note": (facts["item"] + ", " + facts["source"]).to_numpy()})
 
 
 def fact(
@@ -143,25 +121,19 @@ def fact(
     return float(found["value"].iloc[0]) if len(found) else math.nan
 
 
-def published_number(results: Results, quantity: str, setting: str) -> float:
-    """Return one published value without abscissa, NaN where the paper does not give it."""
-    rows = published(results, "", quantity, setting)
-    return float(rows["y"].iloc[0]) if len(rows) else math.nan
-
-
 def curves(
     results: Results,
     panel: str,
     experiment: str,
     metric: str,
     *,
+    study: str,
     methods: Iterable[str] = BOTH,
     run_time: str | None = None,
     logarithmic: bool = False,
     with_repetitions: bool = True,
     by_epoch: bool = False,
     split: str | None = None,
-    study: str = STUDY,
 ) -> pd.DataFrame:
     """Return the curves of an experiment: every repetition, their mean with its interval, who diverged.
 
@@ -172,13 +144,13 @@ def curves(
         panel: Where the curves are shown.
         experiment: Name of the training experiment.
         metric: Name of the metric.
+        study: Name of the study.
         methods: One series each; one without runs becomes a `not run` row.
         run_time: Timing experiment whose median step makes seconds of iterations; none keeps iterations.
         logarithmic: Whether the mean is geometric, its interval that of the mean logarithm.
         with_repetitions: Whether the single runs are rows too.
         by_epoch: Whether the abscissa is in epochs rather than iterations.
         split: See `measures.curve_rows`.
-        study: Name of the study.
 
     Returns:
         Rows of kinds mean, repetition, diverged and not run.

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
-from figures.selection import frame, not_run, stack
+from figures import headings, legends, marks, style, ticks
+from figures.selection import each, frame, not_run, stack
 from repro.measures import bars, speed
 from repro.measures.speed import Speed, Spread
 from repro.results import Results
@@ -76,7 +76,7 @@ def _held(table: pd.DataFrame, panel: str, bar: bars.Bar) -> str:
         return ""
     missed = [
         f"{NETWORKS[network]} with {optimizer} ({row.y:.2f})"
-        for row in style.each(rows[rows["y"] > bar.bound])
+        for row in each(rows[rows["y"] > bar.bound])
         for network, optimizer in [row.note.split(", ")]
     ]
     said = f"missed by {', '.join(missed)}" if missed else "kept by all"
@@ -146,28 +146,28 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         rows = table[table["panel"] == name]
         titles.append((panel, heading, _notes(rows)))
         panel.set_ylabel(label)
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         _points(panel, rows, joined=False)
-        for guide in style.each(rows[rows["kind"] == "guide"]):
+        for guide in each(rows[rows["kind"] == "guide"]):
             panel.axhline(guide.y, color=style.GREY, lw=0.8, ls=":")
         if name == "limit":
             panel.axhline(1.0, color=style.GREY, lw=0.6)
         panel.set_ylim(bottom=0)
         panel.set_xlim(-0.6, len(NETWORKS) - 0.4)
-        ticks = {
+        labels = {
             place + _shift(optimizer): f"{optimizer[0]}\n{'' if _shift(optimizer) else network}"
             for place, network in enumerate(NETWORKS.values())
             for optimizer in OPTIMIZERS
         }
-        panel.set_xticks(list(ticks), list(ticks.values()))
+        panel.set_xticks(list(labels), list(labels.values()))
         panel.tick_params(axis="x", length=0)
         panel.set_xlabel(", ".join(f"{optimizer[0]}: {optimizer}" for optimizer in OPTIMIZERS))
     for panel, (name, (heading, label, _)) in zip(axes[1], SCALING.items(), strict=True):
         rows = table[table["panel"] == name]
         titles.append((panel, heading, _notes(rows)))
         panel.set(xlabel=label, ylabel="steps a second")
-        if style.missing(panel, rows):
+        if marks.missing(panel, rows):
             continue
         panel.set(xscale="log", yscale="log")
         for network, part in rows.groupby("note"):
@@ -175,17 +175,17 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
         sizes = sorted(set(rows["x"]))
         panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
         panel.set_xticks([], minor=True)
-        style.log_ticks(panel)
-    style.titles(titles)
+        ticks.logarithmic(panel)
+    headings.titles(titles)
     entries = [(name, look.line) for name, look in style.looks(SERIES).items()]
     bar = ("target: at most this", {"color": style.GREY, "ls": ":", "lw": 0.8})
-    style.key(axes, [*entries, bar], 3)
+    legends.key(axes, [*entries, bar], 3)
 
 
 def _notes(rows: pd.DataFrame) -> dict[str, str]:
     counts = rows["n"][(rows["kind"] == "mean")]
-    rounds = {"n": f"n={style.span(counts)} rounds"} if len(counts) else {}
-    return rounds | style.notes(rows.assign(n=0))
+    rounds = {"n": f"n={headings.span(counts)} rounds"} if len(counts) else {}
+    return rounds | headings.notes(rows.assign(n=0))
 
 
 def _points(axes: Axes, rows: pd.DataFrame, *, joined: bool, filled: bool = True) -> None:

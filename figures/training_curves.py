@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from figures import style
+from figures import headings, legends, marks, style, ticks
+from figures.baydin2022_facts import STUDY, published, published_number
 from figures.selection import (
     BACKPROPAGATION,
     BOTH,
     FORWARD_GRADIENT,
-    STUDY,
     curves,
+    each,
     frame,
-    published,
-    published_number,
     ratio,
     stack,
 )
@@ -76,16 +75,18 @@ def select_comparison(results: Results, comparison: Comparison) -> pd.DataFrame:
         Panels `<experiment> iteration`, `<experiment> time` and `<experiment> accuracy`.
     """
     name = comparison.experiment
-    by_time = curves(results, f"{name} time", name, "loss", run_time=comparison.run_time)
+    by_time = curves(
+        results, f"{name} time", name, "loss", run_time=comparison.run_time, study=STUDY
+    )
     parts = [
-        curves(results, f"{name} iteration", name, "loss"),
+        curves(results, f"{name} iteration", name, "loss", study=STUDY),
         _read_offs(results, name, comparison.setting),
         by_time,
         _guides(by_time, f"{name} time"),
         _time_ratio(results, comparison),
     ]
     if comparison.accuracy:
-        parts.append(curves(results, f"{name} accuracy", name, "accuracy"))
+        parts.append(curves(results, f"{name} accuracy", name, "accuracy", study=STUDY))
     return stack(parts)
 
 
@@ -148,19 +149,19 @@ def draw_comparisons(
         for panel, (column, labels) in zip(row, panels.items(), strict=False):
             rows = table[table["panel"] == f"{comparison.experiment} {column}"]
             what = "accuracy" if column == "accuracy" else f"loss by {column}"
-            titles.append((panel, f"{comparison.label}, {what}", style.notes(rows)))
+            titles.append((panel, f"{comparison.label}, {what}", headings.notes(rows)))
             panel.set(xlabel=labels[0], ylabel=labels[1])
             if column != "time":
-                style.whole_ticks(panel)
-            if style.missing(panel, rows):
-                style.markers(panel, rows[rows["kind"] == "published"])
+                ticks.whole(panel)
+            if marks.missing(panel, rows):
+                marks.published(panel, rows[rows["kind"] == "published"])
             else:
-                style.lines(panel, rows)
+                marks.lines(panel, rows)
                 _widen(panel)
             if column == "time":
                 _draw_guides(panel, rows)
-    style.titles(titles)
-    style.key(axes, style.curve_entries(table, BOTH), 3)
+    headings.titles(titles)
+    legends.key(axes, legends.curve_entries(table, BOTH), 3)
 
 
 def _widen(axes: Axes) -> None:
@@ -174,7 +175,7 @@ def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
     guides = rows[rows["kind"] == "guide"]
     thin: dict[str, Any] = {"color": style.GREY, "lw": 0.7, "ls": (0, (3, 2)), "zorder": 1.4}
     bottom = axes.get_ylim()[0]
-    for guide in style.each(guides):
+    for guide in each(guides):
         axes.axhline(guide.y, **thin)
         axes.plot([guide.x, guide.x], [bottom, guide.y], **thin)
         last = guide.x == guides["x"].max()  # outwards, so that two close guides can both be read
@@ -188,4 +189,4 @@ def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
         )
     if len(guides):
         axes.set_ylim(bottom=bottom)
-    style.write_number(axes, rows, "$T_f/T_b$")
+    marks.write_number(axes, rows, "$T_f/T_b$")

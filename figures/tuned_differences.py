@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from figures import selection
+from figures import baydin2022_facts as baydin2022
+from figures.headings import short_device
 from figures.rike2022_runs import BP, CLIPPED, FG, SETTINGS, STUDY
-from figures.style import short_device
 from repro import measures, stats
 from repro.measures import Measurement
 from repro.results import EmptySelectionError, Results
@@ -72,7 +72,7 @@ class Compared:
 
 COMPARED = (
     Compared(
-        "Dense NN of Baydin et al., SGD", FG, selection.STUDY, "tuned-mlp", "run-time-mlp", FG, BP
+        "Dense NN of Baydin et al., SGD", FG, baydin2022.STUDY, "tuned-mlp", "run-time-mlp", FG, BP
     ),
     *(
         Compared(

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from figures import approaches, searches, style
+from figures import approaches, headings, legends, searches, style
 from figures.searches import Searched, declared, searched
 from figures.selection import BACKPROPAGATION, frame, not_run, stack
 from repro import stats
@@ -149,9 +149,9 @@ def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
     entries = [(name, {**look.line, **MARKS}) for name, look in looks.items()]
     thin = ("median over searches", {"color": style.GREY, "lw": 0.6})
     edge = ("edges of its band", {"color": style.GREY, "lw": 0.7, "ls": EDGE})
-    style.titles(titles)
+    headings.titles(titles)
     if entries:
-        style.key(axes, entries if crowded else [*entries, thin, edge], 5)
+        legends.key(axes, entries if crowded else [*entries, thin, edge], 5)
 
 
 def _best(axes: Axes, best: pd.DataFrame, look: style.Look, place: int) -> None:

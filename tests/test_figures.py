@@ -41,9 +41,11 @@ from figures import (
     fluegel2024_seed0,
     fluegel2024_size_gap,
     fluegel2024_table1,
+    headings,
     landscapes,
     learning_rate_sensitivity,
     learning_rate_sensitivity_many,
+    marks,
     network_runs,
     rike2022_fig1,
     rike2022_fig2,
@@ -684,7 +686,7 @@ def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
     # the whole budget over the baseline's iterations
     assert reverse.interval.low == pytest.approx(1.0)
     rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
-    assert style.number(rows, "T") == "T > 1.00\nnever reached by half or more"
+    assert marks.number(rows, "T") == "T > 1.00\nnever reached by half or more"
 
 
 def test_diverged_runs_leave_no_mean_of_survivors() -> None:
@@ -748,7 +750,7 @@ def test_no_share_is_drawn_where_a_run_diverged() -> None:
 def test_a_diverged_training_run_ends_in_a_cross() -> None:
     hurt = make(diverged=frozenset({("cifar-sgd", f"{CLIPPED}, SGD", 1)}))
     table = rike2022_fig1.select(hurt)
-    (cross,) = style.each(table[table["kind"] == "diverged"])
+    (cross,) = selection.each(table[table["kind"] == "diverged"])
     assert (cross.x, cross.diverged, cross.n) == (19, 1, 3)
     assert f"n=3 each, {CLIPPED}: 1 diverged" in text(drawn(rike2022_fig1, table))
 
@@ -761,7 +763,7 @@ def test_the_last_batch_stands_beside_the_whole_test_split(full: Results) -> Non
     np.testing.assert_allclose(mean["y"], 2.3 * np.exp(-mean["x"]) + 0.05)
     assert len(dots) == 15
     np.testing.assert_allclose(dots["y"][dots["repetition"] == 2], mean["y"] / 100)
-    (printed,) = style.each(rows[rows["kind"] == "published"])
+    (printed,) = selection.each(rows[rows["kind"] == "published"])
     assert (printed.x, printed.y) == (50, 1.87e-5)  # what is printed, not the zero of Table I
 
 
@@ -774,7 +776,9 @@ def test_bands_of_losses_are_those_of_the_repetitions(full: Results) -> None:
     spread = selection.frame(
         {"kind": kind, "series": "a", "x": 1.0, "y": y} for kind, ys in values.items() for y in ys
     )
-    (mean,) = style.each(rike2022_last_batch._between_extremes(spread.assign(low=-0.5, high=1.3)))
+    (mean,) = selection.each(
+        rike2022_last_batch._between_extremes(spread.assign(low=-0.5, high=1.3))
+    )
     assert (mean.y, mean.low, mean.high) == (0.4, 0.1, 0.8)
 
 
@@ -899,7 +903,7 @@ def test_trials_winners_and_divergences(full: Results) -> None:
     assert set(ours["diverged"]) == {4}
     assert set(ours["n"]) == {9}
     assert ours[ours["kind"] == "diverged"]["y"].isna().all()
-    (winner,) = style.each(ours[ours["kind"] == "winner"])
+    (winner,) = selection.each(ours[ours["kind"] == "winner"])
     assert winner.x == pytest.approx(10.0 ** (-6 + 7 * 2 / 8))
     assert winner.note == "trial 6"
     ranges = rows[rows["kind"] == "guide"][["low", "high"]].to_numpy().tolist()
@@ -1275,7 +1279,7 @@ def test_a_diverged_descent_leaves_no_mean_and_is_counted() -> None:
     lost = {("functions-sphere-4", "projection, k=2", 1)}
     hurt = make(diverged=frozenset(lost))
     table = fluegel2024_fig4.select(hurt)
-    (row,) = style.each(table[table["kind"] == "diverged"])
+    (row,) = selection.each(table[table["kind"] == "diverged"])
     assert (row.series, row.x, row.n, row.diverged) == ("projection, k=2", 4, 3, 1)
     figure = drawn(fluegel2024_fig4, table)
     assert "n=3 each" in figure.get_suptitle()
@@ -1343,7 +1347,7 @@ def test_what_panels_share_is_said_once() -> None:
     def titled(*notes: dict[str, str]) -> list[str]:
         figure = Figure()
         panels = figure.subplots(1, len(notes), squeeze=False).flat
-        style.titles((axes, "a name", each) for axes, each in zip(panels, notes, strict=True))
+        headings.titles((axes, "a name", each) for axes, each in zip(panels, notes, strict=True))
         return [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
 
     few, full_ = {"n": "n=3"}, {"n": "n=5", "scale": "full scale"}

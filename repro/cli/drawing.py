@@ -201,7 +201,7 @@ def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
 
 def _missing(rows: pd.DataFrame) -> str:
     """Say which parts of a figure show "not run"."""
-    from figures.style import NOT_OURS
+    from figures.selection import NOT_OURS
 
     if "kind" not in rows:
         return "" if len(rows) else "all of it"
