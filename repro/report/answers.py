@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from repro.claims import Finding, Judgement
+from repro.claims import CheckFinding, Judgement
 from repro.report.paper import pretty, turned
 from repro.tables import replace_block
 
@@ -159,7 +159,7 @@ def _brief(value: float) -> str:
 
 def _finding(
     by_claim: Mapping[tuple[str, int], Judgement], study: str, claim: int, label: str
-) -> Finding | None:
+) -> CheckFinding | None:
     """Return the measurement of a claim that has this label; `None` if the claim is not there yet."""
     judgement = by_claim.get((study, claim))
     if judgement is None:

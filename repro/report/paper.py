@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.claims import Finding, Judgement, bounds, describe, number
+from repro.claims import CheckFinding, Judgement, bounds, describe, number
 from repro.protocol import Study
 from repro.report.provenance import Source
 from repro.report.verdicts import Headlines, count, is_headline, label
@@ -164,7 +164,7 @@ def _claim(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _check(finding: Finding) -> dict[str, Any]:
+def _check(finding: CheckFinding) -> dict[str, Any]:
     published = finding.check.published
     shown: dict[str, Any] = {
         "label": finding.check.label,
