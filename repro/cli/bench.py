@@ -18,7 +18,7 @@ import studies
 from repro.cli import bookkeeping
 from repro.cli.shared import DONE, FAILED, STOPPED, complain, tell
 from repro.measures import bars, speed
-from repro.measures.bars import Finding
+from repro.measures.bars import BarFinding
 from repro.measures.speed import Epoch, Spread
 from repro.protocol import Classification, RunSpec, Timing, expand
 from repro.results import (
@@ -186,7 +186,7 @@ def _text(spread: Spread | None) -> str:
     return f"{spread.median:{digits}} [{spread.low:{digits}}, {spread.high:{digits}}]"
 
 
-def _show_bars(findings: Sequence[Finding], console: Console) -> None:
+def _show_bars(findings: Sequence[BarFinding], console: Console) -> None:
     grid = Grid(title="Bars, and the method of each network that is furthest from meeting them")
     for header in ("Bar", "Network", "Bound", "Measured", "Worst method", "Met by", "Verdict"):
         grid.add_column(header, justify="right" if header in ("Bound", "Met by") else "left")

@@ -104,7 +104,7 @@ LEVEL = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class BarFinding:
     """Whether one network meets a bar.
 
     Attributes:
@@ -141,7 +141,7 @@ class Finding:
         return "fail" if self.missed else "undecided"
 
 
-def findings(results: Results) -> tuple[Finding, ...]:
+def findings(results: Results) -> tuple[BarFinding, ...]:
     """Return whether each bar is met, network by network.
 
     Args:
@@ -150,18 +150,18 @@ def findings(results: Results) -> tuple[Finding, ...]:
     Returns:
         One value per bar and network; one without measurement for a bar for which nothing was timed.
     """
-    found: list[Finding] = []
+    found: list[BarFinding] = []
     for bar in BARS:
         held = [
             finding
             for name in experiments(results, bar.prefix)
             if (finding := _finding(bar, name.removeprefix(bar.prefix), speeds(results, name)))
         ]
-        found += held or [Finding(bar, "", None, None, 0, 0, 0)]
+        found += held or [BarFinding(bar, "", None, None, 0, 0, 0)]
     return tuple(found)
 
 
-def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> Finding | None:
+def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> BarFinding | None:
     pairs = [
         (speed, quantity)
         for speed in timed
@@ -176,7 +176,7 @@ def _finding(bar: Bar, network: str, timed: Iterable[Speed]) -> Finding | None:
     p_values = stats.holm([_p_value(bar, quantity) for _, quantity in pairs])
     missed = [pair for pair, p in zip(pairs, p_values, strict=True) if p <= LEVEL]
     worst, measured = max(missed or pairs, key=lambda pair: sign * pair[1].median)
-    return Finding(bar, network, worst, measured, len(pairs), met, len(missed))
+    return BarFinding(bar, network, worst, measured, len(pairs), met, len(missed))
 
 
 def _p_value(bar: Bar, measured: Spread) -> float:
