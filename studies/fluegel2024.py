@@ -39,7 +39,8 @@ from studies.facts.fluegel2024 import (
 )
 from studies.facts.fluegel2024 import FUNCTIONS as RATES
 from studies.parts import fluegel2024_networks as networks
-from studies.parts.fluegel2024_claims import CLAIMS, LARGER
+from studies.parts.fluegel2024_claims import CLAIMS
+from studies.parts.fluegel2024_function_checks import LARGER
 
 # --- Problems --------------------------------------------------------------------------------------------------
 

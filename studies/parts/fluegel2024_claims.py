@@ -1,158 +1,48 @@
 """What Flügel et al. 2024 claim, and what of our runs decides it.
 
-"All" values met means nine in ten, "at least as good" that one in ten at most is worse; lower, that more than half of
-what differs is lower beyond doubt. Exact statements are given what float32 needs; curves that overlap on paper, 0.01.
-Networks are judged at the epoch of the lowest validation loss, on the test split.
+The kinds of checks are made in `fluegel2024_function_checks` and `fluegel2024_network_checks`, which say what counts as met.
 """
 
 from __future__ import annotations
 
-from repro.protocol import ABOVE_ZERO, BELOW_ZERO, LEARNED, Check, Claim, Expectation, use
+from repro.protocol import ABOVE_ZERO, BELOW_ZERO, Check, Claim, Expectation, use
 from studies.facts.fluegel2024 import ANGLE_RATES, BP, FG, STEPS, TANGENTS, at, mean, projection
 from studies.parts import fluegel2024_networks as networks
-
-# --- Functions -----------------------------------------------------------------------------------------------------
-
-MOST = Expectation(low=0.5, strict=True)
-NEARLY_ALL, HARDLY_ANY = Expectation(low=0.9), Expectation(high=0.1)
-EXACT = Expectation(high=1e-5)
-UNIT = "unit length"
-OTHERS = ("mean", "sum", f"mean, {UNIT}", f"sum, {UNIT}")  # than the projection
-EVERY = ("mean", "sum", "projection", *OTHERS[2:])
-FEW, MANY = "few", "many"
-
-
-def curve(
-    label: str, method_name: str, metric: str, expect: Expectation, extreme: str,
-    minus: str = "", steps: str = "all", family: str = "approximation", **largest: int,
-) -> Check:  # fmt: skip
-    """Return a check of the extreme of a curve over the numbers of tangents, at every dimension."""
-    measure = use(
-        "curve_extreme", family=family, method=method_name, metric=metric,
-        extreme=extreme, minus=minus, steps=steps, **largest,
-    )  # fmt: skip
-    return Check(label, measure, expect)
-
-
-def ends(experiment: str) -> str:
-    """Return what a run comes to: the lowest value, as the authors plot it, or at tuned rates the last, which was tuned."""
-    return "value" if "-tuned-" in experiment else "best_value"
-
-
-def cells(
-    family: str, a: str, b: str, expect: Expectation, ties: str = "left out", above: int = 0
-) -> Check:
-    """Return a check of how many dimensions of a function have the value of `a` below that of `b`."""
-    return Check(
-        f"{family.replace('-', ' ')}: share with {a} below {b}",
-        use("share_lower", family=family, metric=ends(family), a=a, b=b, ties=ties, above=above),
-        expect,
-    )
-
-
-def angle_difference(experiment: str, a: str, b: str, expect: Expectation) -> Check:
-    """Return a check of the value under one angle minus that under another."""
-    measure = use("paired_difference", experiment=experiment, metric=ends(experiment), a=a, b=b)
-    words = "last" if "-tuned-" in experiment else "lowest"
-    return Check(f"{experiment}: {words} value, {a} minus {b}", measure, expect)
-
-
-LARGER = (64, 256, 1024)  # dimensions in which 16 tangents are few
-
-
-def for_as_many_passes(cell: str, method: str) -> Check:
-    """Return a check that 16 tangents end lower than one tangent that takes 16 times as many steps."""
-    measure = use(
-        "difference_between", first=f"functions-tuned-{cell}", last=f"functions-passes-{cell}", method=FG,
-        last_method=method, metric="value",
-    )  # fmt: skip
-    label = f"{cell}: last value, {FG} minus {method}, at equal forward passes"
-    return Check(label, measure, ABOVE_ZERO)
-
-
-# --- Networks ------------------------------------------------------------------------------------------------------
-
-FULLY_CONNECTED, LARGE, TIMED, BEYOND = (
-    tuple(of.name for of in group)
-    for group in (networks.FULLY_CONNECTED, networks.LARGE, networks.TIMED_SETTINGS, networks.BEYOND)
-)  # fmt: skip
-# a difference of exactly zero, as of two runs whose best epoch is their common start, is none
-HIGHER, LOWER = Expectation(low=1e-6), Expectation(high=-1e-6)
-ACCURACY = "best_test_accuracy"
-PUBLISHED, TUNED = "networks-", "networks-tuned-"
-
-
-def learned(network: str, arm: str, method: str = BP) -> Check:
-    """Return what a comparison needs to decide anything: in its budget a method has learned something."""
-    measure = use(
-        "final_metric", experiment=f"{arm}{network}", method=method, metric="best_test_loss"
-    )
-    return Check(f"{network}: test loss of {method}", measure, Expectation(high=LEARNED))
-
-
-def more_tangents(network: str, arm: str, a: str, b: str) -> Check:
-    """Return a check of the test accuracy of `a` minus that of `b`."""
-    measure = use("paired_difference", experiment=f"{arm}{network}", metric=ACCURACY, a=a, b=b)
-    words = "tuned rates" if arm == TUNED else "authors' rates"
-    label = f"{network}, {words}: test accuracy, {a} minus {b}"
-    return Check(label, measure, HIGHER, provided=learned(network, arm))
-
-
-def gap(network: str, method: str) -> Check:
-    """Return a check of backpropagation's test accuracy minus a method's."""
-    experiment = f"{TUNED}{network}"
-    measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
-    label = f"{network}: test accuracy, {BP} minus {method}"
-    # a gap that remains is one after training
-    return Check(label, measure, HIGHER, provided=learned(network, TUNED, method))
-
-
-def close(network: str, method: str) -> Check:
-    """Return a check that a method's test accuracy at the authors' rates is within a hundredth of backpropagation's."""
-    experiment = f"{PUBLISHED}{network}"
-    measure = use("paired_difference", experiment=experiment, metric=ACCURACY, a=BP, b=method)
-    label = f"{network}, authors' rates: test accuracy, {BP} minus {method}"
-    return Check(label, measure, Expectation(-0.01, 0.01), provided=learned(network, PUBLISHED))
-
-
-def passes(method: str) -> Check:
-    """Return a check that 16 tangents reach a higher test accuracy than one tangent that takes 16 times as many steps."""
-    network = networks.FULLY_CONNECTED[0].name
-    measure = use(
-        "difference_between", first=networks.PASSES.name, last=f"{TUNED}{network}", method=FG,
-        last_method=method, metric=ACCURACY,
-    )  # fmt: skip
-    label = f"{network}: test accuracy, {FG} minus {method}, at equal forward passes"
-    return Check(label, measure, LOWER, provided=learned(network, TUNED))
-
-
-def no_worse(network: str, num_tangents: int) -> Check:
-    """Return a check that the projection's test loss is not above the mean's, each at its tuned rate."""
-    experiment, ours, theirs = f"{TUNED}{network}", projection(num_tangents), mean(num_tangents)
-    measure = use(
-        "paired_difference", experiment=experiment, metric="best_test_loss", a=ours, b=theirs
-    )
-    label = f"{network}: test loss, {ours} minus {theirs}"
-    return Check(label, measure, Expectation(high=0.01), provided=learned(network, TUNED, theirs))
-
-
-def baseline(network: str) -> Check:
-    """Return a check of what backpropagation loses at the authors' rate: within a hundredth it counts as tuned."""
-    measure = use(
-        "difference_between", first=f"{PUBLISHED}{network}", last=f"{TUNED}{network}", method=BP,
-        metric=ACCURACY,
-    )  # fmt: skip
-    label = f"{network}: test accuracy of {BP} at the authors' rate minus that at its tuned rate"
-    return Check(label, measure, Expectation(low=-0.01), provided=learned(network, TUNED))
-
-
-def cost(network: str, measure: str, label: str, a: str, b: str) -> Check:
-    """Return a check that a step of `a` costs no more than one of `b`."""
-    names = ("numerator", "denominator") if measure == "step_time_ratio" else ("a", "b")
-    experiment = f"networks-run-time-{network}"
-    part = use(measure, experiment=experiment, **dict(zip(names, (a, b), strict=True)))
-    return Check(f"{network}: {label}, {a} over {b}", part, Expectation(high=1.0))
-
+from studies.parts.fluegel2024_function_checks import (
+    EVERY,
+    EXACT,
+    FEW,
+    HARDLY_ANY,
+    LARGER,
+    MANY,
+    MOST,
+    NEARLY_ALL,
+    OTHERS,
+    UNIT,
+    angle_difference,
+    cells,
+    curve,
+    ends,
+    for_as_many_passes,
+)
+from studies.parts.fluegel2024_network_checks import (
+    ACCURACY,
+    BEYOND,
+    FULLY_CONNECTED,
+    HIGHER,
+    LARGE,
+    LOWER,
+    PUBLISHED,
+    TIMED,
+    TUNED,
+    baseline,
+    close,
+    cost,
+    gap,
+    more_tangents,
+    no_worse,
+    passes,
+)
 
 CLAIMS = (
     Claim(
