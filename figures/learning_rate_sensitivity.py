@@ -50,8 +50,8 @@ def _comparison(found: Searched) -> pd.DataFrame:
             if len(shown):
                 note = ("trial " + shown["number"].astype("str")).to_numpy()
                 # a diverged trial has a stand-in for a score, which is no loss
-                y = shown["score"].where(~shown["diverged"]).to_numpy()
-                values = {"x": shown["rate"].to_numpy(), "y": y, "note": note}
+                losses = shown["score"].where(~shown["diverged"] & np.isfinite(shown["score"]))
+                values = {"x": shown["rate"].to_numpy(), "y": losses.to_numpy(), "note": note}
                 parts.append(frame({**common, **values, "kind": kind}))
     return stack(parts)
 

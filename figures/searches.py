@@ -105,25 +105,17 @@ def _common_ending(methods: list[str]) -> str:
 
 
 def _trials(rows: pd.DataFrame) -> pd.DataFrame:
-    numbers, first, places = np.unique(
-        rows["trial"].to_numpy(), return_index=True, return_inverse=True
-    )
-    scores = rows["score"].to_numpy(np.float64)
-    known = ~np.isnan(scores)
-    with np.errstate(invalid="ignore"):  # of a trial without any score it is unknown
-        # a trial is scored by the mean over its repetitions
-        means = np.bincount(places[known], scores[known], len(numbers)) / np.bincount(
-            places[known], minlength=len(numbers)
-        )
+    by_trial = rows.groupby("trial")
+    first = by_trial.first()
     return pd.DataFrame(
         {
-            "number": numbers.astype(np.int64),
-            "rate": rows["learning_rate"].to_numpy(np.float64)[first],
-            "score": means,
-            "diverged": np.bincount(places, rows["status"] == "diverged") > 0,
-            "refines": rows["stage"].to_numpy()[first] != "",
+            "number": first.index.astype(np.int64),
+            "rate": first["learning_rate"],
+            "score": measures.trial_scores(rows),
+            "diverged": by_trial["status"].agg(lambda of: "diverged" in set(of)),
+            "refines": first["stage"] != "",
         }
-    )
+    ).reset_index(drop=True)
 
 
 def declared(trials: pd.DataFrame) -> pd.DataFrame:
@@ -133,11 +125,11 @@ def declared(trials: pd.DataFrame) -> pd.DataFrame:
         trials: Of one method.
 
     Returns:
-        Those before the first that is missing, that the edge rule added or that lies beside the winner.
+        Those before the first that is missing or has no score, that the edge rule added or that lies beside the winner.
     """
     low, high = DECLARED
     inside = trials["rate"].between(low, high) & (trials["number"] == trials.index)
-    inside &= ~trials["refines"]
+    inside &= ~trials["refines"] & trials["score"].lt(math.inf)
     return trials[inside.cummin()]
 
 

@@ -1037,12 +1037,33 @@ def test_trials_come_at_the_scale_of_what_is_reported(full: Results) -> None:
 
 
 def test_an_unfinished_search_counts_up_to_its_first_gap() -> None:
-    trials = pd.DataFrame({"number": [0, 1, 3], "rate": [1e-3, 1e-2, 1e-1], "refines": False})
+    trials = pd.DataFrame(
+        {"number": [0, 1, 3], "rate": [1e-3, 1e-2, 1e-1], "refines": False, "score": 1.0}
+    )
     assert searches.declared(trials)["number"].tolist() == [0, 1]
-    added = pd.DataFrame({"number": [0, 1, 2], "rate": [1e-3, 1e-2, 20.0], "refines": False})
+    added = trials.assign(number=[0, 1, 2], rate=[1e-3, 1e-2, 20.0])
     assert searches.declared(added)["number"].tolist() == [0, 1]
     beside = added.assign(rate=[1e-3, 1e-2, 2e-2], refines=[False, False, True])
     assert searches.declared(beside)["number"].tolist() == [0, 1]
+    unscored = added.assign(rate=1e-3, score=[1.0, 1.0, math.inf])
+    assert searches.declared(unscored)["number"].tolist() == [0, 1]
+
+
+def test_a_trial_of_which_a_run_has_no_score_never_wins(full: Results) -> None:
+    ours = full.runs[full.runs["experiment"] == "tuned-nn-sgd"]
+    first = ours["trial"] == 0
+    # the score of its other run would be the best of all
+    good = ours.assign(score=ours["score"].mask(first, 0.01))
+    none = ours[first].assign(key="b" + ours["key"][first], repetition=1, score=math.nan)
+    twice = dataclasses.replace(full, runs=pd.concat([good, none], ignore_index=True))
+    table = learning_rate_sensitivity.select(twice)
+    assert "trial 0" not in set(table["note"][table["kind"] == "winner"])
+    shown = table[(table["kind"] == "point") & (table["note"] == "trial 0")]
+    assert len(shown)
+    assert shown["y"].isna().all()
+    drawn(learning_rate_sensitivity, table)
+    # it ends the part of the search that tells what a smaller budget would have found
+    assert tuning_budget.select(twice)["kind"].tolist() == ["not run"]
 
 
 def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:

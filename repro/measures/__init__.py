@@ -69,6 +69,7 @@ from repro.measures.trials import (
     chosen_rate,
     chosen_rate_ratio,
     diverged_trials_difference,
+    trial_scores,
     usable_rate_ratio,
 )
 
@@ -120,6 +121,7 @@ __all__ = [
     "step_time_ratio_without",
     "steps_to_loss_ratio",
     "time_to_loss_ratio",
+    "trial_scores",
     "tuning_seed_share",
     "usable_rate_ratio",
 ]

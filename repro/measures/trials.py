@@ -8,9 +8,21 @@ import numpy as np
 import pandas as pd
 
 from repro.measures.rows import Measurement, measurement, report_runs
-from repro.protocol import FINAL
+from repro.protocol import FINAL, mean_score
 from repro.results import EmptySelectionError, Results, select
 from repro.stats import Interval
+
+
+def trial_scores(trials: pd.DataFrame) -> pd.Series:
+    """Return the score of every trial of a method, as the search took it when it chose among them.
+
+    Args:
+        trials: Runs of the trials.
+
+    Returns:
+        Scores by the numbers of the trials, see `repro.protocol.mean_score`.
+    """
+    return trials.groupby("trial")["score"].agg(mean_score)
 
 
 def diverged_trials_difference(
