@@ -16,7 +16,7 @@ CEILING = 10.0
 TITLE = (
     "Sensitivity to the learning rate: the validation loss at the end of every trial of the searches. All methods of a panel have "
     "the same number of trials, epochs and batch order, and the same rates except for the last few, beside each method's own "
-    "winner. Rings: the winners. Crosses: diverged trials, one row per method, with its marker and their count at the left. Arrows: trials that ended above "
+    "winner. Where a search ran its best trials again, their means are shown, which decide. Rings: the winners. Crosses: diverged trials, one row per method, with its marker and their count at the left. Arrows: trials that ended above "
     f"{CEILING:g} nats without diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge "
     "rule added. Comparisons without trials are not shown."
 )
@@ -44,8 +44,8 @@ def _comparison(found: Searched) -> pd.DataFrame:
         diverged = trials["diverged"]
         common: dict[str, object] = {"panel": found.panel, "series": series, "scale": found.scale}
         common |= {"n": len(trials), "diverged": int(diverged.sum())}
-        best = trials.sort_values(["score", "number"]).head(1)
-        kinds = {"point": trials[~diverged], "diverged": trials[diverged], "winner": best}
+        winner = trials[trials["won"]]
+        kinds = {"point": trials[~diverged], "diverged": trials[diverged], "winner": winner}
         for kind, shown in kinds.items():
             if len(shown):
                 note = ("trial " + shown["number"].astype("str")).to_numpy()

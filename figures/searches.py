@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 
 from figures import headings, marks, style, ticks
 from repro import measures
+from repro.protocol import FINAL, REFINEMENT, best_trial
 from repro.results import Results
 
 DECLARED = (1e-6, 1e1)
@@ -36,7 +37,7 @@ class Searched:
     Attributes:
         panel: Study, experiment and, after a colon, what a reader is told.
         scale: The scale.
-        trials: By series, in trial order: columns number, rate, score, diverged, refines; what all methods of the
+        trials: By series, in trial order: columns number, rate, score, diverged, refines, won; what all methods of the
             comparison end with (their optimizer) is left out of the series.
     """
 
@@ -45,7 +46,7 @@ class Searched:
     trials: Mapping[str, pd.DataFrame]
 
 
-def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
+def searched(results: Results, *, many: bool = False, finals: bool = True) -> Iterator[Searched]:
     """Yield the searched classifications that have trials, by study, problem and optimizer.
 
     Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
@@ -53,11 +54,14 @@ def searched(results: Results, *, many: bool = False) -> Iterator[Searched]:
     Args:
         results: The tables.
         many: Whether those of more than `FEW` methods are wanted, or those of no more.
+        finals: Whether the further runs of the best trials count, which other trials do not have.
 
     Yields:
         One value a comparison.
     """
     runs = results.runs
+    if not finals:
+        runs = runs[runs["stage"] != FINAL]
     report, tune = (runs[runs["role"] == role] for role in ("report", "tune"))
     # trials on a function end with its value, those on images with a validation loss
     images = tune["value"].isna().groupby([tune["study"], tune["experiment"]]).transform("all")
@@ -107,13 +111,16 @@ def _common_ending(methods: list[str]) -> str:
 def _trials(rows: pd.DataFrame) -> pd.DataFrame:
     by_trial = rows.groupby("trial")
     first = by_trial.first()
+    finalists = rows["trial"][rows["stage"] == FINAL].unique().tolist()
+    winner = best_trial(by_trial["score"].agg(list).to_dict(), finalists)
     return pd.DataFrame(
         {
             "number": first.index.astype(np.int64),
             "rate": first["learning_rate"],
             "score": measures.trial_scores(rows),
             "diverged": by_trial["status"].agg(lambda of: "diverged" in set(of)),
-            "refines": first["stage"] != "",
+            "refines": by_trial["stage"].agg(lambda of: REFINEMENT in set(of)),
+            "won": first.index == winner,
         }
     ).reset_index(drop=True)
 

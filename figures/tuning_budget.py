@@ -24,7 +24,7 @@ TITLE = (
     "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it "
     "happened. Thin lines: the median over repeated searches, estimated from these trials. Dotted: the edges of its band, which "
     "holds at all m at once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded "
-    "below). Trials added by the edge rule, and beside a winner, take no part."
+    "below). Trials added by the edge rule, and beside a winner, take no part, nor do further runs of the best."
 )
 
 EDGE = (0, (1, 1.5))
@@ -64,7 +64,7 @@ def select(results: Results) -> pd.DataFrame:
 
 def selected(results: Results, *, many: bool) -> pd.DataFrame:
     """Return the table of comparisons of few methods, or of those of many; see `searches.searched`."""
-    parts = [_comparison(found) for found in searched(results, many=many)]
+    parts = [_comparison(found) for found in searched(results, many=many, finals=False)]
     kept = stack(part for part in parts if len(part))
     return kept if len(kept) else not_run("searches", note="no trials")
 

@@ -203,15 +203,17 @@ def _lacking(
     trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
     finals_left = search.finalists * search.finalist_repetitions
     scores: dict[float, list[float]] = {}
+    finalists: tuple[float, ...] = ()
     if not trials_left:
         finals_left = 0
         scores = {at: [trials[at][n].score for n in search.first_runs] for at in wanted}
-        for at in best_trials(scores, search.finalists):
+        finalists = best_trials(scores, search.finalists)
+        for at in finalists:
             further = [trials[at][n].score for n in search.further_runs if n in trials[at]]
             scores[at] += further
             finals_left += search.finalist_repetitions - len(further)
     if not (trials_left or finals_left):
-        settings = next(iter(trials[best_trial(scores)].values())).values
+        settings = next(iter(trials[best_trial(scores, finalists)].values())).values
         reported = [row for row in reported if _same(row.values, settings)]
     ended = {row.repetition for row in reported} & set(range(comparison.plan.repetitions))
     done = sum(map(len, trials.values())) + len(ended)

@@ -71,6 +71,7 @@ class Scored:
         scores: Scores of its runs, smaller is better.
         diverged: Whether one of its runs diverged.
         space: The space from which it was drawn.
+        final: Whether it was one of the best, and was run again.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Scored:
     scores: tuple[float, ...]
     diverged: bool
     space: SearchSpace
+    final: bool = False
 
     @property
     def score(self) -> float:
@@ -172,7 +174,8 @@ def _final(asking: Mapping[str, _Asking], scores: Scores, space: SearchSpace) ->
 
 def _best(trials: Iterable[Scored]) -> Scored:
     numbered = {trial.number: trial for trial in trials}
-    return numbered[best_trial({n: trial.scores for n, trial in numbered.items()})]
+    finalists = [n for n, trial in numbered.items() if trial.final]
+    return numbered[best_trial({n: t.scores for n, t in numbered.items()}, finalists)]
 
 
 def _near_bounds(
@@ -275,7 +278,10 @@ class _Asking:
             return
         for trial, (values, diverged) in zip(chosen, found, strict=True):
             self.trials[trial.number] = dataclasses.replace(
-                trial, scores=(*trial.scores, *values), diverged=trial.diverged or diverged
+                trial,
+                scores=(*trial.scores, *values),
+                diverged=trial.diverged or diverged,
+                final=True,
             )
 
 

@@ -1066,6 +1066,26 @@ def test_a_trial_of_which_a_run_has_no_score_never_wins(full: Results) -> None:
     assert tuning_budget.select(twice)["kind"].tolist() == ["not run"]
 
 
+def test_of_trials_that_were_run_again_one_wins_by_its_mean(full: Results) -> None:
+    ours = full.runs[full.runs["experiment"] == "tuned-nn-sgd"]
+    scores = dict.fromkeys(ours["trial"].dropna().unique(), 9.0) | {0: 1.0, 1: 2.0, 2: 3.0}
+    once = ours.assign(score=ours["trial"].map(scores), status="done")
+    again = once[once["trial"] < 2]
+    again = again.assign(key="b" + again["key"], repetition=1, stage="final")
+    again["score"] = again["trial"].map({0: 8.0, 1: 2.5})
+    twice = dataclasses.replace(full, runs=pd.concat([once, again], ignore_index=True))
+    table = learning_rate_sensitivity.select(twice)
+    assert set(table["note"][table["kind"] == "winner"]) == {"trial 1"}
+    shown = {
+        n: set(table["y"][(table["kind"] == "point") & (table["note"] == f"trial {n}")])
+        for n in range(3)
+    }
+    assert shown == {0: {4.5}, 1: {2.25}, 2: {3.0}}
+    # a smaller budget would have had the first runs alone
+    without = dataclasses.replace(full, runs=once)
+    pd.testing.assert_frame_equal(tuning_budget.select(twice), tuning_budget.select(without))
+
+
 def test_speed_by_network_is_drawn_as_tabled(full: Results) -> None:
     table = speed.select(full)
     limit, plain, backpropagation = drawn(speed, table).axes[:3]

@@ -1030,13 +1030,14 @@ def test_on_digits_a_problem_keeps_all_but_its_data_and_network() -> None:
 
 def test_the_best_trial_has_the_lowest_mean_and_is_the_earliest_of_equals() -> None:
     assert best_trial({0: [1.0, 3.0], 1: [1.5, 1.5], 2: [0.5, 9.0]}) == 1
-    assert best_trial({7: [2.0], 3: [2.0], 5: [4.0]}) == 3
+    assert best_trial({7: [2.0], 3: [2.0], 5: [4.0, 0.0]}) == 3
     # the order of the runs does not matter, as it would to a sum that is rounded
     assert best_trial({0: [0.1, 0.2, 0.3], 1: [0.3, 0.2, 0.1]}) == 0
 
 
-def test_of_trials_that_were_run_more_often_one_wins() -> None:
-    assert best_trial({0: [1.0], 1: [2.0, 4.0], 2: [2.5, 2.5]}) == 2
+def test_of_finalists_one_wins() -> None:
+    assert best_trial({0: [1.0], 1: [2.0, 4.0], 2: [2.5, 2.5]}, [1, 2]) == 2
+    assert best_trial({0: [1.0], 1: [2.0, 4.0], 2: [2.5, 2.5]}) == 0
     assert best_trials({4: [3.0], 0: [1.0, 2.0], 2: [1.5], 1: [math.nan]}, 3) == (0, 2, 4)
     assert best_trials({0: [1.0]}, 3) == (0,)
     assert best_trials({0: [1.0]}, 0) == ()

@@ -1,7 +1,7 @@
 """Which trial wins a search: one rule, for the search, for telling what is missing, and for reading the rows.
 
-Trials are ranked by their mean score. Where the best of them are run again, as finalists, one of these wins: a trial of
-fewer runs may owe its score to luck.
+Trials are ranked by their mean score. Where the best of them are run again, as finalists, one of these wins: another may
+owe its score to a lucky run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def mean_score(scores: Iterable[float]) -> float:
     return math.fsum(known) / len(known)
 
 
-def best_trials(trials: Mapping[N, Collection[float]], num: int) -> tuple[N, ...]:
+def best_trials(trials: Mapping[N, Iterable[float]], num: int) -> tuple[N, ...]:
     """Return the trials with the lowest mean scores, the earliest of equals first.
 
     Args:
@@ -32,15 +32,15 @@ def best_trials(trials: Mapping[N, Collection[float]], num: int) -> tuple[N, ...
     return tuple(sorted(trials, key=lambda number: (mean_score(trials[number]), number))[:num])
 
 
-def best_trial(trials: Mapping[N, Collection[float]]) -> N:
-    """Return the trial that a search chooses: of those with the most runs, the one with the lowest mean score.
+def best_trial(trials: Mapping[N, Iterable[float]], finalists: Collection[N] = ()) -> N:
+    """Return the trial that a search chooses: the one with the lowest mean score, the earliest of equals.
 
     Args:
         trials: Scores of the runs of each trial, by its number.
+        finalists: Numbers of those that were run again; if there are any, one of them is chosen.
 
     Returns:
-        The number of the best trial, the earliest of equals.
+        The number of the best trial.
     """
-    most = max(map(len, trials.values()))
-    (best,) = best_trials({n: own for n, own in trials.items() if len(own) == most}, 1)
+    (best,) = best_trials({n: trials[n] for n in finalists or trials}, 1)
     return best

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from repro.protocol import best_trial
+from repro.protocol import FINAL, best_trial
 from repro.results.schema import HYPERPARAMETERS
 
 METHOD = ["study", "experiment", "scale", "method"]
@@ -30,7 +30,7 @@ def superseded(runs: pd.DataFrame) -> pd.Series:
     reported = runs.loc[runs["role"] == "report", [*METHOD, *values]]
     several = reported.drop_duplicates()
     several = several.loc[several.duplicated(METHOD), METHOD].drop_duplicates()
-    trials = runs.loc[runs["role"] == "tune", [*METHOD, *values, "trial", "score"]]
+    trials = runs.loc[runs["role"] == "tune", [*METHOD, *values, "trial", "stage", "score"]]
     trials = trials.merge(several, on=METHOD)
     if not len(trials):
         return nothing
@@ -43,7 +43,7 @@ def superseded(runs: pd.DataFrame) -> pd.Series:
 
 def _best_run(trials: pd.DataFrame) -> pd.DataFrame:
     """Return a row of the best trial of a method."""
-    scores: dict[float, list[float]] = {}
-    for number, score in zip(trials["trial"], trials["score"], strict=True):
-        scores.setdefault(number, []).append(score)
-    return trials[trials["trial"] == best_trial(scores)].head(1)
+    scores = trials.groupby("trial")["score"].agg(list).to_dict()
+    finalists = trials["trial"][trials["stage"] == FINAL].unique()
+    best = best_trial(scores, finalists.tolist())
+    return trials[trials["trial"].eq(best)].head(1)
