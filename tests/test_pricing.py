@@ -127,6 +127,23 @@ def test_a_row_that_may_have_waited_counts_for_no_more_than_a_timed_step_does_in
     assert Prices(rows(*known, timed, at_work))(run()) == pytest.approx(360.0)
 
 
+def test_rows_that_may_have_waited_count_only_where_there_are_no_others() -> None:
+    waited = [row(run(BP, n), 400.0, wall_seconds=400.0) for n in range(5)]
+    at_work = row(run(BP, 9), 60.0, wall_seconds=60.0, processor_seconds=50.0)
+    for later in (False, True):
+        stamp = "2026-01-02T00:00:00Z" if later else "2026-01-01T00:00:00Z"
+        known = [
+            *(record_at(r, "2026-01-01T12:00:00Z") for r in waited),
+            record_at(at_work, stamp),
+        ]
+        assert Prices(rows(*known))(run()) == pytest.approx(50.0)
+    assert Prices(rows(*waited))(run()) == pytest.approx(400.0)
+
+
+def record_at(record: Record, finished: str) -> Record:
+    return dataclasses.replace(record, measured={**record.measured, "finished": finished})
+
+
 def test_an_optimizer_that_was_never_run_is_priced_by_its_estimator() -> None:
     prices = Prices(rows(row(run(BP), 50.0), row(run(FG), 90.0)))
     assert prices(run(BP_NESTEROV)) == pytest.approx(50.0)

@@ -171,12 +171,18 @@ def num_looks(spec: RunSpec, steps: Numbers | float) -> Numbers:
 
 
 def median(rows: Kinds, value: Callable[[Rows], Numbers]) -> float | None:
-    """Return the median of the latest positive values, or `None` without any."""
-    latest: list[tuple[int, float]] = []
+    """Return the median of the latest positive values, or `None` without any.
+
+    Rows without the seconds of the processor, which may have waited for other work, count only where all are such.
+    """
+    latest: list[tuple[bool, int, float]] = []
     for r in rows:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = value(r)
-        known = np.flatnonzero(np.isfinite(values) & (values > 0))[:LATEST]
-        latest += zip(r.place[known].tolist(), values[known].tolist(), strict=True)
-    counted = [number for _, number in sorted(latest)[:LATEST]]
+        known = np.flatnonzero(np.isfinite(values) & (values > 0))
+        known = known[np.argsort(~r.at_work[known], kind="stable")][:LATEST]
+        waited = (~r.at_work[known]).tolist()
+        latest += zip(waited, r.place[known].tolist(), values[known].tolist(), strict=True)
+    latest = sorted(latest)[:LATEST]
+    counted = [number for waited, _, number in latest if waited is latest[0][0]]
     return statistics.median(counted) if counted else None
