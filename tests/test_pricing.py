@@ -302,6 +302,16 @@ def test_a_run_that_may_end_early_has_as_many_steps_as_such_runs_took() -> None:
     assert prices(run(task=Training(1_000, 50))) == pytest.approx(500.0 + 22 * 2.0)
 
 
+def test_a_run_that_may_stand_still_has_as_many_steps_as_such_runs_took() -> None:
+    still = Training(1_000, 1_000, patience=50)
+    found = [
+        row(run(BP, n, task=still), steps / 2, num_steps=steps) for n, steps in ((0, 51), (1, 149))
+    ]
+    prices = Prices(rows(*found))
+    assert prices(run(task=still)) == pytest.approx(50.0)
+    assert prices(run(task=Training(1_000, 1_000))) == pytest.approx(500.0)
+
+
 # Searches
 
 

@@ -172,7 +172,7 @@ class Prices:
         return None if whole is None else share * early + (1 - share) * whole
 
     def _steps(self, spec: RunSpec, task: Training, trained: Kinds) -> float:
-        if not task.early_stopping:
+        if not (task.early_stopping or task.patience):
             return task.num_steps
         ended = like(spec, done_only([r for r in trained if r.spec.task == task]))
         taken = [number for r in ended for number in r.steps.tolist()]
