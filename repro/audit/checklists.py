@@ -154,7 +154,7 @@ ITEMS: tuple[tuple[str, str, tuple[Part, ...]], ...] = (
     (NEURIPS, "Hyperparameters and how they were chosen",
      (_every("origin of", "from"), _every("used", "="), _each("sampler", "sampler"))),
     (NEURIPS, "Data splits",
-     (_each("selection split", "selected on"), _each("reported split", "reported on"))),
+     (_each("data set", "data set"), _each("selection split", "selected on"), _each("reported split", "reported on"))),
     (NEURIPS, "Error bars: what varies, how they are computed, over how many runs",
      (_each("interval multiplier", "standard errors either side"), _each("repetitions", "repetitions"))),
     (NEURIPS, "Compute workers", (_each("hardware", "device"),)),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.audit.evidence import FINISHED, Range, Ranges
+from repro.audit.evidence import FINISHED, NONE, Range, Ranges
 from repro.protocol import Fact
 
 
@@ -82,8 +82,6 @@ VALUED = ("best ", "used ", "tuned with ", "ran with ")
 """Beginnings of quantities that are values of a hyperparameter or setting."""
 FIXED = f"{NO_SEARCH}, one value in all trials"
 """Origin of a value that a search did not vary while it varied another hyperparameter."""
-NONE = "none"
-"""Value of a setting that rows of other methods have and no row of this method has."""
 
 
 class _Counted(NamedTuple):

@@ -45,6 +45,7 @@ QUANTITIES = {
     "known better *": "value outside the range that is known to score better",
     "tuned with *": "value of a setting or hyperparameter that was the same in all trials",
     # selection and reporting
+    "data set": "name of the data set; `none` if there is none, as for a function in closed form",
     "selection split": "split on which trials were scored: `validation`, `test` or `train`",
     "selection metric": "what the search minimised or maximised",
     "selection examples": "number of examples that the score of a trial averages over",
@@ -76,7 +77,7 @@ QUANTITIES = {
     "final loss": "loss of the reported runs, in nats",
     "chance loss": "loss of random guessing, in nats",
     # cost
-    "claim of cost": "what is claimed about time, memory or parallelism",
+    "claim of cost": "what is claimed about time, memory or parallelism; `none` if nothing is",
     "derivative mode": "how derivatives were computed: `forward`, `reverse` or `simulated`",
     "timed engine": "software that computed the derivatives that were timed",
     "timed steps": "number of steps that were timed; 0 if none were",
@@ -87,6 +88,8 @@ QUANTITIES = {
     "seconds": "seconds per run",
 }
 """What a rule may ask for; `*` stands for the name of a hyperparameter or setting."""
+NONE = "none"
+"""What is said of a thing that there is not: a setting, a data set, a claim."""
 
 RUN_COLUMNS = {
     "method": "",
@@ -175,6 +178,14 @@ class Evidence:
         fact = self.fact(quantity, method)
         return "" if fact is None else fact.text
 
+    def absent(self, quantities: Iterable[str]) -> Fact | None:
+        """Return a fact that says `none` of one of these quantities, if every method has such a fact."""
+        for quantity in quantities:
+            facts = [self.fact(quantity, method) for method in self.methods]
+            if all(says_none(fact) for fact in facts):
+                return facts[0]
+        return None
+
     def names(self, prefix: str) -> tuple[str, ...]:
         """Return the hyperparameters or settings for which a quantity such as `searched from *` is known."""
         start = f"{prefix} "
@@ -251,6 +262,11 @@ def source_of(fact: Fact | None) -> str:
     if fact is None:
         return ""
     return fact.item if fact.source in ("", fact.item) else f"{fact.item}: {fact.source}"
+
+
+def says_none(fact: Fact | None) -> bool:
+    """Tell whether a fact says that there is no such thing."""
+    return fact is not None and fact.text.casefold() == NONE
 
 
 def shown(fact: Fact | None) -> str:

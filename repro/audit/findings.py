@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal
 
-from repro.audit.evidence import Evidence
+from repro.audit.evidence import Evidence, source_of
 
-Status = Literal["pass", "warn", "fail", "unknown"]
-SEVERITY: tuple[Status, ...] = ("pass", "unknown", "warn", "fail")
+Status = Literal["pass", "warn", "fail", "unknown", "not applicable"]
+SEVERITY: tuple[Status, ...] = ("not applicable", "pass", "unknown", "warn", "fail")
 """From best to worst: one unknown method keeps a rule from passing, and a proven fault outweighs it."""
+FAULTS: tuple[Status, ...] = ("warn", "fail")
+"""What asks for a mend."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Rule:
         mend: How to make it right.
         look: Yields what is seen; nothing if the evidence does not bear on the question.
         needs: What the evidence lacks if the answer is `unknown`.
+        presumes: Quantities without which the question does not arise: the answer is `not applicable` if the evidence
+            says `none` of one.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Rule:
     mend: str
     needs: str
     look: Callable[[Evidence], Iterator[Part]]
+    presumes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +97,19 @@ class Finding:
 
 
 def rule(
-    *, question: str, threshold: str, why: str, source: str, mend: str, needs: str
+    *,
+    question: str,
+    threshold: str,
+    why: str,
+    source: str,
+    mend: str,
+    needs: str,
+    presumes: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Evidence], Iterator[Part]]], Rule]:
     """Make the decorated function a rule of that name, with the arguments of `Rule`."""
 
     def make(look: Callable[[Evidence], Iterator[Part]]) -> Rule:
-        return Rule(look.__name__, question, threshold, why, source, mend, needs, look)
+        return Rule(look.__name__, question, threshold, why, source, mend, needs, look, presumes)
 
     return make
 
@@ -126,11 +138,15 @@ def judge(rule_: Rule, evidence: Evidence) -> Finding:
         evidence: What is known.
 
     Returns:
-        The finding; `unknown` if the rule saw nothing, or nothing bad and only some methods.
+        The finding; without a fault, `not applicable` if there is none of what the rule presumes, and `unknown` if the rule
+        saw nothing, or only some methods.
     """
     parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
     text = f"not in the evidence: {rule_.needs}"
-    if not parts:
+    gone = evidence.absent(rule_.presumes)
+    if gone is not None and not (parts and parts[0].status in FAULTS):
+        parts = [Part("not applicable", f"no {gone.quantity}", (source_of(gone),))]
+    elif not parts:
         parts = [Part("unknown", text)]
     elif parts[0].status == "pass" and (seen := {part.method for part in parts} - {""}):
         silent = (m for m in evidence.methods if m not in seen)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 
 from repro.audit.counting import count
-from repro.audit.evidence import CURVE_COLUMNS, Evidence, Range, runs_frame
+from repro.audit.evidence import CURVE_COLUMNS, NONE, Evidence, Range, runs_frame
 from repro.protocol import (
     SCALES,
     Classification,
@@ -217,7 +217,10 @@ def _declared(
         yield say("early stopping patience", plan.task.early_stopping)
     # descents of a function begin in one place, and many end in one
     yield say("equal ends", float(isinstance(plan.problem, ClosedForm)))
-    if isinstance(plan.problem, Classification):
+    if isinstance(plan.problem, ClosedForm):
+        yield say("data set", NONE)
+    else:
+        yield say("data set", plan.problem.dataset)
         size = plan.problem.validation_size
         yield say("selection split", "validation")
         yield say("selection examples", size)

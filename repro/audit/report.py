@@ -11,12 +11,13 @@ JSON (`to_json`), schema 1:
       status      the worst status of its findings
       notes       how the evidence was read, one line each
       counts      findings by status
-      findings    a list, each with rule, status, text, mend (null for a pass), and
+      findings    a list, each with rule, status, text, mend (null where nothing is to be mended), and
         parts     a list of what was seen: status, text, method (empty: of all), sources,
                   values (numbers by name; null where not finite)
       checklists  a list: checklist, item, answer (null where the evidence is silent), sources
 
-A status is `pass`, `warn`, `fail` or `unknown`. Keys are never removed within a schema; more may come.
+A status is `pass`, `warn`, `fail`, `unknown` (the evidence does not say) or `not applicable` (the question does not
+arise). Keys are never removed within a schema; more may come.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ from typing import Any
 
 from repro.audit import checklists
 from repro.audit.evidence import Evidence
-from repro.audit.findings import SEVERITY, Finding, Rule, Status, judge
+from repro.audit.findings import FAULTS, SEVERITY, Finding, Rule, Status, judge
 from repro.audit.rules import RULES
 from repro.tables import Column, Table, replace_block, to_markdown
 
 SCHEMA = 1
+WANTING: tuple[Status, ...] = (*reversed(FAULTS), "unknown")
+"""Statuses of findings for which there is something to do."""
 ORIGINS = {"ours": "Ours, tuned", "foreign": "Foreign"}
 MARKERS = ("<!-- audit: written by `repro publish` -->", "<!-- end of audit -->")
 """Marker lines around the audit in the README."""
@@ -96,7 +99,7 @@ def _plain(each: Audited) -> dict[str, Any]:
                 "rule": finding.rule.name,
                 "status": finding.status,
                 "text": finding.text,
-                "mend": None if finding.status == "pass" else finding.rule.mend,
+                "mend": finding.rule.mend if finding.status in WANTING else None,
                 "parts": [
                     {
                         "status": part.status,
@@ -197,7 +200,10 @@ def overview(audited: Sequence[Audited]) -> Table:
             counts = [f"{told.count(s)} {s}" for s in reversed(SEVERITY) if s in told]
             cells.append(", ".join(counts))
         rows.append((rule.name, rule.question, *cells))
-    note = "Numbers of comparisons; unknown: the evidence does not say."
+    note = (
+        "Numbers of comparisons; unknown: the evidence does not say; not applicable: the question does not arise, as that of "
+        "splits where there is no data set."
+    )
     return Table("audit", "Is it fair? Every rule of the audit", columns, tuple(rows), (note,))
 
 
@@ -224,7 +230,7 @@ def found(name: str, title: str, audited: Sequence[Audited]) -> Table:
     )
     rows = tuple(
         (line.rule.name, line.status, ", ".join(line.comparisons), line.text, line.rule.mend)
-        for line in lines(audited, ("fail", "warn", "unknown"))
+        for line in lines(audited, WANTING)
     )
     return Table(name, title, columns, rows)
 
@@ -248,7 +254,7 @@ def outline(name: str, title: str, audited: Sequence[Audited]) -> Table:
         Column("mend", "Mend", "left"),
     )
     grouped: dict[tuple[str, Status], list[Line]] = {}
-    for line in lines(audited, ("fail", "warn", "unknown")):
+    for line in lines(audited, WANTING):
         grouped.setdefault((line.rule.name, line.status), []).append(line)
     rows = tuple(
         (
@@ -281,12 +287,16 @@ def markdown(audited: Sequence[Audited]) -> str:
         parts.append(f"## {group}\n\nComparisons: {names}.\n")
         parts += [f"- {note}\n" for each in members for note in each.evidence.notes]
         told = found("found", "What is not fair, or not known", members)
-        parts.append(to_markdown(told) if told.rows else "Every rule passes.\n")
+        parts.append(to_markdown(told) if told.rows else "Every rule that applies passes.\n")
         passed = [
             name for name in RULES
             if all(f.status == "pass" for m in members for f in m.findings if f.rule.name == name)
         ]  # fmt: skip
         parts.append(f"Passed by every comparison: {', '.join(passed) or 'no rule'}.\n")
+        parts += [
+            f"Not applicable: {line.rule.name} ({line.text}) to {', '.join(line.comparisons)}.\n"
+            for line in lines(members, ("not applicable",))
+        ]
         if len(members) == 1:
             evidence = members[0].evidence
             parts.append(to_markdown(checklists.table(evidence.name, checklists.fill(evidence))))
@@ -310,7 +320,7 @@ def embed(text: str, audited: Sequence[Audited], reasons: Iterable[str] = ()) ->
     ours = [each for each in audited if each.evidence.origin == "ours"]
     wanting = outline("ours", "Which rules our own tuned comparisons do not pass, and why", ours)
     passed = (
-        f"Of {len(RULES)} rules, our {len(ours)} finished tuned comparisons pass all but these; "
+        f"Of {len(RULES)} rules, our {len(ours)} finished tuned comparisons pass all that apply but these; "
         "`nox -s audit` names each comparison.\n"
     )
     listed = "".join(f"- {line}\n" for line in reasons)

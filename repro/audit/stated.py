@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from repro.audit.counting import OBSERVED
 from repro.audit.declared import is_quantity
-from repro.audit.evidence import QUANTITIES, written
+from repro.audit.evidence import QUANTITIES, says_none, written
 from repro.protocol import Fact
 
 LOWEST, HIGHEST = "searched from ", "searched to "
@@ -25,7 +25,7 @@ WORDS = {
 }
 """The only words that a quantity may have."""
 FREE = (
-    "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
+    "data set", "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
     "best *", "used *", "tuned with *", "ran with *", "stated *",
 )  # fmt: skip
 """Quantities that may have any words."""
@@ -56,6 +56,11 @@ SEEDS = ("tuning seed", "reporting seed")
 """Whole numbers of any sign and length, and the only quantities that may be stated more than once."""
 NO_FACT = ("reported curve",)
 """Quantities that one value cannot state."""
+OF_DATA = (
+    "selection split", "selection examples", "selection split size", "reported split", "reported examples",
+    "reported split size", "chance loss",
+)  # fmt: skip
+"""Quantities that only a comparison on a data set has."""
 PARTS = (("selection examples", "selection split size"), ("reported examples", "reported split size"))  # fmt: skip
 
 
@@ -100,6 +105,10 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
             raise ValueError(
                 f"`--fact` states {fact.quantity!r} twice: {_shown(first)} and {_shown(fact)}. Leave one out."
             )
+    if says_none(told.get("data set")) and (of_data := next((q for q in OF_DATA if q in told), "")):
+        raise ValueError(
+            f"`--fact` states 'data set=none' and {of_data!r}, which only a data set has. Leave one of them out."
+        )
     lows = {q.removeprefix(LOWEST): f for q, f in told.items() if q.startswith(LOWEST)}
     pairs = [(low.quantity, f"{HIGHEST}{name}", True) for name, low in lows.items()]
     for less, more, strictly in (*pairs, *((*pair, False) for pair in PARTS)):
@@ -163,24 +172,35 @@ def _stated(quantity: str, value: str) -> Fact:
 
 
 def refuse_contradictions(
-    stated: Iterable[Fact], counted: Iterable[Fact], tried: Mapping[str, tuple[float, float]], name: str
-) -> None:  # fmt: skip
+    stated: Iterable[Fact],
+    counted: Iterable[Fact],
+    tried: Mapping[str, tuple[float, float]],
+    splits: Sequence[str],
+    name: str,
+) -> None:
     """Refuse facts that contradict what was counted, as nobody would notice.
 
     Args:
         stated: Facts that the user states about the whole comparison.
         counted: Facts that the rows or the storage give for each method.
         tried: The smallest and the largest value tried, by hyperparameter.
+        splits: Columns of scores on the splits of a data set.
         name: What the comparison is called.
 
     Raises:
-        ValueError: If a stated value differs from that of the rows, or a stated range leaves out a value tried.
+        ValueError: If a stated value differs from that of the rows, a stated range leaves out a value tried, or rows have
+            scores on splits of a data set that is stated not to be.
     """
     known: dict[str, list[Fact]] = {}
     for fact in counted:
         if fact.item != OBSERVED:
             known.setdefault(fact.quantity, []).append(fact)
     for fact in stated:
+        if fact.quantity == "data set" and says_none(fact) and splits:
+            raise ValueError(
+                f"{name}: `--fact 'data set=none'` contradicts the rows, which have scores of the column {splits[0]!r}, and only a "
+                "data set has such scores. Leave the fact out, or rename the column."
+            )
         for other in known.get(fact.quantity, ()):
             if not _same(fact, other):
                 raise ValueError(

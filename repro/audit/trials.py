@@ -175,7 +175,7 @@ def from_rows(
     notes += _notes(runs, methods)
     stated = {fact.quantity for fact in facts}
     every = count(runs, ranges, name, unit)
-    refuse_contradictions(facts, every, _tried(runs), name)
+    refuse_contradictions(facts, every, _tried(runs), _splits(runs), name)
     # a declared range tells more than the values that were seen
     counted = tuple(
         fact for fact in every if not (fact.item == OBSERVED and fact.quantity in stated)
@@ -280,6 +280,11 @@ def _tried(runs: pd.DataFrame) -> dict[str, tuple[float, float]]:
         for column, values in drawn.items()
         if values.notna().any()
     }
+
+
+def _splits(runs: pd.DataFrame) -> list[str]:
+    """Return the columns with scores on the splits of a data set."""
+    return [column for column in ("validation", "test", "accuracy") if runs[column].notna().any()]
 
 
 def _words_among_numbers(values: pd.Series, column: str) -> str:

@@ -24,7 +24,8 @@ from repro.audit import (
     stated,
 )
 from repro.audit.checklists import fill
-from repro.audit.evidence import Evidence
+from repro.audit.evidence import NONE, Evidence
+from repro.audit.findings import FAULTS
 from repro.audit.report import Audited
 from repro.audit.rules import RULES
 from repro.cli.outputs import require_writable, write_out
@@ -32,7 +33,13 @@ from repro.cli.shared import DONE, FAILED, STANDING, all_studies, read_results, 
 from repro.protocol import choose
 from repro.results import Results, write_whole
 
-COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "unknown": "dim"}
+COLOURS = {
+    "pass": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "unknown": "dim",
+    "not applicable": "dim",
+}
 SHOWN = 3
 """Different answers of one rule that are shown for a paper of many comparisons."""
 LONGEST = 400
@@ -61,7 +68,8 @@ keys of --map
 
 rules
   {rules}
-  each answers pass, warn, fail, or unknown where the evidence does not say; --explain RULE tells why it asks
+  each answers pass, warn, fail, unknown where the evidence does not say, or not applicable where the question does not
+  arise; --explain RULE tells why it asks
 
 exit status: 0 nothing fails, 1 something does (or warns, with --fail-on warn), 2 bad usage; a finding against one of our
 comparisons for which paper/audit.toml says why it stands is shown and does not count
@@ -281,13 +289,16 @@ def _show(audited: Sequence[Audited], title: str, console: Console) -> None:
             line.text
             if single
             else f"[bold]{escape(_few(line.comparisons))}[/] {_plain(line.text)}"
-            for line in told[: 1 if worst in ("pass", "unknown") else SHOWN]
+            for line in told[: SHOWN if worst in FAULTS else 1]
         ]
-        if worst in ("warn", "fail") and len(told) > SHOWN:
+        if worst in FAULTS and len(told) > SHOWN:
             texts.append(f"... and {len(told) - SHOWN} more, see --json")
         count = sum(len(line.comparisons) for line in told)
+        spared = sum(len(line.comparisons) for line in of_rule if line.status == "not applicable")
         label = worst if single else f"{worst}\n{count} of {len(audited)}"
-        mend = "" if worst in ("pass", "unknown") else rule.mend
+        if spared and worst != "not applicable":
+            label += f"\nnot applicable\n{spared} of {len(audited)}"
+        mend = rule.mend if worst in FAULTS else ""
         shown = _plain(texts[0]) if single else "\n".join(texts)
         grid.add_row(rule.name, f"[{COLOURS[worst]}]{label}[/]", shown, mend)
     console.print(grid)
@@ -339,6 +350,7 @@ def _explain(name: str, console: Console) -> int:
         ("after", rule.source),
         ("mend", rule.mend),
         ("unknown", f"if this is not in the evidence: {rule.needs}"),
+        *(("not applicable", f"if the evidence says `{q}`: {NONE}") for q in rule.presumes),
     ):
-        console.print(f"{label + ':':<9}{text}", highlight=False, markup=False)
+        console.print(f"{label + ':':<16}{text}", highlight=False, markup=False)
     return DONE

@@ -17,11 +17,12 @@ from repro.audit.findings import Part, rule
     source="AlgoPerf, time to result with tuned settings; PyTorch, CUDA is asynchronous; NeurIPS checklist, compute",
     mend="time a step of each method in one engine, wait for the device, and tune both before comparing progress",
     needs="anything about cost",
+    presumes=("claim of cost",),
 )
 def cost(evidence: Evidence) -> Iterator[Part]:
     """Ask for timings, true derivatives, one engine, and a ratio that measures cost alone."""
     claim = evidence.fact("claim of cost")
-    if claim is None:
+    if claim is None or evidence.absent(["claim of cost"]):
         return
     sources = (source_of(claim),)
     simulated = [m for m in evidence.methods if evidence.word("derivative mode", m) == "simulated"]

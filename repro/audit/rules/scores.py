@@ -25,6 +25,7 @@ LEARNED = 0.1
     source="how-to-autorl checklist, tuning and test settings; AlgoPerf, validation targets; Cawley & Talbot 2010",
     mend="select on validation data, and read the test split once, for the reported runs",
     needs="what the search selected on",
+    presumes=("data set",),
 )
 def selection(evidence: Evidence) -> Iterator[Part]:
     """Look at the declared split, and check whether scores equal a column of test scores."""
@@ -106,6 +107,7 @@ def objective(evidence: Evidence) -> Iterator[Part]:
     source="Rike & Førland's notebooks (a list made anew in every batch); AlgoPerf, scores as documented",
     mend="average over all examples of the split, with equal weights",
     needs="how many examples a score averages over, or scores over epochs",
+    presumes=("data set",),
 )
 def metric(evidence: Evidence) -> Iterator[Part]:
     """Compare declared numbers of examples, and look for traces of few examples in the scores themselves."""
@@ -162,6 +164,7 @@ def _weigh(label: str, traces: list[detect.Trace], size: float | None) -> Iterat
     source="Baydin et al. 2022, Fig. 4, top: a time-to-loss ratio at 28 % accuracy; tuning playbook, unstable workloads",
     mend="train at a rate at which the baseline learns, until it has",
     needs="the losses and the loss of guessing",
+    presumes=("data set",),
 )
 def learned(evidence: Evidence) -> Iterator[Part]:
     """Compare losses with the loss of guessing."""
