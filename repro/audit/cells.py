@@ -18,6 +18,10 @@ STATUSES = {
     ),
     "running": ("running", "waiting", "pending", "queued", "scheduled", "paused"),
 }  # fmt: skip
+FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""Words of yes and no, in lower case."""
+BITS = {"1": True, "1.0": True, "0": False, "0.0": False}
+"""Numbers that stand for them beside such words."""
 DURATION = r"(?:\d+ days? \+?)?\d+:\d\d:\d\d(?:\.\d+)?"
 """A time as Optuna's export and spreadsheets write it: days, hours, minutes and seconds."""
 COMMAS = "Write decimal points, not commas, and nothing between thousands."
@@ -55,6 +59,18 @@ def numbers(values: pd.Series, column: str, name: str) -> pd.Series:
             f"{name}: column {column!r} needs numbers. Found {cell!r} in row {row}. {mend}"
         )
     return found
+
+
+def flags(values: pd.Series) -> pd.Series:
+    """Return a column of yes and no with one word for each, if it has several: `True`, `yes` and 1 mean the same."""
+    texts = values.dropna().astype("str").str.strip().str.lower()
+    meanings = texts.map(FLAGS | BITS)
+    words = texts.isin(FLAGS)
+    if meanings.isna().any() or not words.any():
+        return values
+    if words.all() and texts.nunique() == meanings.nunique():
+        return values
+    return meanings.astype("object").reindex(values.index)
 
 
 def seconds(values: pd.Series) -> pd.Series:

@@ -127,11 +127,10 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
         tune = numbered(rows[(rows["role"] == "tune") & rows["status"].isin(FINISHED)])
         report = rows[rows["role"] == "report"]
         bounds = {parameter: ranges.get((method, parameter)) for parameter in parameters}
+        drawn = {p for p in parameters if _was_drawn(ranges, method, p)}
         counted = (
-            *_of_trials(tune, report, bounds, lengths),
-            *_of_values(
-                tune, report, parameters, {p for p in parameters if _was_drawn(ranges, method, p)}
-            ),
+            *_of_trials(tune, report, bounds, drawn, lengths),
+            *_of_values(tune, report, parameters, drawn),
             *_of_settings(tune, report, settings, recorded),
             *_of_reports(report, lengths),
         )
@@ -155,6 +154,7 @@ def _of_trials(
     tune: pd.DataFrame,
     report: pd.DataFrame,
     bounds: Mapping[str, Range | None],
+    drawn: Container[str],
     lengths: Mapping[str, str],
 ) -> Iterator[_Counted]:
     """Yield how many trials there are, how long they are, and what they found."""
@@ -173,7 +173,8 @@ def _of_trials(
         winners = trials["number"][trials["score"] == lowest]
         best = _reported_of(tune[tune["number"].isin(winners)], report, list(bounds))
         for parameter, declared in bounds.items():
-            yield from _of_search(parameter, tune, best, declared)
+            item = "declared range" if parameter in drawn else OBSERVED
+            yield from _of_search(parameter, tune, best, declared, item)
 
 
 def _of_values(
@@ -277,21 +278,21 @@ def _repeated(tune: pd.DataFrame) -> int:
 
 
 def _of_search(
-    parameter: str, tune: pd.DataFrame, best: pd.Series, declared: Range | None
+    parameter: str, tune: pd.DataFrame, best: pd.Series, declared: Range | None, item: str
 ) -> Iterator[_Counted]:
-    """Yield the range of a hyperparameter, declared or else observed, and the best value found in it."""
+    """Yield the range of a hyperparameter, declared or else observed as `item` says, and the best value found in it."""
     values = tune[f"param {parameter}"].dropna()
     if values.empty:
         return
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         if values.nunique() > 1:
+            yield _Counted(f"tried values of {parameter}", values.nunique(), item)
             yield _Counted(f"best {parameter}", str(best[f"param {parameter}"]))
         return
     finite = values[np.isfinite(values.astype("float64"))]
     if finite.empty:
         return
     low, high = float(finite.min()), float(finite.max())
-    item = OBSERVED if declared is None else "declared range"
     range_ = declared or Range(low, high, low > 0 and high / low >= 10)
     if range_.low < range_.high:
         yield _Counted(f"searched from {parameter}", range_.low, item)

@@ -64,7 +64,7 @@ def from_table(
     if "seconds" in told_of:
         told_of["seconds"] = cells.seconds(told_of["seconds"])
     told_of |= {f"param {p}": _values(table[c], c, name) for p, c in found.params.items()}
-    told_of |= {f"setting {s}": table[c] for s, c in found.settings.items()}
+    told_of |= {f"setting {s}": cells.flags(table[c]) for s, c in found.settings.items()}
     notes = [] if reported or found.params else [NO_PARAMS]
     notes += [_words_among_numbers(table[c], c) for c in found.params.values()]
     evidence = from_rows(
@@ -118,6 +118,7 @@ def _time(
 def _values(values: pd.Series, column: str, name: str) -> pd.Series:
     """Return the values of a hyperparameter, as numbers if all of them are, however large."""
     cells.refuse_numbers_as_words(values, column, name)
+    values = cells.flags(values)
     if pd.api.types.is_numeric_dtype(values) or any(isinstance(v, bool) for v in values):
         return values
     numbers, bad = cells.read_numbers(values)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
+import pandas as pd
 
 from repro.audit.counting import OBSERVED
 from repro.audit.evidence import FINISHED, Evidence, source_of
@@ -15,13 +16,15 @@ EDGE = 0.1
 """Share of a range that counts as its edge, on the scale on which it was searched."""
 CHANCE = 0.05
 """Ends of observed ranges that differ as much more often than this by chance tell nothing."""
+SHOWN = 5
+"""Choices of a hyperparameter that are listed."""
 SPARSE = 2.0
 """A search is denser than another if it tries more than so many times as many values, in all and per trial."""
 
 
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
-    threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, "
+    threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, choices, "
     f"scales or samplers differ, or one method tried more than {SPARSE:g} times as many values in as many trials; "
     "unknown if ranges were only observed, and differ no more than random trials of one range may",
     why="a range tells where the optimum lies: a narrow one around it is worth a larger budget",
@@ -59,6 +62,7 @@ def space(evidence: Evidence) -> Iterator[Part]:
                 (source,),
             )
         yield from _ranges(evidence, parameter, ranges)
+    yield from _choices(evidence, searched)
     words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
     samplers = {m: word for m, word in words if word}
     yield from unsaid(evidence, "sampler", samplers)
@@ -102,6 +106,55 @@ def _ranges(
     elif not sampled and len(ranges) > 1:
         who = "all" if len(ranges) == len(evidence.methods) else ", ".join(ranges)
         yield Part("pass", f"{parameter} over {next(iter(texts.values()))} for {who}", (source,))
+
+
+def _choices(evidence: Evidence, ordered: Collection[str]) -> Iterator[Part]:
+    """Compare the words that trials tried, such as yes and no; `ordered` are hyperparameters with ranges instead."""
+    for parameter in evidence.names("tried values of"):
+        tried, fixed = (
+            [m for m in evidence.methods if evidence.fact(f"{quantity} {parameter}", m)]
+            for quantity in ("tried values of", "tuned with")
+        )
+        if parameter in ordered or not tried or f"param {parameter}" not in evidence.runs:
+            continue
+        words = {m: _words(evidence, parameter, m) for m in (*tried, *fixed)}
+        pooled = pd.concat(list(words.values()))
+        # a name or a path, which every trial has for itself, is no choice
+        if len(words) < 2 or 2 * pooled.nunique() > len(pooled):
+            continue
+        source = source_of(evidence.fact(f"tried values of {parameter}", tried[0]))
+        found = {m: ", ".join(sorted(own.unique())[:SHOWN]) for m, own in words.items()}
+        chances = {m: _chance_missing(own, pooled) for m, own in words.items()}
+        by_chance = min(chances.values()) >= CHANCE / (len(words) - 1)
+        if fixed and not (by_chance and _observed_choices(evidence, parameter, tried)):
+            text = f"{parameter} searched for {', '.join(tried)} and fixed for {', '.join(fixed)}"
+            yield Part("fail", text, (source,))
+        elif min(chances.values()) == 1.0:
+            who = "all" if len(tried) == len(evidence.methods) else ", ".join(tried)
+            yield Part("pass", f"{parameter} over {found[tried[0]]} for {who}", (source,))
+        else:
+            listed = "; ".join(f"{own} for {m}" for m, own in found.items())
+            text = f"{parameter} tried at {listed}"
+            if by_chance:
+                text += ", which random trials of the same choices may be by chance"
+            yield Part("unknown" if by_chance else "warn", text, (source,))
+
+
+def _words(evidence: Evidence, parameter: str, method: str) -> pd.Series:
+    rows = evidence.rows("tune", method)
+    values = rows[f"param {parameter}"][rows["status"].isin(FINISHED)].dropna().astype("str")
+    return values[values != ""]
+
+
+def _observed_choices(evidence: Evidence, parameter: str, methods: list[str]) -> bool:
+    """Tell whether nobody declared what a method chose from."""
+    facts = (evidence.fact(f"tried values of {parameter}", m) for m in methods)
+    return any(fact is not None and fact.item == OBSERVED for fact in facts)
+
+
+def _chance_missing(own: pd.Series, pooled: pd.Series) -> float:
+    """Return how often trials lack all the choices that these lack, if all are drawn from the same ones."""
+    return math.comb(int(pooled.isin(own).sum()), len(own)) / math.comb(len(pooled), len(own))
 
 
 def _sampling(
@@ -247,7 +300,10 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             natural = low == 0 and (
                 best == 0 or (position < EDGE and _tried(evidence, parameter, method, low))
             )
-            if EDGE <= position <= 1 - EDGE or natural:
+            # yes and no, written 1 and 0, are both ends, and nothing lies beyond either
+            num = evidence.number(f"tried values of {parameter}", method)
+            flag = (low, high, num) == (0, 1, 2) and best in (low, high)
+            if EDGE <= position <= 1 - EDGE or natural or flag:
                 yield Part("pass", name, sources, method=method)
             else:
                 where = "lower" if position < EDGE else "upper"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from repro.audit.cells import FLAGS
 from repro.audit.counting import FIXED
 from repro.audit.evidence import Evidence, shown, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
+from repro.protocol import Fact
 
 
 @rule(
@@ -152,9 +154,9 @@ def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
     needs="the values that were used, and where they come from",
 )
 def shared(evidence: Evidence) -> Iterator[Part]:
-    """Look for a value that all methods share and no search found."""
+    """Look for a number, or a yes or no, that all methods share and no search found; other words name things."""
     for parameter in evidence.names("used"):
-        used = {m: evidence.number(f"used {parameter}", m) for m in evidence.methods}
+        used = {m: _value(evidence.fact(f"used {parameter}", m)) for m in evidence.methods}
         origins = {evidence.word(f"origin of {parameter}", m) for m in evidence.methods}
         if None in used.values() or "" in origins or len(used) < 2:
             continue
@@ -163,10 +165,18 @@ def shared(evidence: Evidence) -> Iterator[Part]:
             value = next(iter(used.values()))
             left = FIXED in origins
             origin = "one value in all trials" if left else "from no search"
-            text = f"{parameter} = {value:g} for every method, {origin}"
+            written = value if isinstance(value, str) else f"{value:g}"
+            text = f"{parameter} = {written} for every method, {origin}"
             yield Part("warn" if left else "fail", text, (source,))
         else:
             yield Part("pass", f"{parameter} is not one unsearched value", (source,))
+
+
+def _value(fact: Fact | None) -> float | str | None:
+    """Return a number, or a word of yes or no; `None` for any other word."""
+    if fact is None or fact.value is not None:
+        return None if fact is None else fact.value
+    return fact.text if fact.text.lower() in FLAGS else None
 
 
 @rule(
