@@ -317,3 +317,50 @@ def test_a_table_of_thousands_of_columns_is_audited(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "x.csv", index=False)
     evidence = trials.from_table(table_files.read_table(tmp_path / "x.csv"), {}, "x")
     assert len(evidence.runs.filter(like="param ").columns) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("np.float64(0.1)", 0.1),
+        ("numpy.float32(1e-05)", 1e-5),
+        ("np.int64(-3)", -3.0),
+        ("np.float64(inf)", math.inf),
+        ("np.inf", math.inf),
+        ("np.array(0.1)", 0.1),
+        ("tensor(0.1)", 0.1),
+        ("tensor(0.1, device='cuda:0')", 0.1),
+        ("Array(0.1, dtype=float32)", 0.1),
+    ],
+)
+def test_numbers_as_libraries_of_arrays_write_them_are_numbers(
+    cell: str, value: float, tmp_path: Path
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f'method,params.lr,score\na,"{cell}",1\na,0.2,"{cell}"\nb,0.1,2\n')
+    table = table_files.read_table(path)
+    assert table["params.lr"].tolist() == [value, 0.2, 0.1]
+    assert table["score"].tolist() == [1.0, value, 2.0]
+
+
+def test_objects_with_scalars_of_numpy_are_unfolded(tmp_path: Path) -> None:
+    path = tmp_path / "wandb.csv"
+    config = (
+        "{'lr': np.float64(0.1), 'on': np.True_, 'opt': np.str_('adam'), 'bad': np.float64(nan)}"
+    )
+    path.write_text(f'name,config,summary\nr1,"{config}","{{\'loss\': np.float32(0.5)}}"\n')
+    (row,) = table_files.read_table(path).to_dict("records")
+    assert math.isnan(row.pop("config.bad"))
+    assert row == {"name": "r1", "config.lr": 0.1, "config.on": True, "config.opt": "adam", "summary.loss": 0.5}  # fmt: skip
+
+
+def test_words_and_names_keep_what_only_looks_like_a_scalar(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        'method,seed,score,note\nnp.inf,np.int64(12345678901234567890),1,"np.array([1, 2])"\n'
+        "tensorflow,7,2,np.sqrt(x)\n"
+    )
+    table = table_files.read_table(path)
+    assert table["note"].tolist() == ["np.array([1, 2])", "np.sqrt(x)"]
+    assert table["seed"].tolist() == ["12345678901234567890", "7"]
+    assert table["method"].tolist() == ["np.inf", "tensorflow"]

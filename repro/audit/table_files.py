@@ -36,6 +36,12 @@ INTERNAL = re.compile(r"config\.(_wandb|wandb_version)\b.*")
 PLAIN = {"nan": "None", "inf": "1e999", "-inf": "-1e999"}
 """Numbers that Python writes but cannot read again, and expressions of the same value."""
 NOT_FINITE = re.compile(r"(?<=[:,\[] )(?:nan|-?inf)(?=[,}\]])")
+SCALAR = re.compile(
+    r"\b(?:(?:np|numpy)\.\w+|tensor|Array|array)"
+    r"\(\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)|True|False|'[^']*')\s*(?:,[^()]*)?\)"
+    r"|\b(?:np|numpy)\.(True|False|nan|inf)_?\b"
+)
+"""One number or word as libraries of arrays write it: `np.float64(0.1)`, `np.True_`, `tensor(0.1, device='cuda:0')`."""
 MENDS = {
     "Save the sheet as CSV.": (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
     "Unpack it, or compress the table itself with gzip, as trials.csv.gz.": (
@@ -93,7 +99,7 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         ) from error
     if frame.empty:
         raise ValueError(f"{path}: holds no trials.")
-    return _without_wrapping(frame)
+    return _without_wrapping(_without_scalars(frame, method, seed))
 
 
 def _without_wrapping(frame: pd.DataFrame) -> pd.DataFrame:
@@ -106,6 +112,23 @@ def _without_wrapping(frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     short = {c: c.removesuffix(".value") for c in raw if c.endswith(".value")}
     return frame.drop(columns=[c for c in raw if c not in short]).rename(columns=short)
+
+
+def _without_scalars(frame: pd.DataFrame, method: str, seed: str) -> pd.DataFrame:
+    """Return a table in which a text such as `np.float64(0.1)` is the number that it means; names of methods stay."""
+    for column in frame.select_dtypes(["object", "string"]).columns.drop(method, errors="ignore"):
+        matches = [isinstance(v, str) and SCALAR.fullmatch(v.strip()) for v in frame[column]]
+        if any(matches):
+            pairs = zip(matches, frame[column], strict=True)
+            plain = [_scalar(match) if match else cell for match, cell in pairs]
+            values = pd.Series(plain, index=frame.index, dtype=object)
+            frame[column] = values if column == seed else _typed(values)
+    return frame
+
+
+def _scalar(found: re.Match[str]) -> str:
+    """Return the number or word alone."""
+    return (found[1] or found[2]).strip("'")
 
 
 def _kind(path: Path) -> str:
@@ -214,7 +237,8 @@ def _object(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError:
-        return ast.literal_eval(NOT_FINITE.sub(lambda match: PLAIN[match[0]], text))
+        plain = SCALAR.sub(lambda match: match[1] or match[2], text)
+        return ast.literal_eval(NOT_FINITE.sub(lambda match: PLAIN[match[0]], plain))
 
 
 def _typed(values: pd.Series) -> pd.Series:
