@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import studies
-from repro import datasets, engine, estimators, optimizers, problems, training
+from repro import datasets, engine, estimators, optimizers, problems
 from repro.autodiff import Objective, Params, leaves, like, sweeps
 from repro.engine import Recorded, Step, prepare
 from repro.estimators import Backpropagation, Cost, Estimate, Estimator, Generators
@@ -38,7 +38,7 @@ from repro.protocol import (
     settings,
     use,
 )
-from repro.training import Schedule
+from repro.training import Schedule, start
 
 CPU = torch.device("cpu")
 STEPS = 3 * 17  # three epochs of digits
@@ -584,12 +584,12 @@ def test_a_declared_step_stays_on_its_device(
     spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_cpu = torch.Generator()
-    monkeypatch.setattr(training, "_generators", lambda specs, device: [on_cpu] * len(specs))
+    monkeypatch.setattr(start, "_generators", lambda specs, device: [on_cpu] * len(specs))
     # these look at numbers, before any step
     monkeypatch.setattr(datasets, "_mean_and_deviation", lambda channel: (0.1, 0.3))
     monkeypatch.setattr(torch.nn.init, "trunc_normal_", lambda tensor, **options: tensor)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        step = training._start([spec, spec], META, None)
+        step = start.first_step([spec, spec], META, None)
         replicas = [Replica(spec.role, spec.repetition)] * 2
         rows = torch.zeros(2, 3, device=META, dtype=torch.int64)
         number = torch.zeros((), device=META, dtype=torch.float64)

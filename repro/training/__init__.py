@@ -16,17 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repro import engine, estimators, optimizers, problems
+from repro import engine, estimators
 from repro.autodiff import leaves
 from repro.checkpoints import Checkpoint, Checkpoints
-from repro.engine import Patience
 from repro.environment import describe, give_memory_back, is_out_of_memory, now, synchronize
-from repro.protocol import ClosedForm, Replica, RunSpec, Training
+from repro.protocol import Replica, RunSpec, Training
 from repro.results import Record
-from repro.stopping import EarlyStopping
 from repro.training.log import Log, add_best, final_rows
 from repro.training.looks import CHECK_EVERY, Looking, early_stopping, is_look, steps_until_look
 from repro.training.schedule import Schedule, tangent_generator, tangent_seed
+from repro.training.start import first_step
 
 __all__ = [
     "Interrupted",
@@ -144,45 +143,27 @@ def train(
         ValueError: If the runs are not replicas of each other.
         Interrupted: If `should_stop` answered yes; nothing is kept but a checkpoint.
     """
-    first = specs[0]
-    task = first.task
-    if not isinstance(task, Training) or any(
-        replica_group(spec) != replica_group(first) for spec in specs
-    ):
-        raise ValueError(
-            "Runs trained together must be training runs that differ in repetition and "
-            f"hyperparameters only. Found {[spec.key[:12] for spec in specs]}."
-        )
+    task = _shared_task(specs)
     environment = describe(device)
     replicas = [Replica(spec.role, spec.repetition) for spec in specs]
-    start = _start(specs, device, chunk_size)
-    problem, params = start.problem, start.params
+    start = first_step(specs, device, chunk_size)
     log = Log(len(specs), task)
-    early = early_stopping(task, problem, len(specs))
-
-    look = Looking(start, replicas, log, early)
+    look = Looking(start, replicas, log, early_stopping(task, start.problem, len(specs)))
     checkpoint = None if checkpoints is None else checkpoints.of(specs, device, chunk_size)
-    batches = problem.batches(replicas)
-    step, seconds = _take_up(checkpoint, start, log, early, batches)
+    batches = start.problem.batches(replicas)
+    step, seconds = _take_up(checkpoint, look, batches)
     if step:
         on_steps(step)
     else:
         look(0, at_end=False)
     advance = engine.prepare(start, device)
-    losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=leaves(params)[0].dtype)
+    dtype = leaves(start.params)[0].dtype
+    losses = torch.empty(CHECK_EVERY, len(specs), device=device, dtype=dtype)
     ended = step == task.num_steps or (is_look(task, step) and log.all_ended())
     while not ended:
-        steps = 0
-        synchronize(device)
-        started, asking = time.perf_counter(), _Asking(should_stop, checkpoint)
-        for offset in range(steps_until_look(task, step)):
-            losses[offset] = advance(next(batches), step + offset)
-            steps += 1
-            if asking():
-                break
-        synchronize(device)
-        seconds += time.perf_counter() - started
-        step += steps
+        wanted = losses[: steps_until_look(task, step)]
+        steps, took = _take_steps(advance, batches, step, wanted, should_stop, checkpoint)
+        step, seconds = step + steps, seconds + took
         log.extend(losses[:steps].to("cpu", torch.float64, copy=True))
         on_steps(steps)
         # who ends, and where, is decided at looks alone: a run that was broken off has the looks of any other
@@ -192,12 +173,62 @@ def train(
             look(step, at_end=ended)
             ended = ended or log.all_ended()
         stop = should_stop()
-        _leave(checkpoint, stop, step, seconds, start, log, early)
+        _leave(checkpoint, stop, step, seconds, look)
         if stop:
             raise Interrupted
 
     log.close()
     return _records(specs, look, step, {**environment, "seconds": seconds})
+
+
+def _shared_task(specs: Sequence[RunSpec]) -> Training:
+    """Return the task of replicas.
+
+    Raises:
+        ValueError: If the runs are not replicas of each other.
+    """
+    first = specs[0]
+    if not isinstance(first.task, Training) or any(
+        replica_group(spec) != replica_group(first) for spec in specs
+    ):
+        raise ValueError(
+            "Runs trained together must be training runs that differ in repetition and "
+            f"hyperparameters only. Found {[spec.key[:12] for spec in specs]}."
+        )
+    return first.task
+
+
+def _take_steps(
+    advance: engine.Advance,
+    batches: Iterator[Tensor],
+    step: int,
+    losses: Tensor,
+    should_stop: Callable[[], bool],
+    checkpoint: Checkpoint | None,
+) -> tuple[int, float]:
+    """Take a step for every row of `losses`, or fewer where they are broken off.
+
+    Args:
+        advance: Takes a step.
+        batches: What each step is taken on.
+        step: Steps that were done before.
+        losses: Filled with the loss of every step.
+        should_stop: See `train`.
+        checkpoint: Where to leave what was done, if that is due.
+
+    Returns:
+        How many steps were taken, and their seconds.
+    """
+    taken = 0
+    synchronize(losses.device)
+    started, asking = time.perf_counter(), _Asking(should_stop, checkpoint)
+    for offset in range(len(losses)):
+        losses[offset] = advance(next(batches), step + offset)
+        taken += 1
+        if asking():
+            break
+    synchronize(losses.device)
+    return taken, time.perf_counter() - started
 
 
 def _records(
@@ -251,89 +282,37 @@ def _cost(cost: estimators.Cost, steps: int) -> dict[str, float | int]:
     }
 
 
-def _start(specs: Sequence[RunSpec], device: torch.device, chunk_size: int | None) -> engine.Step:
-    """Return the first step of replicas: everything built, nothing trained."""
-    first = specs[0]
-    method, precision = first.method, getattr(torch, first.task.precision)
-    problem = problems.build(first.trained_problem, device, precision)
-    options = method.estimator.options()
-    if chunk_size is not None:
-        options = {**options, "chunk_size": chunk_size}
-    optimizer = optimizers.build(method.optimizer.name, **method.optimizer.options())
-    params = problem.start([Replica(spec.role, spec.repetition) for spec in specs])
-    schedule = Schedule(method.schedule, specs, device)
-    assert isinstance(first.task, Training)
-    return engine.Step(
-        problem,
-        estimators.build(method.estimator.name, **options),
-        optimizer,
-        schedule,
-        params,
-        optimizer.init(params),
-        _generators(specs, device),
-        _patience(first, schedule.rates),
-        problem.statistics(len(specs)),
-    )
-
-
-def _patience(spec: RunSpec, rates: Tensor) -> Patience | None:
-    """Return the rule by which runs stand still, `None` where they do not.
-
-    Raises:
-        ValueError: If they would move again: the next mini-batch has another loss, and velocities go on at a rate of zero.
-    """
-    assert isinstance(spec.task, Training)
-    if not spec.task.patience:
-        return None
-    if not isinstance(spec.problem, ClosedForm) or spec.method.optimizer.name == "look_ahead":
-        raise ValueError(
-            "`patience` is for functions, whose loss stays where a run stands still, and for optimizers that move by nothing "
-            f"at a rate of zero. Found {spec.problem.name} and {spec.method.optimizer.name}: `early_stopping` ends runs "
-            "on data."
-        )
-    return Patience(spec.task.patience, rates)
-
-
-def _generators(specs: Sequence[RunSpec], device: torch.device) -> list[torch.Generator]:
-    """Return a generator a run; runs of one seed, such as the trials of a search, share it and its draws."""
-    seeds = [tangent_seed(spec) for spec in specs]
-    made = {seed: torch.Generator(device).manual_seed(seed) for seed in seeds}
-    return [made[seed] for seed in seeds]
-
-
 def _leave(
     checkpoint: Checkpoint | None,
     stop: bool,
     step: int,
     seconds: float,
-    start: engine.Step,
-    log: Log,
-    early: EarlyStopping | None,
+    look: Looking,
 ) -> None:
     """Keep what the rest of training depends on, and what it adds to, if it is time or this is the end."""
     if checkpoint is not None and (stop or checkpoint.is_due()):
-        state = {"seconds": seconds, "start": start.state_dict(), "log": log.state_dict()}
-        if early is not None:
-            state["early"] = early.state_dict()
+        state = {
+            "seconds": seconds,
+            "start": look.start.state_dict(),
+            "log": look.log.state_dict(),
+        }
+        if look.early is not None:
+            state["early"] = look.early.state_dict()
         checkpoint.save(step, state)
 
 
 def _take_up(
-    checkpoint: Checkpoint | None,
-    start: engine.Step,
-    log: Log,
-    early: EarlyStopping | None,
-    batches: Iterator[Tensor],
+    checkpoint: Checkpoint | None, look: Looking, batches: Iterator[Tensor]
 ) -> tuple[int, float]:
     """Put everything where it was at a checkpoint; return its step and seconds, 0 without one."""
     saved = None if checkpoint is None else checkpoint.load()
     if saved is None:
         return 0, 0.0
     step, kept = saved
-    start.restore(kept["start"])
-    log.restore(kept["log"])
-    if early is not None:
-        early.restore(kept["early"], leaves(start.params)[0])
+    look.start.restore(kept["start"])
+    look.log.restore(kept["log"])
+    if look.early is not None:
+        look.early.restore(kept["early"], leaves(look.start.params)[0])
     for _ in range(step):  # the order of the data follows from its seed alone
         next(batches)
     return step, kept["seconds"]
