@@ -100,7 +100,7 @@ class Split:
 
 
 def load(name: str, *, directory: Path | None = None, download: bool = True) -> Dataset:
-    """Returns a data set, verified, in the order that every genuine copy shares.
+    """Return a data set, verified, in the order that every genuine copy shares.
 
     Args:
         name: One of `NAMES`.
@@ -140,7 +140,7 @@ def load(name: str, *, directory: Path | None = None, download: bool = True) -> 
 
 
 def split(dataset: Dataset, validation_size: int, generator: torch.Generator) -> Split:
-    """Draws the validation examples out of the training examples, by one random permutation.
+    """Draw the validation examples out of the training examples, by one random permutation.
 
     Args:
         dataset: The data set, with n training examples.
@@ -164,7 +164,7 @@ def split(dataset: Dataset, validation_size: int, generator: torch.Generator) ->
 
 
 def scale_inputs(images: Tensor, scaling: str, reference: Tensor) -> Tensor:
-    """Turns images into the numbers that a network reads.
+    """Turn images into the numbers that a network reads.
 
     The mean and the standard deviation come from exact integer sums, in float64; they depend on
     neither the order of the examples nor the device.
@@ -219,15 +219,15 @@ def _read(name: str, files: tuple[Path, ...]) -> Dataset:
     return _verified(name, *(read_mnist if name == "mnist" else read_cifar10)(files))
 
 
-# scikit-learn's digits, each value v from 0 to 16 as the byte (255 v + 8) // 16. In the order of
-# the SHA-256 of these bytes, the first 1,297 are the training, the last 500 the test examples.
 @cache
 def _load_digits() -> Dataset:
+    """Return scikit-learn's digits, each value v from 0 to 16 as the byte (255 v + 8) // 16."""
     from sklearn.datasets import load_digits  # type: ignore[import-untyped]
 
     values, classes = load_digits(return_X_y=True)
     images = ((values.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)
     labels = classes.astype(np.uint8)
+    # in the order of the SHA-256 of the bytes, the first are the training, the last the test examples
     order, _ = canonical_order(images, labels)
     train, test = (
         Part(images[chosen], labels[chosen], (Path("scikit-learn"),))
@@ -245,8 +245,8 @@ def _verified(name: str, train: Part, test: Part) -> Dataset:
     )
 
 
-# The images and labels in their order, once their content is what it should be.
 def _ordered(name: str, which: str, part: Part) -> tuple[Tensor, Tensor]:
+    """Return the images and labels in their order, once their content is what it should be."""
     order, digest = canonical_order(part.images, part.labels)
     if digest != _DIGESTS[name, which]:
         raise DamageError(

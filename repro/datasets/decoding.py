@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 def canonical_order(images: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], str]:
-    """Returns the indices that sort by SHA-256 of the image (then by label), and the digest."""
+    """Return the indices that sort by SHA-256 of the image (then by label), and the digest."""
     entries = [
         hashlib.sha256(image).digest() + bytes((label,))
         for image, label in zip(np.ascontiguousarray(images), labels.tolist(), strict=True)
@@ -61,7 +61,7 @@ def canonical_order(images: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64]
 
 
 def read_mnist(files: tuple[Path, ...]) -> tuple[Part, Part]:
-    """Returns the training and the test examples of the four files of images and labels, in turn."""
+    """Return the training and the test examples of the four files of images and labels, in turn."""
     return _mnist_part(*files[:2]), _mnist_part(*files[2:])
 
 
@@ -78,9 +78,10 @@ def _mnist_part(images_file: Path, labels_file: Path) -> Part:
     return Part(images.reshape(len(images), 28 * 28), labels, (images_file, labels_file))
 
 
-# An idx file starts with two zero bytes, the type (8: unsigned byte), the number of dimensions, and
-# each dimension as a big-endian number of 4 bytes; the values follow, the last dimension fastest.
 def _decode_idx(file: Path, num_dimensions: int) -> Bytes:
+    """Return the values of an idx file."""
+    # It starts with two zero bytes, the type (8: unsigned byte), the number of dimensions, and each
+    # dimension as a big-endian number of 4 bytes; the values follow, the last dimension fastest.
     content = _content(file, MAX_BYTES["mnist"])
     start = 4 + 4 * num_dimensions
     magic = bytes((0, 0, 8, num_dimensions))
@@ -101,7 +102,7 @@ def _decode_idx(file: Path, num_dimensions: int) -> Bytes:
 
 
 def read_cifar10(files: tuple[Path, ...]) -> tuple[Part, Part]:
-    """Returns the training and the test examples of the six batches, or of the archive that has them."""
+    """Return the training and the test examples of the six batches, or of the archive that has them."""
     if len(files) == 1:
         contents, files = _members(files[0]), files * len(CIFAR10)
     else:
@@ -121,8 +122,8 @@ def read_cifar10(files: tuple[Path, ...]) -> tuple[Part, Part]:
     return Part(train[:, 1:], train[:, 0], train_files), Part(test[:, 1:], test[:, 0], files[-1:])
 
 
-# Reads the six batches out of the publisher's archive, and nothing else it may hold.
 def _members(file: Path) -> list[bytes]:
+    """Read the six batches out of the publisher's archive, and nothing else it may hold."""
     contents: dict[str, bytes] = {}
     names = [f"{CIFAR10_FOLDER}/{name}" for name in CIFAR10]
     with _reading(file), tarfile.open(file, "r:gz") as archive:
@@ -136,23 +137,23 @@ def _members(file: Path) -> list[bytes]:
     return [contents[name] for name in names]
 
 
-# Reads a file, through gzip where its name says so.
 def _content(file: Path, limit: int) -> bytes:
+    """Read a file, through gzip where its name says so."""
     with _reading(file), gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
         return _read_up_to(limit, stream.read, file)
 
 
-# A limit, so that no small archive can fill the memory.
 def _read_up_to(limit: int, read: Callable[[int], bytes], file: Path) -> bytes:
+    """Read up to a limit, so that no small archive can fill the memory."""
     content = read(limit + 1)
     if len(content) > limit:
         raise DamageError(f"expected at most {limit} bytes in {file}, found more", file)
     return content
 
 
-# Says in our words what goes wrong while reading a file.
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
+    """Say in our words what goes wrong while reading a file."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:

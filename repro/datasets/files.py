@@ -33,7 +33,7 @@ TIMEOUT = 30.0  # seconds without a byte
 
 
 def find(name: str, root: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Returns the files that are there, as their reader takes them, and the archives to fetch."""
+    """Return the files that are there, as their reader takes them, and the archives to fetch."""
     if name == "mnist":
         folders = (root / "mnist", root, root / "MNIST" / "raw")
         found = {file: _first(folders, f"{file}.gz", file) for file in MNIST}
@@ -54,7 +54,7 @@ def _first(folders: Iterable[Path], *names: str) -> Path | None:
 
 
 def download_missing(name: str, missing: tuple[str, ...], folder: Path, *, allowed: bool) -> None:
-    """Fetches the missing archives into the folder, or says what to put there by hand."""
+    """Fetch the missing archives into the folder, or says what to put there by hand."""
     problem = None if allowed else "downloading is switched off"
     for file in missing:
         problem = problem or _fetch(file, MIRRORS[name], folder)
@@ -67,8 +67,8 @@ def download_missing(name: str, missing: tuple[str, ...], folder: Path, *, allow
         )
 
 
-# Downloads a file from the first mirror that has it, or returns what went wrong.
 def _fetch(file: str, mirrors: tuple[str, ...], folder: Path) -> str | None:
+    """Download a file from the first mirror that has it, or return what went wrong."""
     pooch.get_logger().setLevel("WARNING")  # the progress bar says the rest
     problem = ""
     console = Console(stderr=True)
@@ -119,11 +119,11 @@ class _ProgressBar:
         self._progress.update(self._task, completed=0)
 
     def close(self) -> None:
-        """Does nothing: the `Progress` outlives the attempts and closes itself."""
+        """Do nothing: the `Progress` outlives the attempts and closes itself."""
 
 
 def set_aside(files: tuple[Path, ...]) -> bool:
-    """Renames files so that they are never read again, and returns whether it could."""
+    """Rename files so that they are never read again, and return whether it could."""
     try:
         for file in files:
             with suppress(FileNotFoundError):  # another process was first
