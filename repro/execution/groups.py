@@ -6,10 +6,11 @@ repeats the arithmetic of an undisturbed one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from repro.protocol import (
@@ -150,8 +151,7 @@ def run_group(
 
     from repro.approximation import approximate
     from repro.checkpoints import Checkpoints
-    from repro.engine import RecordingError
-    from repro.environment import is_out_of_memory, set_up_process
+    from repro.environment import set_up_process
     from repro.sampling import sample
     from repro.timing import measure
     from repro.training import Interrupted, train_within_memory
@@ -166,21 +166,12 @@ def run_group(
     set_up_process()
     started, processor_started = time.perf_counter(), time.process_time()
     try:
-        records = work[type(group[0].task)](
-            group, torch.device(device), on_steps=on_steps, should_stop=should_stop
-        )
+        with _halting(device):
+            records = work[type(group[0].task)](
+                group, torch.device(device), on_steps=on_steps, should_stop=should_stop
+            )
     except Interrupted:
         return ()
-    except RecordingError:
-        raise  # its reason may be an error of CUDA, but the device goes on
-    except RuntimeError as error:
-        if "CUDA error" not in str(error) or is_out_of_memory(error):
-            raise
-        reason = str(error).partition("\n")[0]
-        raise HaltError(
-            f"The device {device} failed ({reason}). Finished runs are kept: the same command carries on "
-            "from them once the device answers again."
-        ) from error
     took = {"wall_seconds": checkpoints.earlier_seconds + time.perf_counter() - started}
     if device == "cpu" and not is_timing(group):
         # other work on the machine lengthens the one, and hardly the other
@@ -193,6 +184,26 @@ def run_group(
         _write(store, dataclasses.replace(record, measured={**record.measured, **shares}))
     checkpoints.remove()
     return tuple(record.status for record in fresh)
+
+
+@contextlib.contextmanager
+def _halting(device: str) -> Iterator[None]:
+    """Raise a `HaltError` in place of the error of a device that is gone."""
+    from repro.engine import RecordingError
+    from repro.environment import is_out_of_memory
+
+    try:
+        yield
+    except RecordingError:
+        raise  # its reason may be an error of CUDA, but the device goes on
+    except RuntimeError as error:
+        if "CUDA error" not in str(error) or is_out_of_memory(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise HaltError(
+            f"The device {device} failed ({reason}). Finished runs are kept: the same command carries on "
+            "from them once the device answers again."
+        ) from error
 
 
 def _write(store: Store, record: Record) -> None:
