@@ -81,6 +81,7 @@ def build(
         ValueError: If the paper does not compile.
     """
     (root / BUILD / "tables").mkdir(parents=True, exist_ok=True)
+    known = all_studies()
     cores = workers or num_cores()
     drawing = Drawing(results, rows, root / FIGURES, cores)
     with drawing:
@@ -90,10 +91,9 @@ def build(
         say("auditing")
         audited = audit.everything(results)
         audit.write(audited, root / BUILD)
-        ran = completeness.table(all_studies(), results.runs)
+        ran = completeness.table(known, results.runs)
         for done, total in drawing.wait():
             say(f"drawing figures: {done} of {total}")
-    known = all_studies()
     shown = {
         (study.name, claim.number): drawing.showing(experiments_of(study, claim, known))
         for study in known
@@ -103,7 +103,7 @@ def build(
     written = (
         verdicts.counts_table(judgements),
         verdicts.headlines_table(judgements, headlines),
-        verdicts.claims_table(judgements, all_studies(), shown),
+        verdicts.claims_table(judgements, known, shown),
         ran,
         report.overview(audited),
         report.found("audit_findings", "What fails or warns, and the mend", audited),
@@ -115,7 +115,7 @@ def build(
     _write(root / BUILD / "verdicts.txt", _verdicts_text(judgements))
     figures = dict(sorted(drawing.figures.items()))
     told = answers.spell(answers.read(SOURCES / "answers.toml"), judgements)
-    facts = paper.facts(results, all_studies(), judgements, shown, figures, listed, headlines, told)
+    facts = paper.facts(results, known, judgements, shown, figures, listed, headlines, told)
     _write(root / BUILD / "paper.json", facts)
     say("writing the page")
     target = root / BUILD / "index.html"
