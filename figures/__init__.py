@@ -3,8 +3,10 @@
 A **figure** module has `TITLE` (or `caption(table)`, where the rows decide what it says), `LAYOUT` (or
 `layout(table)`, where they decide how many panels there are), `select(results) -> DataFrame` and
 `draw(table, axes) -> None`; a **table** module has `table(results) -> repro.tables.Table`. A module with neither is
-a part that they share. New modules are found by themselves. Everything here runs where no PyTorch is installed,
-changes none of its inputs, and writes the same bytes from the same rows.
+a part that they share: `selection` makes rows, `style` has sizes and looks, and `marks`, `ticks`, `headings` and
+`legends` draw what is in panels, along their axes, above and beneath them. New modules are found by themselves.
+Everything here runs where no PyTorch is installed, changes none of its inputs, and writes the same bytes from the
+same rows.
 """
 
 from __future__ import annotations
