@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
@@ -58,7 +58,7 @@ def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
         for found in survey(expand(study, scale), comparisons(study, scale), runs):
             work.setdefault(found.experiment, []).append(found)
     own = runs[runs["study"] == study.name]
-    for name, members in _families(study.experiments).items():
+    for name, members in _families(study.experiments):
         rows = own[own["experiment"].isin([experiment.name for experiment in members])]
         at_scales = zip(*(work[experiment.name] for experiment in members), strict=True)
         counts = [
@@ -79,18 +79,16 @@ def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
         )
 
 
-def _families(experiments: Iterable[Experiment]) -> dict[str, list[Experiment]]:
+def _families(experiments: Iterable[Experiment]) -> Iterator[tuple[str, list[Experiment]]]:
     alike: dict[tuple[str, str], list[Experiment]] = {}
     for experiment in experiments:
         pattern = re.sub(r"\d+", "*", experiment.name)
         alike.setdefault((pattern, experiment.arm), []).append(experiment)
-    return {
-        name: members
-        for (pattern, _), found in alike.items()
-        for name, members in (
-            [(pattern, found)] if len(found) >= FAMILY else [(e.name, [e]) for e in found]
-        )
-    }
+    for (pattern, _), found in alike.items():
+        if len(found) >= FAMILY:
+            yield pattern, found
+        else:
+            yield from ((experiment.name, [experiment]) for experiment in found)
 
 
 def _counts(work: Work) -> tuple[int, int]:
