@@ -124,10 +124,13 @@ def test_the_layout_of_a_parameter_changes_nothing(name: str) -> None:
     transposed = start.mT.contiguous().mT
     assert torch.equal(transposed, start)
     assert not transposed.is_contiguous()
-    for params in (start, transposed):
+    for weight in (start.clone(), transposed):
+        # beside one that lies in order
+        params: Params = {"weight": weight, "bias": draw(1, 4, seed=2)}
         state = optimizer.init(params)
         for _ in range(2):
-            optimizer.update(slopes, state, params, torch.tensor([0.1], dtype=torch.float64))
+            gradient: Params = {"weight": slopes, "bias": draw(1, 4, seed=3)}
+            optimizer.update(gradient, state, params, torch.tensor([0.1], dtype=torch.float64))
         found.append(params)
     torch.testing.assert_close(*found)
 
@@ -253,6 +256,22 @@ def test_a_tensor_is_updated_in_place_and_the_gradient_left_alone(name: str) -> 
     assert params.data_ptr() == where
     assert not torch.equal(params, before)
     assert torch.equal(gradient, kept)
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_steps_leave_no_graph(name: str, num_replicas: int) -> None:
+    optimizer, params = RULES[name], draw(num_replicas, 3).requires_grad_()
+    state = optimizer.init(params)
+    (gradient,) = torch.autograd.grad((params**3).sum(), params, create_graph=True)
+    assert gradient.requires_grad
+    for _ in range(2):
+        optimizer.update(gradient, state, params, torch.full((num_replicas,), 0.1))
+    assert params.is_leaf
+    kept = [leaf for leaves in state.values() if isinstance(leaves, list) for leaf in leaves]
+    assert not any(leaf.requires_grad for leaf in kept)
+    judged = optimizer.evaluated(params, state)
+    assert judged is params or not judged.requires_grad
 
 
 @pytest.mark.parametrize("name", RULES)
