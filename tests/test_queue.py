@@ -24,7 +24,7 @@ def runs(*experiments: str) -> tuple[RunSpec, ...]:
 class Batches:
     """A source of batches, as a search is."""
 
-    def __init__(self, *batches: Sequence[RunSpec], fails: str = "") -> None:
+    def __init__(self, *batches: Sequence[RunSpec], fails: Exception | None = None) -> None:
         self.name = "batches"
         self._batches, self._fails = list(batches), fails
 
@@ -32,7 +32,7 @@ class Batches:
         if self._batches:
             return 0, self._batches.pop(0)
         if self._fails:
-            raise ValueError(self._fails)
+            raise self._fails
         return 0, ()
 
 
@@ -79,6 +79,7 @@ def test_groups_are_handed_out_in_the_order_of_their_experiments(
 ) -> None:
     line = queue(Given("b", runs("rosenbrock")), Given("a", runs("beale")))
     assert told == line.groups
+    assert line.left() == 8
     expected = [
         "rosenbrock backpropagation", "rosenbrock forward gradient",
         "beale backpropagation", "beale forward gradient",
@@ -122,9 +123,12 @@ def test_what_cannot_end_in_time_lets_others_pass(queue: Callable[..., Queue]) -
     index = line.take(False, lambda group: group[0].experiment == "rosenbrock")
     assert index is not None
     assert name(line.groups[index]) == "rosenbrock backpropagation"
+    index = line.take(False, lambda group: name(group) == "beale forward gradient")
+    assert index is not None
+    assert name(line.groups[index]) == "beale forward gradient"
     assert line.take(False, lambda group: False) is None
     assert [name(group) for group in line.waiting()] == [
-        "beale backpropagation", "beale forward gradient", "rosenbrock forward gradient"
+        "beale backpropagation", "rosenbrock forward gradient"
     ]  # fmt: skip
 
 
@@ -150,8 +154,11 @@ def test_a_search_of_which_a_run_failed_gets_no_further_batch(
     assert line.left() == 4  # of rosenbrock; what failed is said apart
 
 
-def test_a_source_that_fails_is_named_and_the_others_go_on(queue: Callable[..., Queue]) -> None:
-    line = queue(Batches(fails="the rows are\nodd"), Given("b", runs("rosenbrock")))
+@pytest.mark.parametrize("kind", [ValueError, OSError])
+def test_a_source_that_fails_is_named_and_the_others_go_on(
+    queue: Callable[..., Queue], kind: type[Exception]
+) -> None:
+    line = queue(Batches(fails=kind("the rows are\nodd")), Given("b", runs("rosenbrock")))
     assert line.failures == [Failure("batches", "the rows are odd")]
     assert take(line) == "rosenbrock backpropagation"
 
