@@ -43,7 +43,7 @@ from repro.execution import (
     run_group,
     workers,
 )
-from repro.protocol import ClosedForm, RunSpec, Sampling, Timing, Training, expand
+from repro.protocol import ClosedForm, RunSpec, Sampling, Timing, Training, Trial, expand
 from repro.results import ENVIRONMENT, Record, RejectedFileError, Store, read_record, read_store
 
 TESTS = Path(__file__).parent
@@ -218,6 +218,22 @@ def test_timing_comes_last_wherever_it_is_declared(store: Store) -> None:
     assert kinds.count(True) == 17
     assert counts(outcome) == (0, 0, 0, len(runs))
     assert not store.directory.exists()
+
+
+def test_a_group_in_words_names_up_to_three_methods_or_the_one_run() -> None:
+    first = endless()[0]
+
+    def of(*names: str) -> Group:
+        named = (dataclasses.replace(first.method, name=name) for name in names)
+        return tuple(dataclasses.replace(first, method=method) for method in named)
+
+    assert describe(of("a", "b", "a")) == "baydin2022 beale: a, b (3 runs)"
+    assert describe(of("a", "b", "c")) == "baydin2022 beale: a, b, c (3 runs)"
+    assert describe(of("a", "b", "c", "d")) == "baydin2022 beale: 4 methods (4 runs)"
+    again = dataclasses.replace(first, repetition=3)
+    assert describe((again,)) == "baydin2022 beale: backpropagation (repetition 3)"
+    tried = dataclasses.replace(again, role="tune", trial=Trial(7, "digest"))
+    assert describe((tried,)) == "baydin2022 beale: backpropagation (trial 7, repetition 3)"
 
 
 @pytest.mark.parametrize(
@@ -632,6 +648,7 @@ def test_a_time_limit_keeps_what_is_finished(
     outcome = execute(small(), store, time_limit=15.0, on_event=pass_time)
     assert counts(outcome) == (4, 0, 0, 6)  # two groups of two
     assert outcome.seconds == 20.0
+    assert outcome.not_begun is None  # it was stopped, not too long
     assert rows(store).items() < rows(undisturbed).items()
     assert counts(execute(small(), store)) == (6, 0, 4, 0)
     assert rows(store) == rows(undisturbed)
@@ -649,6 +666,36 @@ def test_a_time_limit_stops_within_a_run(store: Store, clock: Clock) -> None:
     assert clock.now == 500
     assert not store.files()
     assert steps_done(store.directory, outcome.lost[0]) == 500
+
+
+@pytest.mark.parametrize("num_finished", [0, 1, 2])
+def test_what_another_machine_finishes_meanwhile_is_not_lost(
+    store: Store, clock: Clock, num_finished: int
+) -> None:
+    group = endless()[:2]
+
+    def pass_time(event: Event) -> None:
+        clock.now += event.steps
+        for spec in group[:num_finished]:
+            store.write(Record(spec, "done", {"score": 1.0}, ()))
+
+    outcome = execute(group, store, time_limit=1.0, on_event=pass_time)
+    assert outcome.left == 2 - num_finished
+    assert outcome.lost == ((group,) if outcome.left else ())
+
+
+def test_of_what_cannot_end_in_time_the_shortest_is_named(store: Store, clock: Clock) -> None:
+    prices = {"estimates": 70.0, "beale": 60.0, "logistic": 80.0}
+    outcome = execute(
+        small(),
+        store,
+        time_limit=50.0,
+        expected=lambda spec: prices[spec.experiment],
+        on_event=no_event,
+    )
+    assert clock.now == 0.0
+    assert counts(outcome) == (0, 0, 0, 10)
+    assert outcome.not_begun == 2 * 60.0
 
 
 def test_a_time_limit_stops_the_workers(store: Store, clock: Clock) -> None:
