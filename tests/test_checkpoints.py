@@ -406,3 +406,27 @@ def test_checkpoints_of_finished_runs_are_swept(made: Path) -> None:
     assert made.exists()
     sweep(store, keys.__contains__)
     assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"not JSON\n",
+        b"[1]\n",
+        b"[" * 100_000,
+        b"{}\n",
+        b'{"about": {"schema": 2, "step": 1, "seconds": 1.0, "belongs": {"runs": []}}}\n',
+        b'{"about": {"schema": 2, "step": 1, "seconds": 1.0, "belongs": {"runs": [7]}}}\n',
+    ],
+)
+def test_what_is_no_checkpoint_of_any_run_is_neither_swept_nor_counted(
+    made: Path, content: bytes
+) -> None:
+    store, specs = made.parent.parent, group(METHODS["sgd"])
+    assert steps_done(store, specs) == 70
+    made.write_bytes(content)
+    (made.parent / "a folder.checkpoint").mkdir()
+    sweep(store, lambda key: True)
+    assert made.read_bytes() == content
+    assert steps_done(store, specs) == 0
