@@ -272,7 +272,7 @@ def assert_rejected(store: Store, path: Path, message: str) -> None:
     assert [r.spec for r in read] == [spec(1)]
     assert problems == (str(caught.value),)
     loaded = load(store.directory / "nothing", store.directory)
-    assert loaded.problems == problems
+    assert loaded.problems == load_runs(store.directory / "nothing", store.directory)[1] == problems
     assert loaded.runs["key"].tolist() == [spec(1).key]
     if path.stem == spec().key:
         with pytest.raises(RejectedFileError, match=message):
@@ -361,6 +361,8 @@ def test_what_a_killed_writer_left_is_ignored(store: Store) -> None:
     left = path.with_name(f".{path.name[:16]}-abcd1234")
     left.write_bytes(path.read_bytes()[:100])
     (store.directory / "README.json").write_text("{}")
+    other = "00" if path.parent.name != "00" else "01"
+    (store.directory / other).write_text("a file of the name of a folder")
     assert store.files() == [path]
     assert read_store(store.directory) == ([record()], ())
     store.write(record())
@@ -857,6 +859,11 @@ def test_a_second_copy_of_the_snapshot_adds_nothing(store: Store, published: Pat
     twice = load(published, store.directory)
     pd.testing.assert_frame_equal(once.runs, twice.runs)
     pd.testing.assert_frame_equal(once.curves, twice.curves)
+    # nor does it double a point of what grows beside it
+    store.write(record(1))
+    assert publish(store.directory, published) == ({"someone2022": 1}, ())
+    grown = read_parquet(published / "someone2022.curves.parquet", CURVE_COLUMNS)
+    pd.testing.assert_frame_equal(grown, tabulate([record(), record(1)])[1])
 
 
 @pytest.mark.parametrize("how", ["never written", "unreadable"])
