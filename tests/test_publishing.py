@@ -6,6 +6,7 @@ import errno
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -280,12 +281,16 @@ def test_rows_of_an_old_plan_stay_out(store: Store, home: Path, tmp_path: Path) 
     assert contents(tmp_path / "there") == contents(home)
 
 
-def test_rows_of_smoke_scale_are_no_results(store: Store, home: Path) -> None:
+def test_rows_of_smoke_scale_are_no_results(store: Store, home: Path, tmp_path: Path) -> None:
     spec = expand(studies.get("baydin2022"), "smoke", only=["beale"])[0]
     store.write(dataclasses.replace(record(), spec=spec))
     planned = Planned(DECLARED)
     assert "baydin2022" not in publish(store.directory, home, planned=planned)[0]
     assert (planned.smoke, planned.left_out) == (1, {})
+    # of a study that is none of those here they may be
+    assert publish(store.directory, tmp_path / "sent")[0]["baydin2022"] == 1
+    assert "baydin2022" not in merge([tmp_path / "sent"], tmp_path / "there", planned)
+    assert (planned.smoke, planned.left_out) == (2, {})
 
 
 def test_rows_of_an_old_plan_are_taken_out_and_leave_nothing(
@@ -320,6 +325,9 @@ def test_reports_that_a_search_has_gone_beyond_are_taken_out(tmp_path: Path, hom
     publish(store.directory, home)
     cell = ("someone2022", record().spec.experiment)
     assert retirable(home, EVERYTHING) == ({}, {cell: 1})
+    # of an old plan, too, it is counted once
+    but_one = {"someone2022": lambda spec: spec != outdone.spec}
+    assert retirable(home, but_one) == ({cell: 1}, {})
     # published rows stay until they are to be taken out
     published, planned = contents(home), Planned(EVERYTHING)
     assert publish(store.directory, home, planned=planned) == ({}, ())
@@ -426,6 +434,38 @@ def test_the_command_takes_them_out_and_says_so(
     assert retirable(studies.RESULTS, DECLARED) == ({}, {})
 
 
+def test_the_command_tells_of_what_it_leaves_out(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "repro.cli.publish.all_studies", lambda: [SimpleNamespace(name="someone2022")]
+    )
+    monkeypatch.setattr("repro.cli.publish.declared", lambda study: EVERYTHING[study.name])
+    store = Store(checkout / "searched")
+    trials = [at(tuning(number=n), rate, 1.0 - n) for n, rate in enumerate((0.3, 0.2))]
+    for found in map(at_full, (*trials, at(record(), 0.2), at(record(), 0.3))):
+        store.write(found)
+    tried = dataclasses.replace(record(), spec=dataclasses.replace(record().spec, scale="smoke"))
+    store.write(tried)
+    damaged = store.path("ab" * 32)
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_bytes(b"")
+    assert cli.main(["publish", "--store", "searched"]) == 1
+    shown = capsys.readouterr()
+    outdone = (
+        f"someone2022 {tried.spec.experiment}: 1 reported rows, superseded by those of a better"
+    )
+    assert f"{outdone} trial, left out\n" in shown.out
+    assert "1 rows of smoke scale, which are no results, left out\n" in shown.out
+    assert "someone2022: 3 new rows in results\n" in shown.out
+    assert f"{damaged.relative_to(checkout)}: not a finished run" in shown.err + shown.out
+    damaged.unlink()
+    publish(store.directory, studies.RESULTS)  # as without a plan
+    assert cli.main(["publish", "--store", "searched"]) == 0
+    expected = f"{outdone} trial, not used: `--retire` takes them out\n"
+    assert expected in capsys.readouterr().out
+
+
 # What is none of ours
 
 
@@ -471,6 +511,24 @@ def test_a_damaged_file_is_named(sent: Path, home: Path, content: bytes) -> None
     with pytest.raises(RejectedFileError, match=r"someone2022.curves.parquet: not a readable"):
         merge([sent], home)
     assert not home.exists()
+
+
+@pytest.mark.parametrize("kind", ["runs", "curves"])
+def test_flipped_bits_on_the_way_are_never_taken_for_data(
+    sent: Path, home: Path, tmp_path: Path, kind: str
+) -> None:
+    path = sent / f"someone2022.{kind}.parquet"
+    whole = path.read_bytes()
+    merge([sent], home)
+    arrived = contents(home)
+    for position in range(0, len(whole), len(whole) // 10):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        there = tmp_path / str(position)
+        with contextlib.suppress(RejectedFileError):
+            merge([sent], there)
+            assert contents(there) == arrived
 
 
 @pytest.mark.parametrize(
