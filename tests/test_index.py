@@ -1,6 +1,8 @@
 """The index says what the files say, at every moment, whatever becomes of it, of them, and of others at work."""
 
 import contextlib
+import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from test_results import contents, record, spec
 
@@ -237,6 +240,21 @@ def test_an_index_of_another_store_says_nothing(store: Store, tmp_path: Path) ->
     assert_truth(other)
 
 
+def test_a_segment_names_no_file_elsewhere(store: Store) -> None:
+    assert_truth(store)
+    mine = store.directory / "mine.curves.parquet"
+    mine.write_text("mine")
+    for path in segments(store):
+        about = {"repro-index": segments_of.KIND, "curves": "../mine"}
+        content = io.BytesIO()
+        pq.write_table(pq.read_table(path).replace_schema_metadata(about), content)
+        path.unlink()
+        name = hashlib.sha256(content.getvalue()).hexdigest()
+        path.with_name(f"{name}.runs.parquet").write_bytes(content.getvalue())
+    assert_truth(store)
+    assert mine.read_text() == "mine"
+
+
 # Where it cannot be written
 
 
@@ -296,6 +314,30 @@ def test_many_small_segments_become_few(store: Store, monkeypatch: pytest.Monkey
     with counted(monkeypatch) as opened:
         assert_truth(store)
     assert opened == []
+
+
+@pytest.mark.parametrize("at", ["the first chunk", "the end"])
+def test_without_room_to_merge_small_segments_they_stay(
+    store: Store, at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(segments_of, "MANY", 100)
+        for number in range(12, 16):
+            read_indexed(fill(store, range(number, number + 1)).directory)
+    before = contents(store.directory / FOLDER)
+    assert len(segments(store)) == 5
+    with monkeypatch.context() as patch:
+        if at == "the end":
+            patch.setattr(segments_of, "write_whole", refuse)
+        else:
+            patch.setattr("pyarrow.parquet.ParquetWriter", refuse)
+        with counted(patch) as opened:
+            assert_truth(store)
+        assert opened == []
+    assert contents(store.directory / FOLDER) == before
 
 
 def test_a_reader_is_not_disturbed_by_the_merging_of_another(store: Store) -> None:
