@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -522,11 +523,91 @@ def identity(params: Params, inputs: Tensor, noted: Noted) -> Tensor:
 
 
 def layered(*functions: object) -> Layered:
-    layers = [Layer(f"Block {i} (test)", f, ()) for i, f in enumerate(functions)]  # type: ignore[arg-type]
+    """Return an objective whose first block has the parameter in `PARAMS` and does not look at it."""
+    layers = [
+        Layer(f"Block {i} (test)", f, () if i else ("unused",))  # type: ignore[arg-type]
+        for i, f in enumerate(functions)
+    ]
     return Layered(layers, draw(1, 2, 3), lambda logits: logits.square().sum(-1))
 
 
 PARAMS: Params = {"unused": torch.ones(1, 1, dtype=torch.float64)}
+LINEAR = Layer("Block 0 (test)", lambda p, x, noted: x @ p["w"].mT, ("w",))
+ONE = {"w": torch.ones(2, 3, dtype=torch.float64)}
+
+
+def linear(*layers: Layer) -> Layered:
+    return Layered(
+        layers, draw(1, 4, 3, dtype=torch.float64), lambda outputs: outputs.square().sum(-1)
+    )
+
+
+def test_one_generator_goes_with_one_set_of_parameters_for_every_estimator() -> None:
+    """The mini-batch keeps its dimension of replicas; parameters and estimate have none."""
+    objective = linear(LINEAR)
+    (expected,) = torch.autograd.grad(
+        (objective.inputs[0] @ (w := ONE["w"].clone().requires_grad_()).mT).square().sum(1).mean(),
+        w,
+    )
+    exact = Backpropagation()(objective, ONE, generators(1)[0])
+    assert exact.value.shape == ()
+    assert isinstance(exact.gradient, dict)
+    assert_close(exact.gradient["w"], expected, rtol=1e-12)
+    for mode in MODES:
+        near = activations(8, mode=mode, aggregation="orthogonal_projection")
+        found = near(objective, ONE, generators(1)[0]).gradient
+        assert isinstance(found, dict)
+        assert_close(found["w"], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("names", "given", "message"),
+    [
+        ((), ONE, "Found 'w', but the blocks do not name it: make them agree."),
+        (("w",), {**ONE, "v": ONE["w"]}, "Found 'v', but the blocks do not name it: make them"),
+        (("w", "v"), ONE, "Found 'v', but it is not given: make them agree."),
+    ],
+)
+def test_a_parameter_of_no_block_is_named_for_its_estimate_would_be_zero(
+    mode: str, names: tuple[str, ...], given: Params, message: str
+) -> None:
+    objective = linear(dataclasses.replace(LINEAR, parameters=names))
+    with pytest.raises(ValueError, match=f"^Every parameter is named in .* one block. {message}"):
+        activations(2, mode=mode)(objective, given, generators(1)[0])
+
+
+def test_what_makes_no_blocks_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"a tuple of names\. Found 'w': write \('w',\)\.$"):
+        dataclasses.replace(LINEAR, parameters="w")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Found Linear: write `Layer\(name, function, parameters"):
+        linear(torch.nn.Linear(3, 2))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"^A parameter belongs to one block\. Found 'w' in two:"):
+        linear(LINEAR, dataclasses.replace(LINEAR, name="Block 1 (test)"))
+
+
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient(2), activations(2)])
+def test_parameters_of_blocks_have_names(estimator: Estimator) -> None:
+    with pytest.raises(TypeError, match=r"takes parameters by name, .* Found Tensor: write \{name"):
+        estimator(linear(LINEAR), ONE["w"], generators(1)[0])
+
+
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient(2), activations(2)])
+@pytest.mark.parametrize(
+    ("losses", "found"),
+    [
+        (lambda y: y.square().sum(), r"\(\)"),
+        (lambda y: y.square(), r"\(1, 4, 2\)"),
+        (lambda y: 1.0, "float"),
+    ],
+)
+def test_losses_are_one_a_replica_and_example(
+    estimator: Estimator, losses: Callable[[Tensor], Tensor], found: str
+) -> None:
+    objective = Layered([LINEAR], linear(LINEAR).inputs, losses)
+    message = rf"^`losses` must return .* \(1, 4\)\. Found {found}: reduce"
+    with pytest.raises(ValueError, match=message):
+        estimator(objective, ONE, generators(1)[0])
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -32,7 +32,12 @@ class BlockwisePass:
         Args:
             objective: The objective.
             params: Leaves `(R, ...)`.
+
+        Raises:
+            TypeError: If the parameters have no names.
+            ValueError: If one belongs to no block.
         """
+        objective.require_owners(params)
         self._objective, self._params = objective, params
         self._points = like(params, [leaf.detach().requires_grad_() for leaf in leaves(params)])
         self._inputs: list[Tensor] = []
@@ -45,7 +50,7 @@ class BlockwisePass:
                 outputs = apply(layer, self._points, activity, objective.noted)
                 self._outputs.append(outputs)
                 activity = outputs.detach().requires_grad_()
-            losses = objective.losses(activity)
+            losses = objective.losses_of(activity)
             (self._last,) = torch.autograd.grad(losses.sum(), activity)
         self.value = losses.detach().mean(1)
         """The mean losses `(R,)`."""

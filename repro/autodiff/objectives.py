@@ -56,12 +56,22 @@ class Layer:
         function: Maps parameters by name, inputs `(R, n, ...)` and a dict to note in to outputs `(R, n, ...)`.
         parameters: Names of the parameters that it uses; no other layer uses them.
         deep: Whether derivatives pass through more than one matrix product on the way to its parameters.
+
+    Raises:
+        TypeError: If the parameters are one name and not a tuple of names.
     """
 
     name: str
     function: Callable[[dict[str, Tensor], Tensor, Noted], Tensor]
     parameters: tuple[str, ...]
     deep: bool = False
+
+    def __post_init__(self) -> None:
+        given: object = self.parameters
+        if isinstance(given, str):
+            raise TypeError(
+                f"The parameters of a block are a tuple of names. Found {given!r}: write ({given!r},)."
+            )
 
 
 class Layered:
@@ -92,10 +102,22 @@ class Layered:
             coupled: See there.
 
         Raises:
-            ValueError: If there is no block.
+            TypeError: If a block is no `Layer`.
+            ValueError: If there is no block, or if two name one parameter.
         """
         if not layers:
             raise ValueError("Expected a model of one block or more. Found a model without blocks.")
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(
+                    "The blocks of an objective are each a `repro.autodiff.Layer`. Found "
+                    f"{type(layer).__name__}: write `Layer(name, function, parameters)`."
+                )
+        names = [name for layer in layers for name in layer.parameters]
+        if shared := [name for name in names if names.count(name) > 1]:
+            raise ValueError(
+                f"A parameter belongs to one block. Found {shared[0]!r} in two: make one block of them."
+            )
         self.layers, self.inputs, self.losses = tuple(layers), inputs, losses
         self.coupled = coupled
         self.noted: Noted = {}
@@ -111,7 +133,47 @@ class Layered:
         outputs = self.inputs
         for layer in self.layers:
             outputs = apply(layer, params, outputs, self.noted)
-        return self.losses(outputs).mean(1)
+        return self.losses_of(outputs).mean(1)
+
+    def losses_of(self, outputs: Tensor) -> Tensor:
+        """Return the losses of the examples, `(R, n)`.
+
+        Args:
+            outputs: Those of the last block.
+
+        Returns:
+            The losses.
+
+        Raises:
+            ValueError: If they are not one number a replica and example.
+        """
+        found: object = self.losses(outputs)
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        if not isinstance(found, Tensor) or shape != tuple(outputs.shape[:2]):
+            raise ValueError(
+                f"`losses` must return one number a replica and example, {tuple(outputs.shape[:2])}. Found {shape}: "
+                "reduce the dimensions of an example, and no other."
+            )
+        return found
+
+    def require_owners(self, params: Params) -> None:
+        """Refuse parameters that are not each a block's: of others, no block would pass an estimate on.
+
+        Args:
+            params: The parameters.
+
+        Raises:
+            TypeError: If they have no names.
+            ValueError: If one belongs to no block, or is missing.
+        """
+        given = _by_name(params)
+        owned = {name for layer in self.layers for name in layer.parameters}
+        if odd := sorted(owned ^ given.keys()):
+            here = "the blocks do not name it" if odd[0] in given else "it is not given"
+            raise ValueError(
+                f"Every parameter is named in the `parameters` of one block. Found {odd[0]!r}, but {here}: make "
+                "them agree."
+            )
 
 
 def apply(layer: Layer, params: Params, inputs: Tensor, noted: Noted) -> Tensor:
@@ -127,14 +189,15 @@ def apply(layer: Layer, params: Params, inputs: Tensor, noted: Noted) -> Tensor:
         Shape `(R, n, ...)`.
 
     Raises:
+        TypeError: If the parameters have no names.
         ValueError: If the block's output is no tensor of that many replicas and examples, or if it overwrites
             what derivatives need.
         RuntimeError: If the block does for another reason.
     """
-    assert isinstance(params, dict)
+    given = _by_name(params)
     before = inputs._version
     try:
-        outputs: object = layer.function(params, inputs, noted)
+        outputs: object = layer.function(given, inputs, noted)
     except RuntimeError as error:
         if "in-place" not in str(error) and "inplace" not in str(error):
             raise
@@ -151,6 +214,15 @@ def apply(layer: Layer, params: Params, inputs: Tensor, noted: Noted) -> Tensor:
     if inputs._version != before:
         raise ValueError(_in_place(layer))
     return outputs
+
+
+def _by_name(params: Params) -> dict[str, Tensor]:
+    if not isinstance(params, dict):
+        raise TypeError(
+            "An objective in blocks takes parameters by name, a dict of tensors. Found "
+            f"{type(params).__name__}: write {{name: tensor}}, with the names that its blocks give."
+        )
+    return params
 
 
 def _in_place(layer: Layer) -> str:

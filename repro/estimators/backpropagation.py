@@ -7,8 +7,15 @@ import dataclasses
 import torch
 
 from repro import autodiff
-from repro.autodiff import Objective, Params
-from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, refuse_many
+from repro.autodiff import Layered, Objective, Params
+from repro.estimators.estimates import (
+    Cost,
+    Estimate,
+    Estimator,
+    Generators,
+    as_stack_of_one,
+    refuse_many,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +46,14 @@ class Backpropagation(Estimator):
             The estimate, without directional derivatives.
 
         Raises:
-            TypeError: If the parameters are no tensors of floating-point numbers, or the objective returns no tensor.
+            TypeError: If the objective is no function or returns no tensor; if the parameters are no tensors of floating-point
+                numbers.
             ValueError: If there is no parameter; if the objective detaches or overwrites them; if one generator is given and
                 the objective returns more than one value.
         """
         autodiff.require_parameters(params)
+        if isinstance(generator, torch.Generator) and isinstance(objective, Layered):
+            return as_stack_of_one(self, objective, params, generator)
         value, gradient = autodiff.value_and_gradient(objective, params)
         if isinstance(generator, torch.Generator):
             refuse_many(value)
