@@ -458,6 +458,7 @@ def test_public_names() -> None:
     assert build("forward_gradient", num_tangents=4) == ForwardGradient(4)
     assert build("backpropagation") == Backpropagation()
     assert list(ESTIMATORS) == ["backpropagation", "forward_gradient"]
+    assert set(repro.__all__) <= set(dir(repro))
     with pytest.raises(AttributeError, match="no attribute 'Backprop'"):
         repro.Backprop  # noqa: B018
 
@@ -527,11 +528,13 @@ def test_unknown_estimator() -> None:
 def test_parameters_in_a_list_are_refused(estimator: Estimator) -> None:
     point: Params = [torch.ones(3)]  # type: ignore[assignment]
     with pytest.raises(
-        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+        TypeError,
+        match=r"^Parameters are .* Found list: of a module give `dict\(module\.named_parameters\(\)\)`\.$",
     ):
         estimator(lambda p: leaves(p)[0].sum(), point, generators(1)[0])
     with pytest.raises(
-        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+        TypeError,
+        match=r"^Parameters are .* Found list: of a module give `dict\(module\.named_parameters\(\)\)`\.$",
     ):
         estimator(lambda p: leaves(p)[0].sum(1), point, generators(1))
 
@@ -544,9 +547,11 @@ def test_generators_parameters_and_objective_must_agree(mode: str, k: int) -> No
         ValueError, match=r"one leading entry per generator, \(3, ...\).*\(2, 2, 2\)"
     ):
         estimator(objective, stacked(2), generators(3))
-    with pytest.raises(ValueError, match=r"one value a replica, \(2,\). Found \(2, 6\)"):
+    with pytest.raises(ValueError, match=r"one value a replica, \(2,\). Found \(2, 6\): reduce"):
         estimator(flatten, stacked(2), generators(2))
-    with pytest.raises(ValueError, match=r"the objective must return a scalar. Found shape \(1,\)"):
+    with pytest.raises(
+        ValueError, match=r"must return a scalar. Found shape \(1,\): reduce it, as by"
+    ):
         estimator(lambda p: leaves(p)[0].sum()[None], torch.ones(3), generators(1)[0])
 
 
@@ -628,6 +633,11 @@ every_way = pytest.mark.parametrize(
         (lambda p: torch.as_tensor(p.numpy()).sum(), r"^The objective must depend on its .*NumPy"),
         (lambda p: p.sum() * 1j, r"must return real numbers\. Found torch\.complex64: take such"),
         (lambda p: (p > 0).sum(), r"^The objective must depend on its parameters"),
+        (
+            lambda p: torch.ones(3).sum(),
+            r"as `functional_call\(model, params, inputs\)` does and `model\(inputs\)` does not;",
+        ),
+        (torch.ones(3), r"^The objective is a function .* comes before them\. Found Tensor: give"),
         (lambda p: p.mul_(2.0).sum(), r"overwrites them in place: use operations that return"),
     ],
 )
@@ -637,6 +647,34 @@ def test_an_objective_that_cannot_be_differentiated_is_one_line(
     with pytest.raises((TypeError, ValueError), match=message) as raised:
         estimator(function, torch.ones(3), generators(1)[0])
     assert "\n" not in str(raised.value)
+
+
+class Square(torch.autograd.Function):
+    """A function as users write them, without a rule for forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, point: Tensor) -> Tensor:
+        ctx.save_for_backward(point)
+        return point * point
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        (point,) = ctx.saved_tensors
+        found: Tensor = 2 * point * slope
+        return found
+
+
+@pytest.mark.parametrize("num_tangents", [1, 2])
+def test_a_function_without_a_rule_for_forward_mode_is_one_line(num_tangents: int) -> None:
+    def squares(params: Params) -> Tensor:
+        return Square.apply(params).sum()  # type: ignore[no-any-return, no-untyped-call]
+
+    with pytest.raises(
+        ValueError, match=r"^In forward mode a .* Found one without: write its `jvp`"
+    ):
+        ForwardGradient(num_tangents)(squares, torch.ones(3), generators(1)[0])
+    simulated = ForwardGradient(num_tangents, mode="simulated")
+    assert simulated(squares, torch.ones(3), generators(1)[0]).value == 3.0
 
 
 def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:

@@ -34,7 +34,8 @@ def leaves(params: Params) -> list[Tensor]:
         return [params]
     if not isinstance(params, dict):
         raise TypeError(
-            f"Parameters are a tensor or a dict of tensors. Found {type(params).__name__}."
+            f"Parameters are a tensor or a dict of tensors. Found {type(params).__name__}: of a module give "
+            "`dict(module.named_parameters())`."
         )
     return list(params.values())
 

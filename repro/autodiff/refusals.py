@@ -16,12 +16,17 @@ from repro.autodiff.objectives import Params, leaves
 
 UNSEEN = (
     "The objective must depend on its parameters in a way that PyTorch can follow. Found a value without derivatives: "
-    "do not detach it (`.detach()`, `.data`, NumPy), nor compute it under `torch.no_grad` or `torch.inference_mode`; of a "
-    "compiled objective, give the original."
+    "compute it from the parameters that the objective is given, as `functional_call(model, params, inputs)` does and `model(inputs)` "
+    "does not; do not detach it (`.detach()`, `.data`, NumPy), nor compute it under `torch.no_grad` or "
+    "`torch.inference_mode`; of a compiled objective, give the original."
 )
 OVERWRITTEN = (
     "The objective must leave its parameters as they are. Found that it overwrites them in place: use operations that "
     "return a new tensor."
+)
+NO_RULE = (
+    "In forward mode a `torch.autograd.Function` of the objective needs a rule for it. Found one without: write its `jvp`, and for "
+    "several tangents `setup_context` and `generate_vmap_rule = True`, or use `mode='simulated'`."
 )
 DRAWS = "called random operation while in randomness error mode"
 """What PyTorch says of random numbers that it cannot draw once for all tangents."""
@@ -48,6 +53,9 @@ IN_WORDS = {
         "statistics. Hand it copies: `functional_call(model, (params, {name: b.clone() for name, b in "
         "model.named_buffers()}), inputs)`."
     ),
+    "You must implement the jvp function for custom autograd.Function": NO_RULE,
+    "must override the setup_context staticmethod": NO_RULE,
+    "does not have vmap support": NO_RULE,
     DRAWS: IN_CHUNKS,
     "does not support it because it has not been implemented yet": (
         "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "
@@ -100,6 +108,19 @@ def unchanged(points: Sequence[Tensor]) -> Iterator[None]:
     yield
     if [point._version for point in counted] != before:
         raise ValueError(OVERWRITTEN)
+
+
+def require_objective(objective: object) -> None:
+    """Refuse what cannot be called.
+
+    Raises:
+        TypeError: If it is no function.
+    """
+    if not callable(objective):
+        raise TypeError(
+            f"The objective is a function of the parameters, and comes before them. Found {type(objective).__name__}: give "
+            "such as `lambda params: (params**2).sum()`."
+        )
 
 
 def require_value(value: object) -> None:

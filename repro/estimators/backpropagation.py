@@ -51,6 +51,7 @@ class Backpropagation(Estimator):
             ValueError: If there is no parameter; if the objective detaches or overwrites them; if one generator is given and
                 the objective returns more than one value.
         """
+        autodiff.require_objective(objective)
         autodiff.require_parameters(params)
         if isinstance(generator, torch.Generator) and isinstance(objective, Layered):
             return as_stack_of_one(self, objective, params, generator)

@@ -132,5 +132,5 @@ def refuse_many(value: Tensor) -> None:
     if value.shape != ():
         raise ValueError(
             "With one generator the objective must return a scalar. "
-            f"Found shape {tuple(value.shape)}. Pass one generator a replica to stack."
+            f"Found shape {tuple(value.shape)}: reduce it, as by `.mean()`, or pass one generator a replica to stack."
         )

@@ -149,12 +149,13 @@ class ForwardGradient(Estimator):
 
         Raises:
             TypeError: If the generator is neither a `torch.Generator` nor several; if the parameters are no tensors of
-                floating-point numbers, or the objective returns no tensor.
+                floating-point numbers; if the objective is no function, or returns no tensor.
             ValueError: If parameters, objective and generators disagree on the number of replicas, or parameters and
                 generators on the device; if there is no parameter, or not all are of one type; if the objective detaches or
                 overwrites them; if activations are to be perturbed and the objective has no blocks, or one that cannot be
                 differentiated.
         """
+        autodiff.require_objective(objective)
         autodiff.require_parameters(params, alike=True)
         _require_generators(generator, leaves(params)[0].device)
         if isinstance(generator, torch.Generator):
@@ -179,7 +180,7 @@ class ForwardGradient(Estimator):
         if value.shape != (replicas,):
             raise ValueError(
                 f"A stacked objective must return one value a replica, ({replicas},). "
-                f"Found {tuple(value.shape)}."
+                f"Found {tuple(value.shape)}: reduce all dimensions but the first."
             )
         clipped = self._clipped(slopes)
         if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
