@@ -56,6 +56,82 @@ def test_unknown_names_are_one_line_and_status_2(
     assert not list(elsewhere.glob("store/*"))
 
 
+@pytest.mark.parametrize(
+    ("package", "content", "message"),
+    [
+        ("studies", "STUDY = 1 +\n", "studies/wrong2030.py, line 1: SyntaxError: invalid syntax"),
+        ("studies", "\nint('a')\n", "studies/wrong2030.py, line 2: invalid literal for int()"),
+        ("studies", "x = 1\nx.y\n", "line 2: AttributeError: 'int' object has no attribute 'y'"),
+        (
+            "studies",
+            "import repro.protocool\n",
+            "line 1: ModuleNotFoundError: No module named 'repro.p",
+        ),
+        ("studies", "from repro.protocol import Clam\n", "line 1: ImportError: cannot import name"),
+        (
+            "studies",
+            "STUDIES = 1\n",
+            "Expected a value `STUDY`, a `repro.protocol.Study`, in studies/w",
+        ),
+        (
+            "studies",
+            "STUDY = 1\n",
+            "Expected a value `STUDY`, a `repro.protocol.Study`, in studies/w",
+        ),
+        ("figures", "def draw(:\n", "figures/wrong2030.py, line 1: SyntaxError: invalid syntax"),
+        (
+            "figures",
+            "draw = None\ndef select(results):\n    return results.run\n",
+            "figures/wrong2030.py, line 3: AttributeError: 'Results' object has no attribute 'run'",
+        ),
+    ],
+)
+def test_a_mistake_in_a_module_of_ones_own_is_one_line_with_its_place(
+    package: str,
+    content: str,
+    message: str,
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (folder := elsewhere / package).mkdir()
+    (folder / "wrong2030.py").write_text(content)
+    monkeypatch.setattr(shared, "PAPER", elsewhere / "paper")
+    monkeypatch.setattr(sys.modules[package], "__path__", [str(folder)])
+    monkeypatch.setattr(shared, "all_studies", tuple)
+    words = ["status", "wrong2030"] if package == "studies" else ["figures", "wrong2030"]
+    try:
+        assert cli.main(words) == 2
+    finally:
+        sys.modules.pop(f"{package}.wrong2030", None)
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_a_mistake_of_ones_own_can_be_followed(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := elsewhere / "studies").mkdir()
+    (folder / "wrong2030.py").write_text("{}['a']\n")
+    monkeypatch.setattr(studies, "__path__", [str(folder)])
+    monkeypatch.setenv("REPRO_DEBUG", "1")
+    with pytest.raises(KeyError):
+        cli.main(["status", "wrong2030"])
+
+
+def test_a_fault_of_the_package_keeps_its_traceback(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*given: object, **named: object) -> None:
+        raise KeyError(given, named)
+
+    assert elsewhere.exists()
+    monkeypatch.setattr("repro.cli.choice.expand", fails)
+    with pytest.raises(KeyError):
+        cli.main(["status", "baydin2022"])
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("words", "message"),

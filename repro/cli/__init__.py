@@ -17,7 +17,7 @@ from rich.console import Console
 
 from repro.cli.outputs import takes_stdout
 from repro.cli.parsing import make_parser, named
-from repro.cli.shared import DONE, FAILED, STOPPED, UNREAD, USAGE, complain
+from repro.cli.shared import DONE, FAILED, STOPPED, UNREAD, USAGE, complain, fault_of, place_of
 
 __all__ = ["DONE", "FAILED", "STOPPED", "USAGE", "main"]
 
@@ -67,18 +67,28 @@ def _answer(arguments: Sequence[str] | None) -> int:
         return complain("stopped; finished runs are kept", STOPPED)
     except ModuleNotFoundError as error:
         _reraise_for_debugging()
-        missing = error.name or "a module"
-        return complain(
-            f"this needs {missing}, which is not installed. Install the training extra: "
-            "python -m pip install -e '.[train]' -c constraints.txt",
-            USAGE,
-        )
+        return complain(_without(error), USAGE)
     except OSError as error:
         _reraise_for_debugging()
         return complain(_in_words(error), FAILED if error.errno in FULL else USAGE)
     except ValueError as error:
         _reraise_for_debugging()
-        return complain(str(error), USAGE)
+        return complain(f"{place_of(error)}{error}", USAGE)
+    except Exception as error:  # a module of a user can raise anything
+        _reraise_for_debugging()
+        if fault := fault_of(error):
+            return complain(fault, USAGE)
+        raise  # a fault of this package, which is to be reported with its traceback
+
+
+def _without(error: ModuleNotFoundError) -> str:
+    missing = error.name or "a module"
+    if missing.partition(".")[0] in OURS:
+        return fault_of(error) or f"{error}."
+    return (
+        f"this needs {missing}, which is not installed. Install the training extra: "
+        "python -m pip install -e '.[train]' -c constraints.txt"
+    )
 
 
 def _reraise_for_debugging() -> None:
@@ -94,6 +104,8 @@ def _open_streams() -> None:
             setattr(sys, name, stream)
 
 
+OURS = {"repro", "studies", "figures"}
+"""Packages that are here: of a module that they lack, the name is wrong."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 """Errors of a full disk, which is no fault of usage."""
 MENDS = {

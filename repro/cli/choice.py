@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import studies
+from repro.cli.shared import get_study
 from repro.protocol import (
     DEVICES,
     Comparison,
@@ -51,7 +52,7 @@ def read_choice(options: argparse.Namespace) -> Choice:
     """
     choose(DEVICES, options.device, "device")
     names = studies.names() if options.study == "all" else (options.study,)
-    chosen = tuple(studies.get(name) for name in names)
+    chosen = tuple(get_study(name) for name in names)
     known = {what: [n for s in chosen for n in _names(s)[what]] for what in KINDS}
     filters = {
         "arm": options.arm,

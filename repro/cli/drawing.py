@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from repro.cli.shared import fault_of
 from repro.report import digests, provenance
 from repro.report.paper import Listed
 from repro.results import Results, write_whole
@@ -186,6 +187,17 @@ def _receive(sent: Path) -> None:
 
 
 def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
+    try:
+        return _drawn(name, directory, known_values)
+    except (
+        Exception
+    ) as error:  # a module of a user can raise anything, and its traceback does not leave a process
+        if fault := fault_of(error):
+            raise ValueError(fault) from error
+        raise
+
+
+def _drawn(name: str, directory: Path, known_values: str) -> _Outcome:
     import figures
 
     (results,) = _received

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -33,12 +34,44 @@ VERDICTS = PAPER / "verdicts.json"
 STANDING = PAPER / "audit.toml"
 """Why findings against our own comparisons stand."""
 README = PAPER.parent / "README.md"
+WRITTEN = ("studies", "figures")
+"""Folders of modules that users write."""
 
 
 def complain(message: str, status: int) -> int:
     """Write one line to standard error and return the status."""
     sys.stderr.write(f"repro: {' '.join(message.split())}\n")
     return status
+
+
+def place_of(error: BaseException) -> str:
+    """Return the line of a study or a figure, files that users write, from which an error comes; nothing if from none.
+
+    Args:
+        error: The error, as raised.
+
+    Returns:
+        Such as `studies/someone2030.py, line 5: `.
+    """
+    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    for name, line in frames:
+        path = Path(name)
+        if (
+            path.parent.name in WRITTEN
+            and path.parent.parent == PAPER.parent
+            and path.name != "__init__.py"
+        ):
+            return f"{path.parent.name}/{path.name}, line {line}: "
+    return ""
+
+
+def fault_of(error: BaseException) -> str:
+    """Say where in a study or a figure an error is to be mended; nothing if it comes from none."""
+    place = place_of(error)
+    found = f"{type(error).__name__}: {error}"
+    return f"{place}{found}. Mend that line; REPRO_DEBUG=1 shows the traceback." if place else ""
 
 
 def require_checkout() -> None:
@@ -68,7 +101,32 @@ def words(text: str) -> list[str]:
 
 def all_studies() -> tuple[Study, ...]:
     """Return every study, sorted by name."""
-    return tuple(studies.get(name) for name in studies.names())
+    return tuple(get_study(name) for name in studies.names())
+
+
+def get_study(name: str) -> Study:
+    """Return a study by name.
+
+    Args:
+        name: Its name.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError: If there is no such study, or its module declares none.
+        AttributeError: If the module itself raises it.
+        AssertionError: Likewise.
+    """
+    try:
+        return studies.get(name)
+    except (AttributeError, AssertionError) as error:
+        if place_of(error):
+            raise
+        raise ValueError(
+            f"Expected a value `STUDY`, a `repro.protocol.Study`, in studies/{name}.py. Found none: write it, or move what "
+            "studies share to studies/parts."
+        ) from error
 
 
 def read_results(store: Path | None, console: Console) -> Results:
