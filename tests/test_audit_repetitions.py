@@ -192,3 +192,20 @@ def test_methods_that_end_at_one_score_are_tied() -> None:
     for b, trial, status in (([9.5, 5.5, 2.5, 1.0], 3, "warn"), ([9.5, 4.0, 2.5, 1.0], 2, "pass")):
         text = f"b is ahead of a from trial {trial} of 4 on"
         assert spoken(b, math.nan) == (status, text)
+
+
+def test_the_order_for_smaller_budgets_is_that_of_first_runs() -> None:
+    first = {"a": [9.0, 5.0, 3.0, 2.0], "b": [8.0, 4.0, 2.5, 1.0]}
+    again = {"a": (3, 2.0), "b": (3, 9.0)}  # the best of each, of which that of b was lucky
+    rows = runs_frame(
+        [
+            {"method": m, "number": number, "score": score, "seconds": 1.0}
+            for m in first
+            for number, score in [*enumerate(first[m]), again[m]]
+        ]
+    )
+    finding = judge(RULES["rank"], Evidence("x", "foreign", ("a", "b"), (), rows))
+    assert [part.text for part in finding.parts] == [
+        "b is ahead of a from trial 1 of 4 on",
+        "b 1, a 2 after 4 s of trials each",
+    ]

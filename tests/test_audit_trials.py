@@ -704,6 +704,53 @@ def test_a_trial_has_the_mean_score_and_all_the_time_of_its_runs() -> None:
     assert counting.trial_scores(pruned)["score"].tolist() == [math.inf]
 
 
+def searched_again(*runs: tuple[int, float]) -> pd.DataFrame:
+    """Trials of one method, by number and score, in the order in which they were run."""
+    rows = [
+        {"method": "a", "number": number, "score": score, "param lr": 10.0**-number, "length": 5.0}
+        for number, score in runs
+    ]
+    return runs_frame(rows)
+
+
+FIRST = ((0, 3.0), (1, 1.0), (2, 2.0), (3, 2.5))
+
+
+@pytest.mark.parametrize(
+    ("more", "further"),
+    [
+        ([], 0),
+        ([(1, 4.0), (2, 1.0)], 2),
+        ([(1, 4.0)], 1),
+        ([(2, 1.0)], 0),  # not the best at first: run again for another reason
+        ([(1, 4.0), (1, 4.0), (2, 1.0)], 0),  # not the same number of times
+        ([(1, 4.0), (2, 1.0), (3, 1.0), (0, 2.0)], 0),  # all of them
+    ],
+)
+def test_the_best_trials_may_have_been_run_again(
+    more: list[tuple[int, float]], further: int
+) -> None:
+    rows = searched_again(*FIRST, *more)
+    assert (
+        counting.further_runs(rows).tolist() == [False] * (len(rows) - further) + [True] * further
+    )
+
+
+def test_of_trials_that_were_run_again_the_best_is_the_winner() -> None:
+    def facts(*more: tuple[int, float]) -> dict[str, Any]:
+        found = counting.count(searched_again(*FIRST, *more), {}, "file")
+        return {fact.quantity: fact.value for fact in found}
+
+    once, again = facts(), facts((1, 4.0), (2, 2.2))
+    assert (once["best search score"], once["best lr"]) == (1.0, pytest.approx(0.1))
+    # the lucky one falls back to 2.5, and no other is asked
+    assert (again["best search score"], again["best lr"]) == (
+        pytest.approx(2.1),
+        pytest.approx(0.01),
+    )
+    assert (again["trials"], again["search steps"]) == (4, 30.0)
+
+
 @pytest.mark.parametrize(
     ("columns", "numbers"),
     [

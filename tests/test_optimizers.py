@@ -271,6 +271,7 @@ def test_steps_leave_no_graph(name: str, num_replicas: int) -> None:
     kept = [leaf for leaves in state.values() if isinstance(leaves, list) for leaf in leaves]
     assert not any(leaf.requires_grad for leaf in kept)
     judged = optimizer.evaluated(params, state)
+    assert isinstance(judged, torch.Tensor)
     assert judged is params or not judged.requires_grad
 
 
@@ -344,7 +345,7 @@ def test_a_rate_that_is_no_tensor_and_parameters_in_a_list_are_refused(name: str
         optimizer.update(params, state, params, 0.1)  # type: ignore[arg-type]
     assert torch.equal(params, torch.ones(1, 3))
     with pytest.raises(
-        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list\.$"
+        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list: of a module give "
     ):
         optimizer.update([params], state, [params], torch.tensor([0.1]))  # type: ignore[arg-type]
     torch.testing.assert_close(state, optimizer.init(params), rtol=0, atol=0)  # no step was counted

@@ -72,6 +72,29 @@ def trial_scores(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def further_runs(runs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Tell which runs only the best trials have, because a search ran these again before one of them won.
+
+    Some trials then have more runs than the others, which have as many as each other, and scored no worse than any of
+    these at first. Otherwise there are none: a trial may have another number of runs for other reasons.
+
+    Args:
+        runs: Numbered tuning runs of one method.
+
+    Returns:
+        A boolean per row.
+    """
+    by_trial = runs.groupby("number")["number"]
+    times = by_trial.transform("size").to_numpy()
+    first = (by_trial.cumcount() < times.min()).to_numpy()
+    again = times > times.min()
+    scores = trial_scores(runs[first]).set_index("number")["score"]
+    best = scores.index.isin(runs["number"][again])
+    if len(set(times)) == 2 and scores[best].max() <= scores[~best].min():
+        return np.asarray(~first, dtype=bool)
+    return np.zeros(len(runs), dtype=bool)
+
+
 OBSERVED = "observed range"
 """Source of bounds that nobody declared: the smallest and the largest value seen."""
 
@@ -157,7 +180,7 @@ def _of_trials(
     drawn: Container[str],
     lengths: Mapping[str, str],
 ) -> Iterator[_Counted]:
-    """Yield how many trials there are, how long they are, and what they found."""
+    """Yield how many trials there are, how long they are, and what they found: of trials run again, the best."""
     if tune.empty:
         return
     trials = trial_scores(tune)
@@ -167,6 +190,8 @@ def _of_trials(
         if tune[column].notna().all():
             yield _Counted(f"trial {unit}", float(tune[column].max()))
             yield _Counted(f"search {unit}", float(tune[column].sum()))
+    if (further := further_runs(tune)).any():
+        trials = trials[trials["number"].isin(tune["number"][further])]
     lowest = float(trials["score"].min())
     if math.isfinite(lowest):
         yield _Counted("best search score", lowest)

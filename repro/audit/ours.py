@@ -209,6 +209,8 @@ def _declared(
     say = functools.partial(_fact, study, experiment)
     refined = plan.search is not None and plan.search.refinement_trials
     beside = f", then {refined} trials beside every winner" if refined else ""
+    if plan.search is not None and plan.search.finalists:
+        beside += f"; of every method the best {plan.search.finalists} run again"
     yield say("sampler", f"scrambled Sobol sequence, one for all{beside}")
     early = _stops_early(plan.task)
     yield say("selection moment", "best" if early else "last")

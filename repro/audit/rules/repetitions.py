@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ig
 
 from repro import stats
 from repro.audit import differences
-from repro.audit.counting import trial_scores
+from repro.audit.counting import further_runs, numbered, trial_scores
 from repro.audit.evidence import BAD, FINISHED, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
@@ -247,7 +247,7 @@ def rank(evidence: Evidence) -> Iterator[Part]:
     # a trial that waits or still runs does not count yet
     every = {m: evidence.rows("tune", m) for m in evidence.methods}
     rows = {m: of_method[of_method["status"].isin(FINISHED)] for m, of_method in every.items()}
-    trials = {m: trial_scores(of_method) for m, of_method in rows.items() if len(of_method)}
+    trials = {m: _first_scores(of_method) for m, of_method in rows.items() if len(of_method)}
     yield from unsaid(evidence, "scores of trials", trials)
     trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
     if len(trials) < 2:
@@ -279,6 +279,12 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         text = f"{scores} after {limit:.4g} s of trials each"
         turned = at[first] > at[second] and not tied
         yield Part("warn" if turned else "pass", text, ("rows",))
+
+
+def _first_scores(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials as a smaller budget would have had them, before the best were run again."""
+    runs = numbered(runs)
+    return trial_scores(runs[~further_runs(runs)])
 
 
 def _coarse(scores: pd.Series) -> bool:
