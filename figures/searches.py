@@ -17,8 +17,7 @@ from matplotlib.axes import Axes
 
 from figures import headings, marks, style, ticks
 from repro import measures
-from repro.protocol import FINAL, REFINEMENT, best_trial
-from repro.results import Results
+from repro.results import Results, winning_trial
 
 DECLARED = (1e-6, 1e1)
 """Range of the learning rate in every search; trials outside it are those that the edge rule added."""
@@ -61,7 +60,7 @@ def searched(results: Results, *, many: bool = False, finals: bool = True) -> It
     """
     runs = results.runs
     if not finals:
-        runs = runs[runs["stage"] != FINAL]
+        runs = measures.first_runs(runs)
     report, tune = (runs[runs["role"] == role] for role in ("report", "tune"))
     # trials on a function end with its value, those on images with a validation loss
     images = tune["value"].isna().groupby([tune["study"], tune["experiment"]]).transform("all")
@@ -110,17 +109,15 @@ def _common_ending(methods: list[str]) -> str:
 
 def _trials(rows: pd.DataFrame) -> pd.DataFrame:
     by_trial = rows.groupby("trial")
-    first = by_trial.first()
-    finalists = rows["trial"][rows["stage"] == FINAL].unique().tolist()
-    winner = best_trial(by_trial["score"].agg(list).to_dict(), finalists)
+    first = measures.first_runs(rows).groupby("trial").first()
     return pd.DataFrame(
         {
             "number": first.index.astype(np.int64),
             "rate": first["learning_rate"],
             "score": measures.trial_scores(rows),
             "diverged": by_trial["status"].agg(lambda of: "diverged" in set(of)),
-            "refines": by_trial["stage"].agg(lambda of: REFINEMENT in set(of)),
-            "won": first.index == winner,
+            "refines": first["stage"] != "",
+            "won": first.index == winning_trial(rows),
         }
     ).reset_index(drop=True)
 

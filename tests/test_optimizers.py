@@ -345,7 +345,8 @@ def test_a_rate_that_is_no_tensor_and_parameters_in_a_list_are_refused(name: str
         optimizer.update(params, state, params, 0.1)  # type: ignore[arg-type]
     assert torch.equal(params, torch.ones(1, 3))
     with pytest.raises(
-        TypeError, match=r"^Parameters are a tensor or a dict of tensors\. Found list: of a module give "
+        TypeError,
+        match=r"^Parameters are a tensor or a dict of tensors\. Found list: of a module give ",
     ):
         optimizer.update([params], state, [params], torch.tensor([0.1]))  # type: ignore[arg-type]
     torch.testing.assert_close(state, optimizer.init(params), rtol=0, atol=0)  # no step was counted

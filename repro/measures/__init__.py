@@ -69,6 +69,7 @@ from repro.measures.trials import (
     chosen_rate,
     chosen_rate_ratio,
     diverged_trials_difference,
+    first_runs,
     trial_scores,
     usable_rate_ratio,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "estimate_ratio",
     "final_metric",
     "final_metrics",
+    "first_runs",
     "mean_square_error",
     "members",
     "missed_change_at_equal",

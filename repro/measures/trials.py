@@ -25,6 +25,18 @@ def trial_scores(trials: pd.DataFrame) -> pd.Series:
     return trials.groupby("trial")["score"].agg(mean_score)
 
 
+def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs without those that only the best trials of a search have, which were run again before one won.
+
+    Args:
+        runs: A runs table.
+
+    Returns:
+        The rows of all trials alike, and of reported runs.
+    """
+    return runs[runs["stage"] != FINAL]
+
+
 def diverged_trials_difference(
     results: Results, experiment: str, a: str, b: str, *, study: str | None = None
 ) -> Measurement:
@@ -174,7 +186,7 @@ def _usable(
 ) -> tuple[pd.DataFrame, Interval]:
     trials = _trials(results, report_runs(results, experiment, [method], study=study))
     # a finalist was run more often than others, so more of its runs may have been lost
-    trials = trials[trials["stage"] != FINAL]
+    trials = first_runs(trials)
     learns = (trials["status"] != "diverged") & (trials["score"] < limit)
     # one of its runs is enough to lose a trial
     by_rate = learns.groupby(trials["learning_rate"]).all()

@@ -39,7 +39,7 @@ from repro.results.snapshot import (
     write_parquet,
 )
 from repro.results.store import Store, read_store, remove_leftovers, write_whole
-from repro.results.superseded import superseded
+from repro.results.superseded import superseded, winning_trial
 from repro.results.table import (
     EmptySelectionError,
     Memory,
@@ -93,6 +93,7 @@ __all__ = [
     "superseded",
     "tabulate",
     "tabulate_facts",
+    "winning_trial",
     "write_curves",
     "write_parquet",
     "write_whole",

@@ -14,6 +14,20 @@ from repro.results.schema import HYPERPARAMETERS
 METHOD = ["study", "experiment", "scale", "method"]
 
 
+def winning_trial(trials: pd.DataFrame) -> float:
+    """Return which trial of a method a search chose, or would if it ended with these rows.
+
+    Args:
+        trials: Rows of the trials.
+
+    Returns:
+        Its number, see `repro.protocol.best_trial`.
+    """
+    scores = trials.groupby("trial")["score"].agg(list).to_dict()
+    finalists = trials["trial"][trials["stage"] == FINAL].unique().tolist()
+    return float(best_trial(scores, finalists))
+
+
 def superseded(runs: pd.DataFrame) -> pd.Series:
     """Tell which rows report a searched method elsewhere than at its best trial, although it is reported there, too.
 
@@ -43,7 +57,4 @@ def superseded(runs: pd.DataFrame) -> pd.Series:
 
 def _best_run(trials: pd.DataFrame) -> pd.DataFrame:
     """Return a row of the best trial of a method."""
-    scores = trials.groupby("trial")["score"].agg(list).to_dict()
-    finalists = trials["trial"][trials["stage"] == FINAL].unique()
-    best = best_trial(scores, finalists.tolist())
-    return trials[trials["trial"].eq(best)].head(1)
+    return trials[trials["trial"].eq(winning_trial(trials))].head(1)
