@@ -122,6 +122,14 @@ def test_few_trials_may_have_drawn_one_choice_by_chance(tmp_path: Path) -> None:
     )
 
 
+def test_a_search_that_declares_its_choices_leaves_nothing_to_chance() -> None:
+    rows = pd.DataFrame({"method": list("aaabbb"), "score": [3.0, 2, 1, 3, 2, 1], "param nesterov": ["True", "False"] + ["True"] * 4})  # fmt: skip
+    # the one chose from two words, and the other from none
+    evidence = trials.from_rows(rows, {("a", "nesterov"): None}, "x")
+    assert of_rule(evidence, "space") == ("fail", "nesterov searched for a and fixed for b")
+    assert of_rule(trials.from_rows(rows, {}, "x"), "space")[0] == "unknown"
+
+
 def test_choices_that_one_method_lacks_are_a_narrower_space(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", ["relu", "tanh", "gelu", "relu"], ["relu", "tanh"])
     table = pd.concat([table_files.read_table(path, "opt")] * 4)
