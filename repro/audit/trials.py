@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -23,6 +24,16 @@ NO_PARAMS = (
     "no column is taken for a hyperparameter, so nothing is known of ranges and of where values come from; name them, as by "
     "`--map params=lr:momentum`"
 )
+
+
+FEW = 5
+"""Times of fewer rows may grow by chance."""
+SPREADS = re.compile(
+    r"(.*[\W_])?(std|sd|stdev|std_?dev|stderr|sem|ci|ci95)([\W_].*)?", re.IGNORECASE
+)
+"""What a column is called that has the spread of repetitions."""
+TESTED = re.compile(r"(.*[\W_])?test([\W_].*)?", re.IGNORECASE)
+"""What a score on the test split is called."""
 
 
 def from_table(
@@ -78,8 +89,28 @@ def from_table(
         gathered=found.aliases,
         called={"length" if k == unit else k: column for k, column in keys.items()},
     )
+    notes += _by_name(table, found, evidence)
     every = (*notes, assumed, told, *evidence.notes)
     return dataclasses.replace(evidence, notes=tuple(note for note in every if note))
+
+
+def _by_name(table: pd.DataFrame, found: mapping.Columns, evidence: Evidence) -> Iterator[str]:
+    """Yield what the names of columns say of the scores, which no rule takes for known."""
+    score = found.given["score"]
+    tuned = (evidence.runs["role"] == "tune").any()
+    by_test = TESTED.fullmatch(score) and not direction.SKLEARN.search(score.lower())
+    if tuned and by_test and "test" not in found.given and not evidence.word("selection split"):
+        yield (
+            f"trials are scored by {score!r}, by its name a test score, but nobody says so: if it is, add "
+            "`--fact 'selection split=test'`"
+        )
+    spreads = [c for c in map(str, table.columns) if SPREADS.fullmatch(c) and c not in found.params]
+    single = [evidence.number("repetitions", m) == 1 for m in evidence.methods]
+    if spreads and all(single):
+        yield (
+            f"column {spreads[0]!r} seems to be the spread of repetitions, and a row their mean: it counts as one repetition; "
+            "give every repetition a row"
+        )
 
 
 def _time(
@@ -94,7 +125,9 @@ def _time(
     identity = [*roles, *told, *found.settings.values()]
     # trackers often write training losses in rows of their own, without a score
     scored = table[table[found.given["score"]].notna()]
-    column = logs.find(scored, identity) if told else ""
+    # where nothing tells runs apart, a method whose time only grows is one run, unless it has few rows
+    alone = not told and scored.groupby(roles, dropna=False).size().min() >= FEW
+    column = logs.find(scored, identity) if told or alone else ""
     for key in ("epoch", "step"):
         if column and found.given.get(key) == column:
             return key, ""
