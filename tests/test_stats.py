@@ -19,6 +19,7 @@ from repro.stats import (
     median_interval,
     paired_p_value,
     ratio_interval,
+    sign_p_value,
     smallest_two_sided_p,
 )
 
@@ -292,10 +293,24 @@ def test_five_pairs_cannot_reach_five_percent() -> None:
         smallest_two_sided_p(0)
 
 
+def test_sign_test_by_hand() -> None:
+    assert sign_p_value(0, 6) == sign_p_value(6, 0) == smallest_two_sided_p(6)
+    assert sign_p_value(1, 7) == sign_p_value(7, 1) == pytest.approx(2 * (1 + 8) / 2**8)
+    assert sign_p_value(3, 3) == sign_p_value(0, 0) == 1.0
+
+
+@pytest.mark.parametrize("counts", [(-1, 3), (3, -1)])
+def test_sign_test_refuses_what_is_no_count(counts: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"found {counts[0]} and {counts[1]}; count them"):
+        sign_p_value(*counts)
+
+
 def test_holm_by_hand() -> None:
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
     assert holm([]).tolist() == []
+    # as of pairs that do not differ, or all by the same
+    assert holm([1.0, 0.0]).tolist() == [1.0, 0.0]
 
 
 def test_holm_is_the_closed_test_of_bonferroni() -> None:
