@@ -101,6 +101,17 @@ def test_unpaired_ratio_is_the_welch_t_of_logarithms() -> None:
     assert interval.num == 6
 
 
+def test_paired_p_value_is_scipys_and_knows_no_direction() -> None:
+    expected = scipy_stats.ttest_rel(A, B).pvalue
+    assert paired_p_value(A, B) == pytest.approx(expected, rel=1e-12)
+    assert paired_p_value(B, A) == pytest.approx(expected, rel=1e-12)
+    # without spread
+    assert paired_p_value(A, A) == 1.0
+    assert paired_p_value([1.0, 2.0], [0.5, 1.5]) == paired_p_value([0.5, 1.5], [1.0, 2.0]) == 0.0
+    with pytest.raises(ValueError, match=r"A paired test needs at least 2 pairs, found 1\."):
+        paired_p_value([1.0], [2.0])
+
+
 @pytest.mark.parametrize("paired", [True, False])
 def test_inverse_ratio_has_the_inverse_interval(paired: bool) -> None:
     forward, backward = ratio_interval(A, B, paired=paired), ratio_interval(B, A, paired=paired)
