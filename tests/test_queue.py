@@ -7,10 +7,11 @@ import pytest
 
 import studies
 from repro.execution import Group
-from repro.execution.queue import Failure, Given, Queue
+from repro.execution.queue import Failure, Given, Queue, Searched
 from repro.execution.workers import Ended
-from repro.protocol import RunSpec, expand
+from repro.protocol import RunSpec, comparisons, expand
 from repro.results import Record, Store
+from repro.search import Score
 
 pytestmark = pytest.mark.torch
 
@@ -181,3 +182,28 @@ def test_one_process_is_enough_for_timing(
     queue: Callable[..., Queue], experiments: list[str], shared: bool
 ) -> None:
     assert queue(*(Given(e, runs(e)) for e in experiments)).is_shared() == shared
+
+
+def test_a_search_taken_up_again_passes_over_what_it_has() -> None:
+    (comparison,) = comparisons(studies.get("rike2022"), "smoke", only=["tuned-nn-sgd"])
+    scores: dict[str, Score] = {}
+    batches: list[Sequence[RunSpec]] = []
+
+    def again() -> Searched:
+        return Searched("tuned-nn-sgd", comparison, scores.get)
+
+    source = again()
+    while batch := source.next_batch()[1]:
+        batches.append(batch)
+        scores.update({spec.key: Score(1.0) for spec in batch})
+    *trials, reports = batches
+    num_trials = sum(map(len, trials))
+    assert {spec.role for spec in reports} == {"report"}
+    whole = again()
+    assert [whole.next_batch() for _ in range(2)] == [(num_trials + len(reports), ()), (0, ())]
+    # a report that is there is handed out with the others of its batch, and found finished then
+    del scores[reports[-1].key]
+    assert again().next_batch() == (num_trials, reports)
+    for spec in reports[:-1]:
+        del scores[spec.key]
+    assert again().next_batch() == (num_trials, reports)
