@@ -1,6 +1,7 @@
 """The index says what the files say, at every moment, whatever becomes of it, of them, and of others at work."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -311,6 +312,17 @@ def test_many_small_segments_become_few(store: Store, monkeypatch: pytest.Monkey
         assert len(segments(store)) <= 12
     kept = {path.name for path in (store.directory / FOLDER).iterdir()}
     assert len(kept) == 2 * len(segments(store))  # no curves without their rows
+    with counted(monkeypatch) as opened:
+        assert_truth(store)
+    assert opened == []
+
+
+def test_runs_without_curves_are_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "store")
+    for number in range(5):  # four are merged before the fifth is added
+        store.write(dataclasses.replace(record(number), curves=()))
+        assert_truth(store)
+    assert len(segments(store)) == 2
     with counted(monkeypatch) as opened:
         assert_truth(store)
     assert opened == []
