@@ -24,7 +24,8 @@ from torch import Tensor
 
 import repro
 from repro.aggregation import AGGREGATIONS
-from repro.autodiff import Objective, Params, leaves
+from repro.autodiff import Objective, Params, Recorded, leaves
+from repro.autodiff.sweeps import EAGER_CALLS
 from repro.estimators import (
     ESTIMATORS,
     Backpropagation,
@@ -561,6 +562,13 @@ def test_one_generator_goes_with_one_value(estimator: Estimator) -> None:
         estimator(lambda p: leaves(p)[0] ** 2, torch.ones(3), generators(1)[0])
 
 
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient()], ids=name)
+def test_replicas_have_a_value_each(estimator: Estimator) -> None:
+    """Of a sum over replicas the gradients are right, and the value is no replica's."""
+    with pytest.raises(ValueError, match=r"one value a replica, \(2,\)\. Found \(\): reduce all"):
+        estimator(lambda p: leaves(p)[0].sum(), torch.ones(2, 3), generators(2))
+
+
 @pytest.mark.parametrize("generator", [None, 0, "ab", (1, 2)])
 def test_a_seed_is_no_generator(generator: object) -> None:
     with pytest.raises(TypeError, match=r"`generator` is a torch.Generator, or one a replica"):
@@ -647,6 +655,21 @@ def test_an_objective_that_cannot_be_differentiated_is_one_line(
     with pytest.raises((TypeError, ValueError), match=message) as raised:
         estimator(function, torch.ones(3), generators(1)[0])
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("estimator", [Backpropagation(), ForwardGradient(1), ForwardGradient(2)])
+def test_a_formula_that_looks_at_a_value_is_one_line(estimator: Estimator) -> None:
+    """What is replayed would go on with the branch that it was recorded in."""
+
+    def looks(params: Params) -> Tensor:
+        (point,) = leaves(params)
+        return point.square().sum(-1) if point.sum() > 0 else -point.sum(-1)
+
+    objective = Recorded(looks)
+    for _ in range(EAGER_CALLS):
+        estimator(objective, torch.ones(2, 3), generators(2))
+    with pytest.raises(ValueError, match=r"^A function with a formula must .* use `torch\.where`"):
+        estimator(objective, torch.ones(2, 3), generators(2))
 
 
 class Square(torch.autograd.Function):

@@ -28,6 +28,10 @@ NO_RULE = (
     "In forward mode a `torch.autograd.Function` of the objective needs a rule for it. Found one without: write its `jvp`, and for "
     "several tangents `setup_context` and `generate_vmap_rule = True`, or use `mode='simulated'`."
 )
+LOOKS = (
+    "A function with a formula must do the same operations at every point. Found that it looks at a value, as by `if`, `.item()` or "
+    "`float()`: use `torch.where`, or an operation on tensors."
+)
 DRAWS = "called random operation while in randomness error mode"
 """What PyTorch says of random numbers that it cannot draw once for all tangents."""
 IN_CHUNKS = (
@@ -56,6 +60,7 @@ IN_WORDS = {
     "You must implement the jvp function for custom autograd.Function": NO_RULE,
     "must override the setup_context staticmethod": NO_RULE,
     "does not have vmap support": NO_RULE,
+    "trying to get value out of a tracing tensor": LOOKS,
     DRAWS: IN_CHUNKS,
     "does not support it because it has not been implemented yet": (
         "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "

@@ -15,6 +15,7 @@ from repro.estimators.estimates import (
     Generators,
     as_stack_of_one,
     refuse_many,
+    refuse_other_than_one_each,
 )
 
 
@@ -49,7 +50,7 @@ class Backpropagation(Estimator):
             TypeError: If the objective is no function or returns no tensor; if the parameters are no tensors of floating-point
                 numbers.
             ValueError: If there is no parameter; if the objective detaches or overwrites them; if one generator is given and
-                the objective returns more than one value.
+                the objective returns more than one value, or if several are and it does not return one for each.
         """
         autodiff.require_objective(objective)
         autodiff.require_parameters(params)
@@ -58,4 +59,6 @@ class Backpropagation(Estimator):
         value, gradient = autodiff.value_and_gradient(objective, params)
         if isinstance(generator, torch.Generator):
             refuse_many(value)
+        elif generator is not None:
+            refuse_other_than_one_each(value, len(generator))
         return Estimate(value, gradient, None, self.cost)

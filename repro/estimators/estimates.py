@@ -134,3 +134,20 @@ def refuse_many(value: Tensor) -> None:
             "With one generator the objective must return a scalar. "
             f"Found shape {tuple(value.shape)}: reduce it, as by `.mean()`, or pass one generator a replica to stack."
         )
+
+
+def refuse_other_than_one_each(value: Tensor, replicas: int) -> None:
+    """Refuse what an objective returned beside several generators, unless it is one value a replica.
+
+    Args:
+        value: What the objective returned.
+        replicas: How many there are.
+
+    Raises:
+        ValueError: If it has another shape.
+    """
+    if value.shape != (replicas,):
+        raise ValueError(
+            f"A stacked objective must return one value a replica, ({replicas},). "
+            f"Found {tuple(value.shape)}: reduce all dimensions but the first."
+        )

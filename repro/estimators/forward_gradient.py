@@ -15,7 +15,14 @@ from repro import aggregation as aggregations
 from repro import autodiff
 from repro import tangents as distributions
 from repro.autodiff import BlockwisePass, Layered, Objective, Params, leaves, like
-from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, as_stack_of_one
+from repro.estimators.estimates import (
+    Cost,
+    Estimate,
+    Estimator,
+    Generators,
+    as_stack_of_one,
+    refuse_other_than_one_each,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +184,7 @@ class ForwardGradient(Estimator):
             return self._estimate_by_activities(objective, params, generators)
         flat = self.draw(params, generators)
         value, slopes = self._differentiate(objective, params, flat)
-        if value.shape != (replicas,):
-            raise ValueError(
-                f"A stacked objective must return one value a replica, ({replicas},). "
-                f"Found {tuple(value.shape)}: reduce all dimensions but the first."
-            )
+        refuse_other_than_one_each(value, replicas)
         clipped = self._clipped(slopes)
         if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
             # sum and mean of one: scale the drawn buffer where it lies, d fresh floats a step saved
