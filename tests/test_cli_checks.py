@@ -9,6 +9,7 @@ import pytest
 
 import studies
 from repro import cli
+from repro.cli import publish as publishing
 from repro.cli import redraw, shared
 from repro.cli import verify as verifying
 from repro.cli.bookkeeping import APART, fill
@@ -61,6 +62,24 @@ def test_a_changed_value_that_turns_a_verdict_is_named(
     said = printed(capsys)
     assert "verdict changed rike2022 claim 10: reproduced → partly" in said
     assert "`repro claims --accept`" in said
+
+
+def test_a_publication_says_that_it_writes_new_verdicts(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no row is new: a study's claims may be."""
+    file = elsewhere / "kept/verdicts.json"
+    monkeypatch.setattr(publishing, "README", elsewhere / "README.md")
+    monkeypatch.setattr(publishing, "VERDICTS", file)
+    said = "README.md, paper/claims.md and paper/verdicts.json hold these verdicts now"
+    committed = json.loads(file.read_text())
+    file.write_text(json.dumps({**committed, "rike2022 10": "partly"}))
+    for expected in (True, False):
+        assert cli.main(["publish"]) == 0
+        found = printed(capsys)
+        assert "nothing new to publish" in found
+        assert (said in found) == expected
+        assert json.loads(file.read_text()) == committed
 
 
 def test_accepted_verdicts_are_committed_everywhere(

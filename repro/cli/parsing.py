@@ -286,8 +286,8 @@ def _add_keeping(add: _Add) -> None:
     publish = add(
         "publish",
         "publish.publish_rows",
-        "Merge finished runs into the published rows (studies/results), or write them as a few small files "
-        "for another checkout to merge.",
+        "Merge finished runs into the published rows (studies/results) and write their verdicts to README.md, "
+        "paper/claims.md and paper/verdicts.json, or write the runs as a few small files for another checkout to merge.",
         epilog="example: repro publish --to rows there, and repro publish --from rows here",
     )
     ways = publish.add_mutually_exclusive_group()

@@ -82,6 +82,9 @@ def _bring_up_to_date(console: Console) -> None:
     published = read_results(None, console)
     judgements = judge(published)
     before = verdicts.read_committed(VERDICTS) if VERDICTS.exists() else {}
-    for change in verdicts.compare(judgements, before):
+    changes = verdicts.compare(judgements, before)
+    for change in changes:
         tell(f"verdict changed {change}", console)
     commit_verdicts(judgements, published)
+    if changes:
+        console.print("README.md, paper/claims.md and paper/verdicts.json hold these verdicts now")
