@@ -40,6 +40,10 @@ def test_every_block_works_in_a_fresh_copy(tmp_path: Path) -> None:
     for method in ("four tangents", "central difference"):
         command = f'python -m repro run someone2030 --scale smoke --method "{method}" --workers 1'
         assert "3 runs done" in said[command]
+    command = (
+        "python -m repro run someone2030 --scale smoke --only booth --method median --workers 1"
+    )
+    assert "3 runs done" in said[command]
     for suffix in ("svg", "pdf", "png", "csv"):
         assert (tmp_path / f"figures/build/someone2030_fig1.{suffix}").exists()
     assert "not run" not in (tmp_path / "figures/build/someone2030_fig1.csv").read_text()
