@@ -492,6 +492,11 @@ def test_a_folder_that_looks_like_markup_is_named_as_it_is(
             2,
             "paper/build: File exists. A file is where a folder is to be: move it away.",
         ),
+        (
+            OSError(errno.EFBIG, "File too large"),
+            2,
+            "File too large. A limit on the size of files stops it: raise it (`ulimit -f`) and run the same command again.",
+        ),
         (OSError(errno.EIO, "Input/output error", "x"), 2, "x: Input/output error."),
         (OSError("rows takes no files."), 2, "rows takes no files."),
     ],

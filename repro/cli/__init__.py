@@ -116,6 +116,7 @@ MENDS = {
     errno.EISDIR: "Name a file.",
     errno.EEXIST: "A file is where a folder is to be: move it away.",
     errno.ENOENT: "Check the name.",
+    errno.EFBIG: "A limit on the size of files stops it: raise it (`ulimit -f`) and run the same command again.",
     **dict.fromkeys(FULL, "Make room and run the same command again."),
 }
 
