@@ -207,3 +207,25 @@ def test_a_search_taken_up_again_passes_over_what_it_has() -> None:
     for spec in reports[:-1]:
         del scores[spec.key]
     assert again().next_batch() == (num_trials, reports)
+
+
+def test_what_another_process_finished_is_counted(
+    queue: Callable[..., Queue], store: Store
+) -> None:
+    """Two processes work on one store: of the groups that one takes, the other may have done some."""
+    specs = runs("beale")
+    own = queue(Given("baydin2022", specs))
+    for spec in specs:
+        store.write(Record(spec, "done", {"score": 1.0}, ()))
+    while (index := own.take(True, lambda group: True)) is not None:
+        own.end(Ended(index, (), ""))  # as a worker says that finds nothing to do
+    assert (own.cached, own.left(), own.elsewhere()) == (0, 0, len(specs))
+
+
+def test_what_this_process_finished_was_done_by_no_other(
+    queue: Callable[..., Queue], store: Store
+) -> None:
+    own = queue(Given("baydin2022", runs("beale")))
+    while (index := own.take(True, lambda group: True)) is not None:
+        finish(own, store, index)
+    assert (own.left(), own.elsewhere()) == (0, 0)

@@ -81,8 +81,9 @@ def _tell_outcome(
         done = execution.steps_kept(group, Store(options.store))
         kept = f", goes on from step {done}" if done else ""
         tell(f"not finished{kept}: {execution.describe(group)}", console)
+    meanwhile = f"{outcome.elsewhere} by another process meanwhile, " if outcome.elsewhere else ""
     tell(
-        f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, "
+        f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, {meanwhile}"
         f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}",
         console,
     )

@@ -41,6 +41,7 @@ class Outcome:
         halted: Whether a failure stopped everything: the store takes no more files, or the device is gone.
         not_begun: Expected seconds of the shortest group that was not started because it could not end in time;
             `None` if there is none.
+        elsewhere: Runs that were missing and that another process finished meanwhile.
     """
 
     done: int
@@ -52,6 +53,7 @@ class Outcome:
     lost: tuple[Group, ...] = ()
     halted: bool = False
     not_begun: float | None = None
+    elsewhere: int = 0
 
 
 def coordinate(
@@ -122,6 +124,7 @@ def coordinate(
         lost=tuple(g for g in execution.stopped if any(s.key not in store for s in g)),
         halted=execution.halted,
         not_begun=min(map(execution.seconds, waiting), default=None),
+        elsewhere=queue.elsewhere(),
     )
 
 

@@ -182,6 +182,10 @@ class Queue:
             self._refill(line)
         return sum(key not in self._store for key in self._missing)
 
+    def elsewhere(self) -> int:
+        """Return how many runs that were missing another process has finished, on the same store."""
+        return sum(key in self._store for key in self._missing)
+
     def _refill(self, line: _Line) -> None:
         while not (line.closed or line.waiting or line.running):
             try:
