@@ -263,6 +263,7 @@ FUNCTION_FACTS = (
                 for seed in range(5)
             ),
             word("Fig. 4", "reported moment", "best", "caption; math_experiments.py:24", setting=function),
+            word("Fig. 4", "data set", "none", "a function in closed form", setting=function),
         )
     ),
     *(
@@ -320,15 +321,19 @@ ANGLE_FACTS = (
     Fact("math_experiments.py", "repetitions", 5, "seeds 0-4", setting="angles"),
     word("lr_search/propulate_search.py", "selection moment", "last", ":301", setting="angles"),
     word("Fig. 5", "reported moment", "best", "math_experiments.py:24", setting="angles"),
+    word("Fig. 5", "data set", "none", "a function in closed form", setting="angles"),
 )  # fmt: skip
-APPROXIMATION_FACTS = tuple(
-    fact
-    for method in (FG, *map(mean, TANGENTS), *map(projection, TANGENTS))
-    for fact in (
-        Fact("Fig. 3, caption", "repetitions", 1_000, "1,000 seeds", method, "approximation"),
-        Fact("approximation_quality.py", "independent seeds", 1, "seed 0, one generator; :40-54",
-             method, "approximation"),
-    )
+APPROXIMATION_FACTS = (
+    *(
+        fact
+        for method in (FG, *map(mean, TANGENTS), *map(projection, TANGENTS))
+        for fact in (
+            Fact("Fig. 3, caption", "repetitions", 1_000, "1,000 seeds", method, "approximation"),
+            Fact("approximation_quality.py", "independent seeds", 1, "seed 0, one generator; :40-54",
+                 method, "approximation"),
+        )
+    ),
+    word("Fig. 3", "data set", "none", "a gradient that is given", setting="approximation"),
 )  # fmt: skip
 SILENT = {
     "Table 1": "test accuracy",
