@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -229,6 +230,30 @@ def test_a_group_goes_on_and_its_checkpoint_is_gone_when_it_is_done(tmp_path: Pa
             seconds = measured[name]
             assert isinstance(seconds, float)
             assert seconds > 0.0
+
+
+def test_a_run_has_its_share_of_all_seconds_of_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    (first, *_) = form_groups(group(METHODS["nesterov"]))
+    assert run_group(first, store, "cpu", lambda steps: None, stopping_after(1)) == ()
+    kept = Checkpoints(tmp_path, 1e9)
+    checkpoint = kept.of(first, CPU, None)
+    assert checkpoint is not None
+    checkpoint.load()
+    assert kept.earlier_seconds > 0.0
+    wall, processor = itertools.count(), itertools.count()
+    clock = SimpleNamespace(
+        perf_counter=lambda: 2.0 * next(wall), process_time=lambda: 1.0 * next(processor)
+    )
+    monkeypatch.setattr("repro.execution.groups.time", clock)
+    assert len(run_group(first, store, "cpu", lambda steps: None, lambda: False)) == 3
+    for spec in first:
+        measured = read_record(store.path(spec.key)).measured
+        assert measured["wall_seconds"] == pytest.approx((kept.earlier_seconds + 2.0) / 3)
+        expected = pytest.approx((kept.earlier_processor_seconds + 1.0) / 3)
+        assert measured["processor_seconds"] == expected
 
 
 def test_none_is_made_where_none_is_wanted(tmp_path: Path) -> None:

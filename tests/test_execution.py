@@ -337,6 +337,7 @@ def test_timing_runs_are_measured(store: Store) -> None:
         assert isinstance(high, float)
         assert 0 < low <= median <= high
         assert record.measured["group_size"] == 4
+        assert "processor_seconds" not in record.measured
 
 
 def test_the_runs_of_a_timing_are_of_one_session(store: Store) -> None:
