@@ -1,9 +1,11 @@
 """Workers get the first group in line; only a timing makes them wait, and a failure stops nobody else."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from test_campaign import SEARCH, experiment, study
 
 import studies
 from repro.execution import Group
@@ -185,12 +187,13 @@ def test_one_process_is_enough_for_timing(
 
 
 def test_a_search_taken_up_again_passes_over_what_it_has() -> None:
-    (comparison,) = comparisons(studies.get("rike2022"), "smoke", only=["tuned-nn-sgd"])
+    tuned = experiment("tuned", 10, dataclasses.replace(SEARCH, repetitions=2))
+    (comparison,) = comparisons(study([tuned], []), "full")
     scores: dict[str, Score] = {}
     batches: list[Sequence[RunSpec]] = []
 
     def again() -> Searched:
-        return Searched("tuned-nn-sgd", comparison, scores.get)
+        return Searched("tuned", comparison, scores.get)
 
     source = again()
     while batch := source.next_batch()[1]:
