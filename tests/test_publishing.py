@@ -513,6 +513,31 @@ def test_a_damaged_file_is_named(sent: Path, home: Path, content: bytes) -> None
     assert not home.exists()
 
 
+def test_what_was_cut_short_between_two_files_is_made_whole_by_the_next(
+    store: Store, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def cut_short(write: Callable[..., None]) -> Callable[..., None]:
+        def write_the_first(path: Path, content: object) -> None:
+            if written:
+                raise KeyboardInterrupt
+            write(path, content)
+            written.append(path)
+
+        return write_the_first
+
+    publish(store.directory, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        for name in ("write_curves", "write_parquet"):
+            patch.setattr(publishing, name, cut_short(getattr(publishing, name)))
+        with pytest.raises(KeyboardInterrupt):
+            publish(store.directory, home)
+    assert list(home.iterdir()) == written
+    publish(store.directory, home)
+    assert contents(home) == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("kind", ["runs", "curves"])
 def test_flipped_bits_on_the_way_are_never_taken_for_data(
     sent: Path, home: Path, tmp_path: Path, kind: str
