@@ -328,6 +328,7 @@ def test_finalists_have_equal_budgets_and_a_search_without_them_is_what_it_was()
     assert sorted({run.repetition for run in finals}) == [2, 3, 4]
     # more finalists than trials are all of them
     few = comparison(dataclasses.replace(search, num_trials=1, max_extensions=0))
+    assert few.search.num_runs == 2 + 3
     assert len(searched(few, bowl())[1]) == (2 + 3) * len(METHODS)
 
 

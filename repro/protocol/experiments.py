@@ -91,8 +91,12 @@ class Search:
     @property
     def num_runs(self) -> int:
         """Runs of every method, without those that the edge rule may add."""
-        trials = (self.num_trials + self.refinement_trials) * self.repetitions
-        return trials + self.finalists * self.finalist_repetitions
+        trials = self.num_trials + self.refinement_trials
+        return trials * self.repetitions + self.num_further_runs(trials)
+
+    def num_further_runs(self, trials: int) -> int:
+        """Return how many further runs the finalists among so many trials have."""
+        return min(self.finalists, trials) * self.finalist_repetitions
 
     @property
     def first_runs(self) -> range:
