@@ -20,12 +20,13 @@ from repro.protocol import (
     REFINEMENT,
     Comparison,
     RunSpec,
+    Search,
     Study,
     Timing,
     Trial,
     best_trial,
-    best_trials,
     experiments_of,
+    finalists,
     kind_of,
 )
 from repro.results import HYPERPARAMETERS
@@ -200,25 +201,31 @@ def _lacking(
     # those beside the winners have any number
     wanted = [*range(proposed), *sorted(refined)]
     trials_left = sum(n not in trials.get(at, {}) for at in wanted for n in search.first_runs)
-    trials_left += max(0, search.refinement_trials - len(refined)) * search.repetitions
-    finals_left = search.finalists * search.finalist_repetitions
-    scores: dict[float, list[float]] = {}
-    finalists: tuple[float, ...] = ()
-    if not trials_left:
-        finals_left = 0
-        scores = {at: [trials[at][n].score for n in search.first_runs] for at in wanted}
-        finalists = best_trials(scores, search.finalists)
-        for at in finalists:
-            further = [trials[at][n].score for n in search.further_runs if n in trials[at]]
-            scores[at] += further
-            finals_left += search.finalist_repetitions - len(further)
-    if not (trials_left or finals_left):
-        settings = next(iter(trials[best_trial(scores, finalists)].values())).values
-        reported = [row for row in reported if _same(row.values, settings)]
+    to_refine = max(0, search.refinement_trials - len(refined))
+    trials_left += to_refine * search.repetitions
+    if trials_left:
+        finals_left = search.num_further_runs(len(wanted) + to_refine)
+    else:
+        finals_left, winner = _finals(search, {at: trials[at] for at in wanted})
+        if winner is not None:
+            reported = [row for row in reported if _same(row.values, winner.values)]
     ended = {row.repetition for row in reported} & set(range(comparison.plan.repetitions))
     done = sum(map(len, trials.values())) + len(ended)
     reports_left = comparison.plan.repetitions - len(ended)
     return done, (trial,) * trials_left + (final,) * finals_left + (report,) * reports_left
+
+
+def _finals(search: Search, trials: Mapping[float, Mapping[int, _Row]]) -> tuple[int, _Row | None]:
+    """Return how many runs the finalists lack, and a row of the winner once they lack none."""
+    scores = {at: [own[n].score for n in search.first_runs] for at, own in trials.items()}
+    again = [at for at, own in trials.items() if own.keys() >= set(search.further_runs)]
+    chosen = finalists(scores, search.finalists, again)
+    for at in chosen:
+        scores[at] += [trials[at][n].score for n in search.further_runs if n in trials[at]]
+    wanted = search.repetitions + search.finalist_repetitions
+    if left := sum(wanted - len(scores[at]) for at in chosen):
+        return left, None
+    return 0, next(iter(trials[best_trial(scores, chosen)].values()))
 
 
 def _alike(spec: RunSpec, rows: Sequence[_Row]) -> list[_Row]:

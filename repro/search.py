@@ -43,7 +43,7 @@ from repro.protocol import (
     Settings,
     Trial,
     best_trial,
-    best_trials,
+    finalists,
     mean_score,
     settings,
 )
@@ -97,7 +97,7 @@ class Progress:
         space: The space, with the decades that the edge rule added.
         winners: Best values by method, once the search has ended.
         on_edge: Methods whose winner still lies near a bound: no more decades may be added, or a trial beside the
-            winner, which comes last, moved it there.
+            winner, or the further runs of the finalists, both of which come later, moved it there.
     """
 
     pending: tuple[RunSpec, ...]
@@ -159,7 +159,7 @@ def advance(comparison: Comparison, scores: Scores) -> Progress:
 
 
 def _final(asking: Mapping[str, _Asking], scores: Scores, space: SearchSpace) -> Progress:
-    """Return the end of a search, or what its finalists are still to be run."""
+    """Return the end of a search, or what it still needs: runs of its finalists."""
     edge = next(iter(asking.values())).comparison.search.edge
     pending = tuple(run for asked in asking.values() for run in asked.run_finalists(scores))
     trials = {name: tuple(asked.trials) for name, asked in asking.items()}
@@ -174,8 +174,8 @@ def _final(asking: Mapping[str, _Asking], scores: Scores, space: SearchSpace) ->
 
 def _best(trials: Iterable[Scored]) -> Scored:
     numbered = {trial.number: trial for trial in trials}
-    finalists = [n for n, trial in numbered.items() if trial.final]
-    return numbered[best_trial({n: t.scores for n, t in numbered.items()}, finalists)]
+    final = [n for n, trial in numbered.items() if trial.final]
+    return numbered[best_trial({n: t.scores for n, t in numbered.items()}, final)]
 
 
 def _near_bounds(
@@ -264,15 +264,16 @@ class _Asking:
     def run_finalists(self, scores: Scores) -> Iterator[RunSpec]:
         """Add their further runs to the best trials; yield these runs while one is unfinished."""
         num = self.comparison.search.finalists
-        chosen = [
-            self.trials[n] for n in best_trials({t.number: t.scores for t in self.trials}, num)
-        ]
-        runs = [
-            self.comparison.trial_runs(
-                self.method, Trial(trial.number, self.search_digest, FINAL), trial.values
+        further = {
+            t.number: self.comparison.trial_runs(
+                self.method, Trial(t.number, self.search_digest, FINAL), t.values
             )
-            for trial in chosen
-        ]
+            for t in self.trials
+        }
+        again = [n for n, members in further.items() if _found([members], scores)] if num else []
+        first = {t.number: t.scores for t in self.trials}
+        chosen = [self.trials[n] for n in finalists(first, num, again)]
+        runs = [further[trial.number] for trial in chosen]
         if (found := _found(runs, scores)) is None:
             yield from (run for members in runs for run in members)
             return

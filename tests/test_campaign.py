@@ -309,6 +309,10 @@ def test_a_finished_search_that_is_to_run_its_best_again_lacks_that() -> None:
     assert missing_of(more, rows + finals + ended) == (12, [])
     # without finalists their runs are none of it
     assert missing_of(comparison, rows + finals)[1] == ["report"] * 2
+    # there are no more finalists than trials
+    fewer = dataclasses.replace(again, num_trials=1)
+    (few,) = comparisons(study([experiment("tuned", 10, fewer)], []), "full")
+    assert missing_of(few, []) == (0, ["tune"] * (1 + 2) + ["report"] * 2)
 
 
 def test_a_repetition_beyond_the_plan_is_none_of_it() -> None:

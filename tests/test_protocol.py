@@ -47,6 +47,7 @@ from repro.protocol import (
     derive_seed,
     expand,
     final,
+    finalists,
     kind_of,
     mean_score,
     near,
@@ -1041,6 +1042,13 @@ def test_of_finalists_one_wins() -> None:
     assert best_trials({4: [3.0], 0: [1.0, 2.0], 2: [1.5], 1: [math.nan]}, 3) == (0, 2, 4)
     assert best_trials({0: [1.0]}, 3) == (0,)
     assert best_trials({0: [1.0]}, 0) == ()
+
+
+def test_a_trial_that_was_run_again_stays_a_finalist() -> None:
+    scores = {0: [3.0], 1: [1.0], 2: [2.0], 3: [2.5]}
+    assert finalists(scores, 2, []) == (1, 2)
+    assert finalists(scores, 2, [2, 3]) == (1, 2, 3)
+    assert finalists(scores, 0, [2, 3]) == ()
 
 
 def test_a_run_without_a_score_is_the_worst() -> None:

@@ -40,7 +40,16 @@ from repro.protocol import (
     settings,
     use,
 )
-from repro.results import HeldError, Record, Store, hold, read_store, tabulate
+from repro.results import (
+    HeldError,
+    Record,
+    Store,
+    hold,
+    read_store,
+    superseded,
+    tabulate,
+    winning_trial,
+)
 from repro.search import (
     Progress,
     Score,
@@ -330,6 +339,38 @@ def test_finalists_have_equal_budgets_and_a_search_without_them_is_what_it_was()
     few = comparison(dataclasses.replace(search, num_trials=1, max_extensions=0))
     assert few.search.num_runs == 2 + 3
     assert len(searched(few, bowl())[1]) == (2 + 3) * len(METHODS)
+
+
+def test_search_status_and_rows_agree_on_the_winner_after_a_search_is_taken_further() -> None:
+    search = Search(SPACE, 8, max_extensions=0, refinement_trials=2, finalists=2)
+    rng = random.Random(0)
+    for _ in range(4):
+        known: dict[str, Score] = {}
+        rows: list[Record] = []
+        # refined after its best trials were run again, which are then not all among the best of first runs
+        for taken in (search, dataclasses.replace(search, refinement_trials=6)):
+            compared = comparison(taken)
+            while (progress := advance(compared, known.get)).pending:
+                for run in progress.pending:
+                    if run.key not in known:
+                        known[run.key] = Score(rng.random())
+                        rows.append(Record(run, "done", {"score": known[run.key].value}, ()))
+            reported = [
+                Record(run, "done", {"score": 1.0}, ())
+                for method in METHODS
+                for run in compared.report_runs(method, progress.winners[method.name])
+            ]
+            rows += [r for r in reported if r.spec.key not in known]
+            known |= {r.spec.key: Score(1.0) for r in reported}
+            runs, _ = tabulate(rows)
+            (work,) = survey((), [compared], runs)
+            assert work.left == ()
+            for method in METHODS:
+                own = runs[(runs["method"] == method.name) & (runs["role"] == "tune")]
+                won = own["learning_rate"][own["trial"] == winning_trial(own)].iloc[0]
+                assert won == rate(progress.winners[method.name])
+            left = runs[(runs["role"] == "report") & ~superseded(runs)]
+            assert set(left["key"]) == {r.spec.key for r in reported}
 
 
 def test_a_finished_search_goes_on_with_its_finalists_alone(undisturbed: Store) -> None:

@@ -66,7 +66,7 @@ from repro.protocol.runs import (
     settings,
     use,
 )
-from repro.protocol.winning import best_trial, best_trials, mean_score
+from repro.protocol.winning import best_trial, best_trials, finalists, mean_score
 
 __all__ = [
     "ABOVE_ONE",
@@ -123,6 +123,7 @@ __all__ = [
     "expand",
     "experiments_of",
     "final",
+    "finalists",
     "kind_of",
     "mean_score",
     "near",

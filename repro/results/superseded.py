@@ -24,8 +24,9 @@ def winning_trial(trials: pd.DataFrame) -> float:
         Its number, see `repro.protocol.best_trial`.
     """
     scores = trials.groupby("trial")["score"].agg(list).to_dict()
-    finalists = trials["trial"][trials["stage"] == FINAL].unique().tolist()
-    return float(best_trial(scores, finalists))
+    again = trials["trial"][trials["stage"] == FINAL].value_counts()
+    # one of fewer runs was interrupted
+    return float(best_trial(scores, again.index[again == again.max()].tolist()))
 
 
 def superseded(runs: pd.DataFrame) -> pd.Series:
