@@ -378,6 +378,9 @@ def to_optuna(
 ) -> dict[str, optuna.Study]:
     """Return the finished trials of a comparison as Optuna studies, for `optuna.visualization`.
 
+    A trial's value is the mean over its runs. Where the best trials are run again, the winner is the best of those whose
+    attribute `final` is true; a trial that was run once may have a lower value by luck.
+
     Args:
         comparison: The searched experiment.
         scores: Looks finished runs up.
@@ -403,7 +406,11 @@ def to_optuna(
                     params=dict(trial.values),
                     distributions=_distributions(trial.space),
                     value=trial.score,
-                    user_attrs={"diverged": trial.diverged, "sampler": SAMPLER},
+                    user_attrs={
+                        "diverged": trial.diverged,
+                        "final": trial.final,
+                        "sampler": SAMPLER,
+                    },
                 )
             )
         studies[method] = study

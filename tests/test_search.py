@@ -586,6 +586,18 @@ def test_optuna_studies_hold_the_trials_and_the_winner(scores: Scores) -> None:
         assert {t.state for t in study.trials} == {optuna.trial.TrialState.COMPLETE}
 
 
+def test_optuna_studies_tell_finalists_of_which_one_won() -> None:
+    again = comparison(Search(SPACE, 16, max_extensions=0, finalists=3))
+    known: dict[str, Score] = {}
+    while (progress := advance(again, known.get)).pending:
+        known |= {run.key: Score(lucky(run)) for run in progress.pending}
+    for method, study in to_optuna(again, known.get).items():
+        final = [t for t in study.trials if t.user_attrs["final"]]
+        assert len(final) == 3
+        winner = min(final, key=lambda t: float(t.value or 0.0))
+        assert settings(winner.params) == progress.winners[method]
+
+
 def test_the_journal_opens_and_is_written_whole(scores: Scores, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "optuna.journal"
     for _ in range(2):
