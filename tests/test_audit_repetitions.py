@@ -194,6 +194,21 @@ def test_methods_that_end_at_one_score_are_tied() -> None:
         assert spoken(b, math.nan) == (status, text)
 
 
+def test_of_trials_that_ended_well_those_run_again_count_once() -> None:
+    scores = {"a": [1.0, 2.0, math.inf, math.inf], "b": [1.0, 2.0, 3.0, math.inf]}
+    rows = runs_frame(
+        [
+            {"method": m, "number": number, "score": score}
+            for m, first in scores.items()
+            for number, score in [*enumerate(first), *enumerate(first[:2])]
+        ]
+    )
+    finding = judge(RULES["divergence"], Evidence("x", "foreign", ("a", "b"), (), rows))
+    assert finding.text == (
+        "2 of 4 trials of a diverged or failed, 1 of 4 trials of b diverged or failed"
+    )
+
+
 def test_the_order_for_smaller_budgets_is_that_of_first_runs() -> None:
     first = {"a": [9.0, 5.0, 3.0, 2.0], "b": [8.0, 4.0, 2.5, 1.0]}
     again = {"a": (3, 2.0), "b": (3, 9.0)}  # the best of each, of which that of b was lucky

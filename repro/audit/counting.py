@@ -95,6 +95,19 @@ def further_runs(runs: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return np.zeros(len(runs), dtype=bool)
 
 
+def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs that all trials of a method have alike: without those of `further_runs`, and numbered.
+
+    Args:
+        runs: Tuning runs of one method.
+
+    Returns:
+        The rows.
+    """
+    runs = numbered(runs)
+    return runs[~further_runs(runs)] if len(runs) else runs
+
+
 OBSERVED = "observed range"
 """Source of bounds that nobody declared: the smallest and the largest value seen."""
 

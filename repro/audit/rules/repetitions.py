@@ -13,7 +13,7 @@ from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ig
 
 from repro import stats
 from repro.audit import differences
-from repro.audit.counting import further_runs, numbered, trial_scores
+from repro.audit.counting import first_runs, trial_scores
 from repro.audit.evidence import BAD, FINISHED, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
@@ -145,11 +145,13 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
     """Compare how many trials ended well."""
     ended: dict[str, tuple[int, int]] = {}
     for method in evidence.methods:
-        trials = [(s, known) for s, known in _endings(evidence, "tune", method) if s != "running"]
+        # the best have further runs, which would dilute the share
+        tune = first_runs(evidence.rows("tune", method))
+        trials = [(s, known) for s, known in _endings(tune) if s != "running"]
         if trials:
             well = sum(s not in BAD and (s != "done" or known) for s, known in trials)
             ended[method] = (well, len(trials))
-        report = _endings(evidence, "report", method)
+        report = _endings(evidence.rows("report", method))
         if report:
             bad = sum(s in BAD or not known for s, known in report)
             status: Status = "warn" if bad else "pass"
@@ -169,9 +171,8 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
     yield Part("warn" if few else "pass", text, ("rows",), values)
 
 
-def _endings(evidence: Evidence, role: str, method: str) -> list[tuple[str, bool]]:
-    """Return the status of each run of a role, and whether it has a score."""
-    rows = evidence.rows(role, method)
+def _endings(rows: pd.DataFrame) -> list[tuple[str, bool]]:
+    """Return the status of each run, and whether it has a score."""
     return list(zip(rows["status"], np.isfinite(rows["score"].to_numpy()), strict=True))
 
 
@@ -247,7 +248,8 @@ def rank(evidence: Evidence) -> Iterator[Part]:
     # a trial that waits or still runs does not count yet
     every = {m: evidence.rows("tune", m) for m in evidence.methods}
     rows = {m: of_method[of_method["status"].isin(FINISHED)] for m, of_method in every.items()}
-    trials = {m: _first_scores(of_method) for m, of_method in rows.items() if len(of_method)}
+    # as a smaller budget would have had them, before the best were run again
+    trials = {m: trial_scores(first_runs(own)) for m, own in rows.items() if len(own)}
     yield from unsaid(evidence, "scores of trials", trials)
     trials = {m: t for m, t in trials.items() if np.isfinite(t["score"]).any()}
     if len(trials) < 2:
@@ -279,12 +281,6 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         text = f"{scores} after {limit:.4g} s of trials each"
         turned = at[first] > at[second] and not tied
         yield Part("warn" if turned else "pass", text, ("rows",))
-
-
-def _first_scores(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the trials as a smaller budget would have had them, before the best were run again."""
-    runs = numbered(runs)
-    return trial_scores(runs[~further_runs(runs)])
 
 
 def _coarse(scores: pd.Series) -> bool:
