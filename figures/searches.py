@@ -108,8 +108,8 @@ def _common_ending(methods: list[str]) -> str:
 
 
 def _trials(rows: pd.DataFrame) -> pd.DataFrame:
-    by_trial = rows.groupby("trial")
-    first = measures.first_runs(rows).groupby("trial").first()
+    by_trial = rows.sort_values("repetition").groupby("trial")
+    first = by_trial.first()
     return pd.DataFrame(
         {
             "number": first.index.astype(np.int64),

@@ -1081,6 +1081,10 @@ def test_of_trials_that_were_run_again_one_wins_by_its_mean(full: Results) -> No
         for n in range(3)
     }
     assert shown == {0: {4.5}, 1: {2.25}, 2: {3.0}}
+    # a first run whose file is damaged, and was skipped, costs no figure
+    lost = once["key"][once["trial"] == 0].iloc[0]
+    left = dataclasses.replace(full, runs=twice.runs[twice.runs["key"] != lost])
+    assert len(learning_rate_sensitivity.select(left)) == len(table)
     # a smaller budget would have had the first runs alone
     without = dataclasses.replace(full, runs=once)
     pd.testing.assert_frame_equal(tuning_budget.select(twice), tuning_budget.select(without))
