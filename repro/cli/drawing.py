@@ -189,9 +189,8 @@ def _receive(sent: Path) -> None:
 def _draw(name: str, directory: Path, known_values: str) -> _Outcome:
     try:
         return _drawn(name, directory, known_values)
-    except (
-        Exception
-    ) as error:  # a module of a user can raise anything, and its traceback does not leave a process
+    except Exception as error:
+        # a module of a user can raise anything, and its traceback does not leave a process
         if fault := fault_of(error):
             raise ValueError(fault) from error
         raise

@@ -54,7 +54,7 @@ def _first(folders: Iterable[Path], *names: str) -> Path | None:
 
 
 def download_missing(name: str, missing: tuple[str, ...], folder: Path, *, allowed: bool) -> None:
-    """Fetch the missing archives into the folder, or says what to put there by hand."""
+    """Fetch the missing archives into the folder, or say what to put there by hand."""
     problem = None if allowed else "downloading is switched off"
     for file in missing:
         problem = problem or _fetch(file, MIRRORS[name], folder)
