@@ -301,6 +301,25 @@ def test_a_comparison_whose_search_or_report_has_only_begun_is_not_audited(
     )
 
 
+def test_the_sampler_names_the_stages_that_were_run(results: Results) -> None:
+    study = studies.get("rike2022")
+    runs = results.runs[results.runs["experiment"] == "tuned-nn-sgd"]
+    (search,) = (e.reduced.search for e in study.experiments if e.name == "tuned-nn-sgd")
+    assert search is not None
+    shared, beside = "scrambled Sobol sequence, one for all", ", then 4 trials beside every winner"
+    again = f"; of every method the best {search.finalists} run again"
+    stages = runs["stage"].where(runs["stage"] == "refinement", "")
+    first = (runs["role"] == "tune") & (stages == "")
+    for found, text in (
+        (stages.mask(stages != "", ""), shared),
+        (stages, shared + beside),
+        (stages.mask(first & (runs["trial"] == 0), "final"), shared + beside + again),
+    ):
+        there = dataclasses.replace(results, runs=runs.assign(stage=found))
+        (evidence,) = ours.comparisons(study, there)
+        assert evidence.word("sampler", evidence.methods[0]) == text
+
+
 def test_a_row_that_ran_otherwise_than_declared_is_found(results: Results) -> None:
     study = studies.get("rike2022")
     runs = results.runs.copy()

@@ -13,6 +13,8 @@ from scipy import stats  # type: ignore[import-untyped, unused-ignore]
 from repro.audit.counting import count
 from repro.audit.evidence import CURVE_COLUMNS, NONE, Evidence, Range, runs_frame
 from repro.protocol import (
+    FINAL,
+    REFINEMENT,
     SCALES,
     Classification,
     ClosedForm,
@@ -207,10 +209,13 @@ def _declared(
 ) -> Iterator[Fact]:
     plan = experiment.plan(scale)
     say = functools.partial(_fact, study, experiment)
-    refined = plan.search is not None and plan.search.refinement_trials
-    beside = f", then {refined} trials beside every winner" if refined else ""
-    if plan.search is not None and plan.search.finalists:
-        beside += f"; of every method the best {plan.search.finalists} run again"
+    assert plan.search is not None
+    stages = set(rows["stage"])  # a search may still be taken as far as its plan goes
+    later = (
+        (REFINEMENT, f", then {plan.search.refinement_trials} trials beside every winner"),
+        (FINAL, f"; of every method the best {plan.search.finalists} run again"),
+    )
+    beside = "".join(text for stage, text in later if stage in stages)
     yield say("sampler", f"scrambled Sobol sequence, one for all{beside}")
     early = _stops_early(plan.task)
     yield say("selection moment", "best" if early else "last")
