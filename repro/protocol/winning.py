@@ -45,7 +45,7 @@ def finalists(trials: Mapping[N, Iterable[float]], num: int, again: Collection[N
         Their numbers.
     """
     best = best_trials(trials, num)
-    return (*best, *(n for n in trials if num and n in again and n not in best))
+    return best + tuple(n for n in trials if num and n in again and n not in best)
 
 
 def best_trial(trials: Mapping[N, Iterable[float]], finalists: Collection[N] = ()) -> N:
