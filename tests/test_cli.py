@@ -627,7 +627,7 @@ def test_a_narrow_terminal_shows_names_and_costs_whole(
         # names come in pieces, one below the other; numbers in one
         if width >= 100:
             assert all(experiment.name in printed for experiment in study.experiments)
-        assert re.search(r"\b126\b", printed)  # trials and reports of a search
+        assert re.search(r"\b144\b", printed)  # trials, finalists and reports of a search
     assert re.search(r"\b\d+h\d\dm\b", printed)
     assert elsewhere.exists()
 
