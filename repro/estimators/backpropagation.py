@@ -59,6 +59,6 @@ class Backpropagation(Estimator):
         value, gradient = autodiff.value_and_gradient(objective, params)
         if isinstance(generator, torch.Generator):
             refuse_many(value)
-        elif generator is not None:
+        elif generator:  # backpropagation draws nothing, so there may be none
             refuse_other_than_one_each(value, len(generator))
         return Estimate(value, gradient, None, self.cost)
