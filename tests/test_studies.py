@@ -14,6 +14,7 @@ from repro import claims, datasets, estimators, models, optimizers, timing
 from repro.problems.classification import LOSSES
 from repro.problems.closed_form import FUNCTIONS
 from repro.protocol import (
+    FINAL,
     SCALES,
     Classification,
     ClosedForm,
@@ -257,6 +258,9 @@ def unequal_budgets(runs: pd.DataFrame) -> list[str]:
         tuned, reported = rows[rows["role"] == "tune"], rows[rows["role"] == "report"]
         # trials beside the winners are as many for all, at rates of each method's own
         tuned = tuned.assign(rate=tuned["learning_rate"].where(tuned["stage"] == "", 0.0))
+        # and the best of a method are as many, whichever trials of its own they are
+        final = tuned[tuned["stage"] == FINAL]
+        tuned.loc[final.index, "trial"] = final.groupby("method")["trial"].rank("dense")
         if tuned.empty or reported.empty:
             continue  # at given settings, or not ended
         budgets = {
@@ -301,3 +305,7 @@ def test_one_trial_more_is_an_unequal_budget() -> None:
     beside = [{**each, "stage": "refinement"} for each in elsewhere]
     assert unequal_budgets(pd.DataFrame([*equal, *reported, *beside])) == []
     assert unequal_budgets(pd.DataFrame([*equal, *reported, beside[0]])) == ["s e full"]
+    finals = [row("a", "tune", 0.0, stage=FINAL), row("b", "tune", 2.0, stage=FINAL)]
+    assert unequal_budgets(pd.DataFrame([*equal, *reported, *finals])) == []
+    fewer = [*equal, *reported, *finals, row("b", "tune", 1.0, stage=FINAL)]
+    assert unequal_budgets(pd.DataFrame(fewer)) == ["s e full"]
