@@ -65,7 +65,7 @@ class Check:
 
     Attributes:
         label: The quantity in a few words.
-        measure: Name and settings of a measure of `repro.claims`.
+        measure: Name and settings of a measure of `repro.measures`.
         expect: What the claim says of it.
         published: The published value, if the paper has one.
         unit: Unit of the quantity, empty for pure numbers.
