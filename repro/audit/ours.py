@@ -69,14 +69,14 @@ def finished(study: Study, results: Results) -> dict[str, Callable[[], Evidence]
 
 
 def _complete(plan: Plan, methods: Iterable[Method], rows: pd.DataFrame) -> bool:
-    """Tell whether every method has the trials and repetitions of its plan; decades that were added bring more trials."""
+    """Tell whether every method has the first trials and the repetitions of its plan; decades and stages added bring more."""
     if plan.search is None:
         return False
     planned = {
         "tune": plan.search.num_trials * plan.search.repetitions,
         "report": plan.repetitions,
     }
-    runs = rows.groupby(["role", "method"]).size()
+    runs = rows[rows["stage"] == ""].groupby(["role", "method"]).size()
     return all(
         runs.get((role, method.name), 0) >= num
         for role, num in planned.items()
