@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from figures import style, training_curves
-from figures.training_curves import Comparison, draw_comparisons, select_comparison
+from figures import baydin2022_curves, style
+from figures.baydin2022_curves import Comparison, draw_comparisons, select_comparison
 from repro.results import Results
 
 TITLE = (
@@ -21,7 +21,7 @@ COMPARISONS = (
 
 def caption(table: pd.DataFrame) -> str:
     """Return the caption, with what lines and bands are."""
-    return training_curves.caption(TITLE, table)
+    return baydin2022_curves.caption(TITLE, table)
 
 
 def select(results: Results) -> pd.DataFrame:

@@ -19,6 +19,7 @@ import figures
 import studies
 from figures import (
     approaches,
+    baydin2022_curves,
     baydin2022_fig1,
     baydin2022_fig2,
     baydin2022_fig3,
@@ -57,7 +58,6 @@ from figures import (
     selection,
     speed,
     style,
-    training_curves,
     tuned_differences,
     tuning_budget,
     tuning_budget_many,
@@ -822,7 +822,7 @@ def test_one_run_has_no_band_and_says_so(full: Results) -> None:
     assert legend == [f"{BACKPROPAGATION} (one run)", f"{FORWARD_GRADIENT} (one run)"]
     flat = table.assign(y=table["y"].where(table["kind"] != "mean", 2.3))
     low, high = drawn(baydin2022_fig5, flat).axes[0].get_ylim()
-    assert high - low >= training_curves.LEAST
+    assert high - low >= baydin2022_curves.LEAST
     several = baydin2022_fig5.caption(baydin2022_fig5.select(full))
     assert several.endswith("Mean over repetitions, 95 % t band.")
 

@@ -1,4 +1,4 @@
-"""What Figs. 3 to 5 share: validation curves of both methods by iteration and by time, with T_f and T_b."""
+"""What Figs. 3 to 5 of Baydin et al. share: validation curves of both methods by iteration and by time, with T_f and T_b."""
 
 from __future__ import annotations
 
