@@ -450,6 +450,28 @@ def test_memory_of_a_loop_is_that_of_steps_before_they_were_recorded(
     assert not replayed
 
 
+def test_memory_on_cuda_has_no_workspace_of_a_library_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    allocated, peak = [1_000], [0]  # bytes; the parameters are 100 of them
+
+    def step() -> None:
+        if allocated == [1_000]:
+            allocated[0] += 2**25  # at the first call, and kept
+        peak[0] = max(peak[0], allocated[0] + 40)  # freed again
+
+    for name, stand_in in {
+        "synchronize": lambda device: None,
+        "memory_allocated": lambda device: allocated[0],
+        "reset_peak_memory_stats": lambda device: peak.__setitem__(0, allocated[0]),
+        "max_memory_allocated": lambda device: peak[0],
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    timed = steps.Step(step, step, num_parameters=25, resident_bytes=100)
+    assert timed.peak_bytes(torch.device("cuda")) == 140
+    assert timed.peak_bytes(torch.device("cuda")) == 140
+
+
 def test_what_a_part_needs() -> None:
     for method in (PLAIN, ALL[6]):
         with pytest.raises(ValueError, match=r"is timed for networks only. Found .* 'test beale'"):

@@ -17,7 +17,7 @@ side in it, which count most for small networks; a ratio among methods that are 
 failed, of which a warning tells, steps of a loop are launched one by one, too, and the others are not timed. On the CPU all
 are executed alike.
 
-Peak memory is the allocator's, over one step, counting the parameters but not the mini-batch: on CUDA
+Peak memory is the allocator's, over one step that is not the first, counting the parameters but not the mini-batch: on CUDA
 `torch.cuda.max_memory_allocated`, on the CPU the highest running sum of the allocations and frees that
 `torch.profiler` records.
 """

@@ -39,6 +39,8 @@ class Step:
     def peak_bytes(self, device: torch.device) -> int:
         """Return the allocator's peak over one step, parameters included; a recorded one would allocate nothing."""
         if device.type == "cuda":
+            # libraries take a workspace at their first call on a stream, and each thread its own: no part of any step
+            self.unrecorded()
             torch.cuda.synchronize(device)
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
