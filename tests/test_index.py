@@ -180,6 +180,17 @@ def test_runs_in_the_folder_of_others_are_read_every_time(store: Store) -> None:
     assert_truth(store)
 
 
+@pytest.mark.parametrize("unusable", ["its own", "the copy"])
+def test_of_two_files_of_a_run_the_usable_one_has_its_curves(store: Store, unusable: str) -> None:
+    path = store.path(spec(0).key)
+    copy = store.directory / ("00" if path.parent.name != "00" else "01") / path.name
+    copy.parent.mkdir(exist_ok=True)
+    shutil.copy(path, copy)
+    (path if unusable == "its own" else copy).write_bytes(b"{")
+    for _ in range(2):
+        assert_truth(store, problems=1)
+
+
 # An index that is not what it was
 
 

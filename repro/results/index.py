@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -139,10 +139,11 @@ def read_indexed(directory: Path, say: Callable[[str], None] = lambda line: None
         apart += writer.lost
     apart += [runs for runs, _ in reader.chunks(strays)]
     read = pd.concat([tabulate(())[0], *apart], ignore_index=True)
-    elsewhere: Mapping[str, Path] = {path.stem: path for path in strays}
+    elsewhere = {path.stem: path for path in strays if path not in reader.unusable}
 
     def find(key: str) -> Path:
-        return store.path(key) if key in stamps.index else elsewhere[key]
+        own = store.path(key)
+        return own if key in stamps.index and own not in reader.unusable else elsewhere[key]
 
     return Indexed(segments, read, find, reader.problems)
 
@@ -188,6 +189,7 @@ class _Reader:
         self._total, self._say = total, say
         self._done = 0
         self.problems: list[str] = []
+        self.unusable: set[Path] = set()
 
     def chunks(self, paths: Iterable[Path]) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
         """Yield runs and curves, for as many runs at a time as may be held in memory."""
@@ -206,6 +208,10 @@ class _Reader:
             try:
                 yield read_record(path)
             except RejectedFileError as error:
-                self.problems.append(str(error))
+                self._skip(path, str(error))
             except FileNotFoundError:
-                self.problems.append(f"{path}: {GONE}")
+                self._skip(path, f"{path}: {GONE}")
+
+    def _skip(self, path: Path, problem: str) -> None:
+        self.unusable.add(path)
+        self.problems.append(problem)
