@@ -313,6 +313,20 @@ def test_what_was_read_until_an_interruption_is_kept(
     assert len(opened) == 4  # the chunk that was cut off
 
 
+def test_an_interruption_while_the_first_runs_are_written_is_one(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.parquet.ParquetWriter.write_table", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            read_indexed(store.directory)
+    assert list((store.directory / FOLDER).iterdir()) == []
+    assert_truth(store)
+
+
 # Many segments
 
 

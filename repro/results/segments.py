@@ -171,7 +171,8 @@ class SegmentWriter:
         return True
 
     def _end(self) -> None:
-        if self._curves is None or self._path is None:
+        if not self._rows or self._path is None:
+            self._give_up()  # an interruption may have left curves without rows
             return
         rows = as_arrow(pd.concat(self._rows, ignore_index=True))
         try:
@@ -190,14 +191,14 @@ class SegmentWriter:
             self._give_up()
             return
         self.written.append(Segment(path, curves, rows))
-        self._rows, self._curves = [], None
+        self._rows, self._curves, self._path = [], None, None
 
     def _give_up(self) -> None:
         self._broken = True
         self.lost += self._rows
-        self._rows, self._curves = [], None
         if self._path is not None:
             _remove(self._path)
+        self._rows, self._curves, self._path = [], None, None
 
 
 def merge_small(folder: Path, segments: list[Segment]) -> list[Segment]:
