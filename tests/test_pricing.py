@@ -127,6 +127,32 @@ def test_a_row_that_may_have_waited_counts_for_no_more_than_a_timed_step_does_in
     assert Prices(rows(*known, timed, at_work))(run()) == pytest.approx(360.0)
 
 
+def test_only_steps_of_one_run_timed_as_it_takes_them_tell_what_a_step_takes() -> None:
+    task = Timing(3, 1, "cpu", 2, memory=False, precision="float64")
+    assert Prices(rows(row(run(task=task), step_seconds=0.2)))(run()) == pytest.approx(20.0)
+    for turns in (
+        dataclasses.replace(task, loop_steps=10),
+        dataclasses.replace(task, replicas=8),
+        dataclasses.replace(task, processes=2),
+    ):
+        assert Prices(rows(row(run(task=turns), step_seconds=2.0)))(run()) is None
+        assert Prices(rows(row(run(), 50.0)))(run(task=turns)) is None
+        # nor how much longer it takes in training
+        known = (row(run(), 30.0), row(run(task=turns), step_seconds=2.0))
+        wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
+        timed = row(run(task=task, problem=wider), step_seconds=1.0)
+        assert Prices(rows(*known, timed))(run(problem=wider)) == pytest.approx(100.0)
+
+
+def test_training_is_set_against_timings_of_the_same_estimator_and_optimizer() -> None:
+    timed = row(run(task=Timing(3, 1, "cpu", 1)), step_seconds=0.2)
+    trained = [row(run(method), seconds) for method, seconds in ((BP, 30.0), (FG, 900.0))]
+    trained.append(row(run(BP_NESTEROV), 900.0))
+    wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
+    alone = row(run(task=Timing(3, 1, "cpu", 1), problem=wider), step_seconds=1.0)
+    assert Prices(rows(*trained, timed, alone))(run(problem=wider)) == pytest.approx(150.0)
+
+
 def test_rows_that_may_have_waited_count_only_where_there_are_no_others() -> None:
     waited = [row(run(BP, n), 400.0, wall_seconds=400.0) for n in range(5)]
     at_work = row(run(BP, 9), 60.0, wall_seconds=60.0, processor_seconds=50.0)
@@ -173,6 +199,11 @@ def test_a_smaller_network_of_the_same_name_prices_nothing() -> None:
     assert Prices(rows(row(run(problem=digits), 1.0)))(run()) is None
 
 
+def test_another_function_of_as_many_dimensions_prices_nothing() -> None:
+    one, other = (ClosedForm("p", name, (1.0, 1.0)) for name in ("sphere", "beale"))
+    assert Prices(rows(row(run(problem=one), 1.0)))(run(problem=other)) is None
+
+
 def test_a_function_of_fewer_dimensions_prices_nothing() -> None:
     few, many = (ClosedForm("p", "sphere", (1.0,) * n) for n in (4, 400))
     prices = Prices(rows(row(run(problem=few), 1.0)))
@@ -213,6 +244,21 @@ def test_a_run_of_a_tenth_of_the_steps_is_no_short_one() -> None:
     assert Prices(rows(long, tenth))(run(task=Training(1_000, 500))) == pytest.approx(200.0)
     less = row(run(task=Training(99, 99)), 30.0)
     assert Prices(rows(long, less))(run(task=Training(1_000, 500))) == pytest.approx(100.0)
+
+
+def test_every_row_has_its_own_group_and_of_many_the_latest_count() -> None:
+    # a step takes 0.5, 0.51, ... in groups of 1 to 4 by turns, of two kinds, the latest first
+    made = [
+        row(
+            run(BP, n, task=(BUDGET, AT_END)[n % 2]),
+            (50.0 + n) * (n % 4 + 1),
+            group_size=n % 4 + 1,
+            finished=f"2026-01-01T00:00:{59 - n}Z",
+        )
+        for n in range(40)
+    ]
+    for known in (made, made[::-1]):
+        assert Prices(rows(*known))(run()) == pytest.approx(52.0)
 
 
 def test_short_runs_say_little_of_long_ones() -> None:
@@ -265,6 +311,12 @@ def test_looks_at_a_network_that_nobody_looked_at_cost_as_many_steps_as_elsewher
     assert prices(run(problem=wider)) == pytest.approx(500.0 + 4 * 4 * 5.0)
 
 
+def test_looks_at_a_function_say_nothing_of_those_at_a_network() -> None:
+    bowl = ClosedForm("p", "beale", (0.0, 0.5))
+    watched = row(run(problem=bowl), 50.0, wall_seconds=450.0)  # 200 steps a look
+    assert Prices(rows(watched, row(run(), 50.0)))(run()) == pytest.approx(50.0)
+
+
 def test_looks_of_smoke_scale_say_nothing_of_those_of_others() -> None:
     wider = dataclasses.replace(PROBLEM, network=use("mlp", width=4096))
     smoke = row(
@@ -297,6 +349,10 @@ def test_a_run_that_may_end_early_has_as_many_steps_as_such_runs_took() -> None:
     prices = Prices(rows(*found))
     # 400 steps, the mean: it is the sum over many runs that is predicted
     assert prices(run(task=early)) == pytest.approx(200.0 + 11 * 2.0)
+    # neither a run that diverged nor one of another method tells when such a run ends
+    lost = row(run(BP, 4, task=early), 1.0, status="diverged", num_steps=2)
+    other = row(run(FG, 5, task=early), 500.0, num_steps=1_000)
+    assert Prices(rows(*found, lost, other))(run(task=early)) == prices(run(task=early))
     # under other rules others end
     assert prices(run(task=Training(1_000, 50, early_stopping=20))) == pytest.approx(546.0)
     assert prices(run(task=Training(1_000, 50))) == pytest.approx(500.0 + 22 * 2.0)
@@ -331,6 +387,15 @@ def test_trials_of_a_new_search_cost_what_those_of_its_estimator_did() -> None:
     new = trial(0, BP_NESTEROV, "other")
     assert Prices(rows(*found))(new) == pytest.approx(26.0)
     assert Prices(rows(*found, *own))(new) == pytest.approx(70.0)
+    # its own are those of its method in its experiment of its study
+    first = trial(1, BP)
+    for other in (
+        dataclasses.replace(first, study="another"),
+        dataclasses.replace(first, experiment="another"),
+        dataclasses.replace(first, method=BP_NESTEROV),
+    ):
+        strange = row(other, 2.0, status="diverged")
+        assert Prices(rows(row(first, 50.0), strange))(trial(2, BP)) == pytest.approx(50.0)
 
 
 def test_trials_on_a_new_problem_diverge_as_often_and_as_soon_as_those_of_their_estimator_elsewhere() -> (
@@ -360,6 +425,9 @@ def test_a_longer_search_loses_no_more_to_trials_that_diverge_at_once() -> None:
     found = [row(trial(0), 50.0), row(trial(1), 2.0, status="diverged", num_steps=1)]
     longer = dataclasses.replace(trial(0), task=Training(500, evaluate_every=500))
     assert Prices(rows(*found))(longer) == pytest.approx((250.0 + 2.0) / 2)
+    # what it spent from start to end, as far as that was measured
+    found[1] = row(trial(1), 2.0, wall_seconds=6.0, status="diverged", num_steps=1)
+    assert Prices(rows(*found))(longer) == pytest.approx((250.0 + 6.0) / 2)
 
 
 def test_where_every_trial_diverged_so_may_the_next() -> None:
@@ -389,6 +457,7 @@ def test_timing_is_priced_by_turns_and_warm_up() -> None:
     whole = row(run(task=task), 3.0, step_seconds=0.1, wall_seconds=7.0)
     assert Prices(rows(whole))(run(task=task)) == pytest.approx(7.0)
     assert Prices(rows(whole))(run(task=Timing(30, 5, "cuda", 1))) is None
+    assert Prices(rows(whole))(run(task=Timing(6, 1, "cpu", 1))) == pytest.approx(7 * 0.2)
     assert Prices(rows(row(run(), 50.0)))(run(task=task)) == pytest.approx(35 * 0.5)
     assert Prices(rows(row(run(), 50.0)))(run(FUNCTION, task=task)) is None
     lost = row(run(), 50.0, status="diverged", num_steps=1)
