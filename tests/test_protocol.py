@@ -434,7 +434,7 @@ def test_it_declares_no_run_of_another_plan() -> None:
 def test_of_a_search_it_declares_the_trials_of_that_search_alone() -> None:
     (comparison, *_) = comparisons(studies.get("rike2022"), "reduced", only=["tuned-nn-sgd"])
     declares = declared(studies.get("rike2022"))
-    method = comparison.experiment.methods[0]
+    *_, method = comparison.experiment.methods
     chosen = settings(learning_rate=0.0123)
     (trial, *_) = comparison.trial_runs(method, Trial(7, comparison.digest), chosen)
     (report, *others) = comparison.report_runs(method, chosen)
@@ -780,6 +780,13 @@ def test_a_trial_is_a_reported_run_evaluated_at_its_end_only(scale: Scale) -> No
     for part in ("study", "arm", "scale", "experiment", "problem", "method", "hyperparameters"):
         assert getattr(both[0], part) == getattr(both[1], part)
     assert both[0].scale == ("smoke" if scale == "smoke" else "full")
+
+
+def test_a_trial_that_may_stop_early_looks_as_often_as_a_reported_run() -> None:
+    task = Training(100, 10, early_stopping=3)
+    declared = comparison(full=Plan(NETWORK, task, 2, Search(SPACE, 4)))
+    (trial,) = declared.trial_runs(BACK, Trial(0, "digest"), RATE)
+    assert trial.task == task == declared.report_runs(BACK, RATE)[0].task
 
 
 def test_the_runs_of_a_method_are_its_trials_and_its_repetitions_at_every_setting() -> None:
