@@ -116,6 +116,13 @@ def test_curve_of_a_constant_is_that_constant_or_an_end_of_the_scores() -> None:
     assert curve.high.tolist() == [0.4] * 8
 
 
+def test_scores_may_lie_at_the_ends() -> None:
+    # a loss may be 0, and a trial that diverged has the worst score
+    curve = tuning_curve([0.0, 0.5, 1.0], confidence=0.5, lower=0.0, upper=1.0)
+    assert curve.estimate.tolist() == [0.5, 0.0, 0.0]
+    assert ranking_settled([0.0, 1.0], [1.0, 0.5], lower=0.0, upper=1.0).observed_from == 1
+
+
 def test_curve_forgets_the_order_of_the_trials() -> None:
     assert rows(tuning_curve(SCORES)) == rows(tuning_curve(SCORES[::-1]))
 
