@@ -24,6 +24,7 @@ from repro.results import (
     RejectedFileError,
     Store,
     read_published,
+    sort_runs,
     write_curves,
 )
 
@@ -241,6 +242,8 @@ def test_what_is_published_contradicts_nothing_in_itself() -> None:
     assert problems == ()
     assert list(publishing._contradictions(runs, runs)) == []
     assert publishing._not_themselves(runs) == []
+    # in another order a publication would write every row anew
+    pd.testing.assert_frame_equal(sort_runs(runs[::-1]), runs)
 
 
 # Rows of a plan that has changed since
