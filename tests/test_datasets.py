@@ -291,6 +291,15 @@ def test_the_data_folder_is_the_argument_then_the_variable_then_the_cache(
     assert_genuine(load("mnist"), mnist)
 
 
+def test_the_data_folder_may_lie_in_the_home_folder(
+    mnist: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("REPRO_DATA_DIR", "~/data")
+    write(tmp_path / "data", mnist.contents())
+    assert_genuine(load("mnist", download=False), mnist)
+
+
 def test_loading_again_reads_nothing(mnist: Fake, tmp_path: Path) -> None:
     write(tmp_path, mnist.archives())
     assert load("mnist", directory=tmp_path) is load("mnist", directory=tmp_path, download=False)
@@ -373,6 +382,17 @@ def test_missing_without_a_network_names_file_address_and_folder(sandbox: Path) 
     assert message.endswith("or set REPRO_DATA_DIR to a folder that has the data.")
 
 
+def test_what_was_fetched_before_the_network_failed_is_not_asked_for(
+    mnist: Fake, sandbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, mirror = f"{TRAIN_IMAGES}.gz", files.MIRRORS["mnist"][0]
+    monkeypatch.setattr("requests.get", Server({mirror + file: mnist.archives()[file]}))
+    with pytest.raises(DataError, match=f"mnist: expected {TRAIN_LABELS}.gz, ") as caught:
+        load("mnist")
+    assert TRAIN_IMAGES not in str(caught.value)
+    assert [path.name for path in (sandbox / "mnist").iterdir()] == [file]
+
+
 def test_no_download_where_it_is_switched_off(
     sandbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -426,7 +446,8 @@ def damaged_mnist(mnist: Fake) -> Iterator[tuple[str, bytes, str]]:
     yield file, b"<html>", "expected a whole archive in .*gz, found: Not a gzipped file"
     wrong = archive[:-8] + bytes(4) + archive[-4:]
     yield file, wrong, "expected a whole archive in .*gz, found: CRC check failed"
-    yield file, archive[:20] + b"\xff" * 9 + archive[29:], "expected a whole archive in .*gz, found"
+    wrong = archive[:10] + b"\xff" * 9 + archive[19:]
+    yield file, wrong, "expected a whole archive in .*gz, found: .* invalid block type"
     yield TRAIN_IMAGES, content[:-1], r"expected 3936 bytes in .*sizes \[5, 28, 28\], found 3935\."
     yield TRAIN_IMAGES, content + b"\0", r"expected 3936 bytes in .*, found 3937\."
     yield TRAIN_IMAGES, content[:9], r"idx header of 16 bytes, 00000803 first, in .*found 00000803"
@@ -475,7 +496,8 @@ def test_damaged_cifar10_batch(cifar10: Fake, tmp_path: Path) -> None:
 def test_cifar10_test_batch_in_the_place_of_another(cifar10: Fake, tmp_path: Path) -> None:
     contents = cifar10.contents()
     contents["test_batch.bin"] = contents["data_batch_1.bin"]
-    with pytest.raises(DataError, match=r"expected test examples with the content digest .*found"):
+    message = r"expected test examples with the content digest .*found \w+ in \S+/test_batch.bin\. "
+    with pytest.raises(DataError, match=message):
         load("cifar10", directory=write(tmp_path, contents))
 
 
@@ -488,6 +510,10 @@ def test_cifar10_test_batch_in_the_place_of_another(cifar10: Fake, tmp_path: Pat
         (
             lambda _: tar({"other": b"1"}),
             "expected cifar-10-batches-bin/data_batch_1.bin, .*inside",
+        ),
+        (
+            lambda data: tar({"cifar-10-batches-bin/data_batch_1.bin": data}),
+            "expected cifar-10-batches-bin/data_batch_2.bin, .*inside",
         ),
     ],
 )
@@ -515,9 +541,24 @@ def test_only_the_listed_members_of_an_archive_are_read(cifar10: Fake, tmp_path:
 def test_a_small_archive_cannot_fill_the_memory(
     mnist: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(decoding.MAX_BYTES, "mnist", 100)
-    with pytest.raises(DataError, match=r"expected at most 100 bytes in .*, found more"):
+    largest = max(map(len, mnist.contents().values()))
+    monkeypatch.setitem(decoding.MAX_BYTES, "mnist", largest - 1)
+    with pytest.raises(DataError, match=rf"expected at most {largest - 1} bytes in .*, found more"):
         load("mnist", directory=write(tmp_path, mnist.archives()))
+    monkeypatch.setitem(decoding.MAX_BYTES, "mnist", largest)
+    assert_genuine(load("mnist", directory=tmp_path), mnist)
+
+
+def test_members_of_an_archive_come_in_any_order_beside_larger_ones(
+    cifar10: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = cifar10.contents()
+    largest = max(map(len, contents.values()))
+    monkeypatch.setitem(decoding.MAX_BYTES, "cifar10", largest)
+    members = {f"cifar-10-batches-bin/{file}": data for file, data in reversed(contents.items())}
+    archive = tar({"cifar-10-batches-bin/readme.html": bytes(largest + 1)} | members)
+    folder = write(tmp_path, {"cifar-10-binary.tar.gz": archive})
+    assert_genuine(load("cifar10", directory=folder), cifar10)
 
 
 def test_damage_in_the_cache_is_set_aside_and_fetched_again(
