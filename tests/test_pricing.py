@@ -247,13 +247,13 @@ def test_a_run_of_a_tenth_of_the_steps_is_no_short_one() -> None:
 
 
 def test_every_row_has_its_own_group_and_of_many_the_latest_count() -> None:
-    # a step takes 0.5, 0.51, ... in groups of 1 to 4 by turns, of two kinds, the latest first
+    # the latest first, a step takes 0.5, 0.51, ... in groups of 1 to 4 by turns, of two kinds
     made = [
         row(
             run(BP, n, task=(BUDGET, AT_END)[n % 2]),
-            (50.0 + n) * (n % 4 + 1),
+            (89.0 - n) * (n % 4 + 1),
             group_size=n % 4 + 1,
-            finished=f"2026-01-01T00:00:{59 - n}Z",
+            finished=f"2026-01-01T00:00:{n:02d}Z",
         )
         for n in range(40)
     ]
