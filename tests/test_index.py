@@ -236,13 +236,28 @@ def test_an_index_of_another_kind_is_left_alone(
     assert contents(store.directory / FOLDER).items() > before.items()
 
 
+def test_an_index_from_before_a_column_was_there_is_left_alone(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        fewer = tuple(name for name in segments_of.COLUMNS if name != "load")
+        patch.setattr(segments_of, "COLUMNS", fewer)
+        with contextlib.suppress(KeyError):  # what was written cannot be read again here
+            read_indexed(store.directory)
+    before = contents(store.directory / FOLDER)
+    assert before
+    assert_truth(store)
+    assert contents(store.directory / FOLDER).items() > before.items()
+
+
 def test_what_else_lies_there_is_left_alone(store: Store) -> None:
     assert_truth(store)
     folder = store.directory / FOLDER
-    for name in ("notes.txt", "x.runs.parquet", ".hidden"):
+    names = ("notes.txt", "x.runs.parquet", ".hidden")
+    for name in names:
         (folder / name).write_text("mine")
     assert_truth(store)
-    assert all((folder / name).read_text() == "mine" for name in ("notes.txt", ".hidden"))
+    assert all((folder / name).read_text() == "mine" for name in names)
 
 
 def test_an_index_of_another_store_says_nothing(store: Store, tmp_path: Path) -> None:
