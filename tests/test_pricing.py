@@ -379,6 +379,10 @@ def test_trials_cost_what_trials_did_on_average_diverged_ones_among_them() -> No
     # a reported run has a rate that works, and so has a trial that is run again because it is one of the best
     again = dataclasses.replace(trial(9), trial=Trial(9, "s", "final"))
     assert prices(run()) == prices(again) == pytest.approx(50.0)
+    # and it says nothing of how many trials diverge
+    found += [row(dataclasses.replace(again, repetition=n), 50.0) for n in (1, 2)]
+    assert Prices(rows(*found))(trial(9)) == prices(trial(9))
+    assert Prices(rows(row(again, 50.0)))(trial(9)) == pytest.approx(50.0)
 
 
 def test_trials_of_a_new_search_cost_what_those_of_its_estimator_did() -> None:

@@ -256,14 +256,15 @@ def _company(rows: Kinds) -> float:
 
 
 def _trials(spec: RunSpec, rows: Kinds) -> Kinds:
-    """Return the trials of a run's estimator, on functions or on data as its own problem is."""
+    """Return the first runs of trials of a run's estimator, on functions or on data as its own problem is."""
     return [
-        r
+        r.only(~r.final)
         for r in rows
         if r.spec.role == "tune"
         and isinstance(r.spec.task, Training)
         and isinstance(r.spec.problem, type(spec.problem))
         and r.spec.method.estimator == spec.method.estimator
+        and not r.final.all()
     ]
 
 

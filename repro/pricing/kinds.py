@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.protocol import ClosedForm, Problem, RunSpec, Training, kind_of, parse_run
+from repro.protocol import FINAL, ClosedForm, Problem, RunSpec, Training, kind_of, parse_run
 
 Numbers: TypeAlias = npt.NDArray[np.float64]
 
@@ -32,6 +32,7 @@ class Rows:
         spec: What they have in common.
         place: Of each among the rows of all kinds, the latest first.
         done: Whether each ended as it should.
+        final: Whether each is a further run of one of the best trials of a search.
         steps: Steps of each.
         seconds: Of its training, its share where a group trained together; those of other work on the machine left
             out where the processor's are known, here and below.
@@ -43,6 +44,7 @@ class Rows:
     spec: RunSpec
     place: npt.NDArray[np.intp]
     done: npt.NDArray[np.bool_]
+    final: npt.NDArray[np.bool_]
     steps: Numbers
     seconds: Numbers
     wall_seconds: Numbers
@@ -119,6 +121,7 @@ def by_kind(runs: pd.DataFrame, places: npt.NDArray[np.intp]) -> list[Rows]:
     columns = {
         "place": np.arange(len(codes)),
         "done": (runs["status"] == "done").to_numpy(bool)[places],
+        "final": (runs["stage"] == FINAL).to_numpy(bool)[places],
         "steps": num["num_steps"],
         "seconds": num["seconds"] * share,
         "wall_seconds": num["wall_seconds"] * share,
