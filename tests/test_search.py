@@ -17,6 +17,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from optuna.distributions import FloatDistribution
 from optuna.storages.journal import JournalFileBackend
 from scipy.stats import qmc  # type: ignore[import-untyped, unused-ignore]
 
@@ -341,6 +342,21 @@ def test_finalists_have_equal_budgets_and_a_search_without_them_is_what_it_was()
     assert len(searched(few, bowl())[1]) == (2 + 3) * len(METHODS)
 
 
+@pytest.mark.parametrize("stage", ["", "final"])
+def test_a_finalist_diverged_if_any_of_its_runs_did(stage: str) -> None:
+    again = comparison(Search(SPACE, 4, max_extensions=0, finalists=4))
+    known: dict[str, Score] = {}
+    while (progress := advance(again, known.get)).pending:
+        known |= {
+            run.key: Score(
+                1.0, run.trial is not None and (run.trial.number, run.trial.stage) == (2, stage)
+            )
+            for run in progress.pending
+        }
+    for trials in progress.trials.values():
+        assert [trial.diverged for trial in trials] == [False, False, True, False]
+
+
 def test_search_status_and_rows_agree_on_the_winner_after_a_search_is_taken_further() -> None:
     search = Search(SPACE, 8, max_extensions=0, refinement_trials=2, finalists=2)
     rng = random.Random(0)
@@ -531,6 +547,16 @@ def test_runs_of_another_search_are_counted_without_its_own() -> None:
         refuse_other_searches([own], tabulate(rows)[0])
 
 
+@pytest.mark.parametrize("part", ["study", "experiment", "scale"])
+def test_rows_of_the_search_of_another_experiment_are_welcome(part: str) -> None:
+    of_others, own = (comparison(Search(SPACE, 8, seed=seed)) for seed in (1, 0))
+    trial = Trial(0, of_others.digest)
+    (run,) = of_others.trial_runs(METHODS[0], trial, settings(learning_rate=0.1))
+    names: dict[str, Any] = {"study": "else2030", "experiment": "else", "scale": "reduced"}
+    run = dataclasses.replace(run, **{part: names[part]})
+    refuse_other_searches([own], tabulate([Record(run, "done", {}, ())])[0])
+
+
 def test_a_search_is_held_although_nothing_seems_to_be_left(
     undisturbed: Store, tmp_path: Path
 ) -> None:
@@ -584,6 +610,33 @@ def test_optuna_studies_hold_the_trials_and_the_winner(scores: Scores) -> None:
         diverged = [t.user_attrs["diverged"] for t in study.trials]
         assert diverged == [trial.diverged for trial in progress.trials[method]]
         assert {t.state for t in study.trials} == {optuna.trial.TrialState.COMPLETE}
+
+
+def test_optuna_studies_tell_of_every_trial_the_space_it_was_drawn_from() -> None:
+    plan = comparison(Search(SPACE, 8, extension_trials=2, refinement_trials=2))
+    known: dict[str, Score] = {}
+    score = bowl(backpropagation=0.99)
+    # at a smaller scale of the same budget: the rows are those of the full one
+    grown = dataclasses.replace(plan, scale="reduced")
+    while (progress := advance(grown, known.get)).pending:
+        known |= {run.key: Score(score(run)) for run in progress.pending}
+    assert len({trial.space for trial in progress.trials["backpropagation"]}) > 2
+    for method, study in to_optuna(grown, known.get).items():
+        assert study.study_name == f"someone2030/tuned/full/{method}"
+        for found, trial in zip(study.trials, progress.trials[method], strict=True):
+            (given,) = found.distributions.values()
+            assert isinstance(given, FloatDistribution)
+            (bound,) = dict(trial.space.ranges).values()
+            assert (given.low, given.high, given.log) == (bound.low, bound.high, True)
+
+
+def test_a_journal_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(key: str) -> Score:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_journal([SMALL], interrupt, tmp_path / "optuna.journal")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_optuna_studies_tell_finalists_of_which_one_won() -> None:
