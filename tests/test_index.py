@@ -392,6 +392,21 @@ def test_without_room_to_merge_small_segments_they_stay(
     assert contents(store.directory / FOLDER) == before
 
 
+@pytest.mark.parametrize("damaged", [slice(1), slice(None)], ids=["one", "all"])
+def test_small_segments_whose_curves_are_damaged_are_not_merged(
+    store: Store, damaged: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(segments_of, "MANY", 100)
+        for number in range(12, 17):
+            read_indexed(fill(store, range(number, number + 1)).directory)
+    found = (store.directory / FOLDER).glob("*.curves.parquet")
+    for path in sorted(found, key=lambda path: path.stat().st_size)[damaged]:
+        DAMAGES["cut"](path)
+    for _ in range(2):
+        assert_truth(store)
+
+
 def test_a_reader_is_not_disturbed_by_the_merging_of_another(store: Store) -> None:
     reader = read_indexed(store.directory)
     for number in range(12, 20):
