@@ -158,8 +158,9 @@ def test_a_trial_scores_the_mean_over_its_repetitions_and_diverges_if_one_does()
     assert (first.score, first.diverged) == (0.5, True)
 
 
-def test_a_batch_waits_for_all_of_its_runs() -> None:
-    compared = comparison(Search(SPACE, 4, batch=4))
+@pytest.mark.parametrize("repetitions", [1, 2])
+def test_a_batch_waits_for_all_of_its_runs(repetitions: int) -> None:
+    compared = comparison(Search(SPACE, 4, repetitions, batch=4))
     pending = advance(compared, lambda key: None).pending
     scores = {run.key: Score(1.0) for run in pending[:-1]}
     again = advance(compared, scores.get)
@@ -282,6 +283,21 @@ def test_refining_moves_no_trial_and_searches_beside_every_winner(
         tried = after.trials[method.name]
         assert after.winners[method.name] == min(tried, key=lambda t: t.score).values
         assert [t.space for t in tried[:-4]] == [t.space for t in before.trials[method.name]]
+
+
+@pytest.mark.parametrize("place", [-9.0, 9.0])
+@pytest.mark.parametrize("decades", [0, 1])
+def test_beside_the_outermost_trial_the_search_reaches_to_the_bound(
+    place: float, decades: int
+) -> None:
+    search = Search(SPACE, 16, extension_trials=4, max_extensions=decades, refinement_trials=4)
+    progress, _ = searched(comparison(search), bowl(backpropagation=place))
+    (bound,) = dict(progress.space.ranges).values()
+    found = rates(progress, "backpropagation")
+    shared, beside = sorted(found[:-4]), found[-4:]
+    low, high = (bound.low, shared[1]) if place < 0 else (shared[-2], bound.high)
+    quarters = sorted(int(4 * math.log(v / low) / math.log(high / low)) for v in beside)
+    assert quarters == [0, 1, 2, 3]
 
 
 def test_a_narrow_range_between_two_trials_is_found() -> None:
