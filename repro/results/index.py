@@ -32,7 +32,7 @@ from repro.results.segments import (
     read_segments,
 )
 from repro.results.store import GONE, Store
-from repro.results.table import sort_curves, tabulate, typed
+from repro.results.table import tabulate, typed
 
 FOLDER = "index"
 """Place of the index in a store."""
@@ -83,7 +83,7 @@ class Indexed:
             keys: Keys of runs; one that is not here has none.
 
         Returns:
-            Columns of `CURVE_COLUMNS`, in their order.
+            Columns of `CURVE_COLUMNS`, in no order.
         """
         homes = self._homes[self._homes.index.isin(list(keys))]
         frames, unread = [], []
@@ -97,7 +97,7 @@ class Indexed:
                 frames.append(points)
         if unread or not frames:
             frames.append(tabulate(self._records(unread))[1])
-        return sort_curves(pd.concat(frames, ignore_index=True))
+        return pd.concat(frames, ignore_index=True)
 
     def _records(self, keys: Iterable[str]) -> Iterator[Record]:
         for key in keys:
