@@ -16,7 +16,7 @@ from test_results import at, contents, record, rewrite, tuning
 
 import studies
 from repro import cli, publishing
-from repro.protocol import Trial, declared, expand
+from repro.protocol import RunSpec, Trial, declared, expand
 from repro.publishing import ContradictionError, Planned, merge, publish, retirable
 from repro.results import (
     HeldError,
@@ -362,6 +362,22 @@ def test_reports_that_go_beyond_published_ones_take_their_place_at_once(
     assert retirable(home, EVERYTHING) == ({}, {})
 
 
+def test_trials_of_a_search_of_the_past_are_left_out_and_contradict_nothing(
+    tmp_path: Path, home: Path
+) -> None:
+    def of_now(spec: RunSpec) -> bool:
+        return spec.trial is not None and spec.trial.search == "digest"
+
+    for name, found in (("now", tuning()), ("past", tuning(search="another"))):
+        Store(tmp_path / name).write(at_full(found))
+    publish(tmp_path / "now", home)
+    planned = Planned({"someone2022": of_now})
+    assert publish(tmp_path / "past", home, planned=planned) == ({}, ())
+    assert planned.left_out == {("someone2022", record().spec.experiment): 1}
+    with pytest.raises(ContradictionError, match="trials of the searches another and digest"):
+        publish(tmp_path / "past", home)
+
+
 def test_what_is_refused_takes_nothing_out(
     store: Store, home: Path, sent: Path, tmp_path: Path
 ) -> None:
@@ -564,6 +580,7 @@ def test_flipped_bits_on_the_way_are_never_taken_for_data(
     [
         ("method", "better"),
         ("learning_rate", 0.2),
+        ("learning_rate", None),
         ("key", "0" * 64),
         ("spec", "{}"),
         ("spec", "[" * 100_000),
