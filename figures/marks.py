@@ -107,8 +107,11 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
         elif math.isnan(row.y):
             texts.append(f"{symbol} undefined, n={row.n}")
         elif math.isinf(row.y):
-            bound = f"{symbol} > {row.low:.2f}\n" if row.low > 0 else f"{symbol}: "
-            texts.append(f"{bound}never reached by half or more")
+            if math.isinf(row.low):  # more steps would have taken none of them there
+                texts.append(f"{symbol}: never reached, all diverged")
+            else:
+                bound = f"{symbol} > {row.low:.2f}\n" if row.low > 0 else f"{symbol}: "
+                texts.append(f"{bound}never reached by half or more")
         elif math.isfinite(row.low) and math.isfinite(row.high):
             texts.append(f"{symbol} = {row.y:.2f} [{row.low:.2f}, {row.high:.2f}]")
         elif math.isinf(row.high) and math.isfinite(row.low) and row.low > 0:

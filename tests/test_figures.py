@@ -687,6 +687,12 @@ def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
     assert reverse.interval.low == pytest.approx(1.0)
     rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
     assert marks.number(rows, "T") == "T > 1.00\nnever reached by half or more"
+    hurt = make(diverged=frozenset(("logistic", BACKPROPAGATION, n) for n in range(3)))
+    none = measures.steps_to_loss_ratio(
+        hurt, "logistic", method=BACKPROPAGATION, baseline=FORWARD_GRADIENT
+    )
+    rows = selection.ratio("p", "T_f/T_b", none, math.nan)
+    assert marks.number(rows, "T") == "T: never reached, all diverged"
 
 
 def test_diverged_runs_leave_no_mean_of_survivors() -> None:
