@@ -28,6 +28,8 @@ from repro.results import EmptySelectionError, Results
 
 LEAST = 0.1
 """Least that an ordinate spans, in nats or as an accuracy: what differs by far less must not look like a descent."""
+EDGE = 1.25
+"""The ordinate of a loss ends at so many times the highest start, mean or band: a run that shoots up must not flatten the rest."""
 
 
 def caption(title: str, table: pd.DataFrame) -> str:
@@ -47,7 +49,10 @@ def caption(title: str, table: pd.DataFrame) -> str:
     scales = sorted(set(means["scale"]) - {"full"})
     steps = means["x"][means["panel"].str.endswith(" iteration")].max()
     short = f" At {' and '.join(scales)} scale: {steps:,.0f} iterations." if scales else ""
-    return title + (single if means["n"].max() == 1 else BAND) + short
+    of_losses = table[~table["panel"].str.endswith(" accuracy")]
+    losses = [rows for _, rows in of_losses.groupby("panel")]
+    beyond = " Crosses at the upper edge: last seen above it." if any(map(_shot_up, losses)) else ""
+    return title + (single if means["n"].max() == 1 else BAND) + beyond + short
 
 
 BAND = " Mean over repetitions, 95 % t band."
@@ -156,12 +161,34 @@ def draw_comparisons(
             if marks.missing(panel, rows):
                 marks.published(panel, rows[rows["kind"] == "published"])
             else:
-                marks.lines(panel, rows)
+                within = rows if column == "accuracy" else _cut(rows)
+                marks.lines(panel, within)
                 _widen(panel)
+                if column != "accuracy" and _shot_up(rows):
+                    low, high = min(within["y"].min(), within["low"].min()), _edge(rows)
+                    panel.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
             if column == "time":
                 _draw_guides(panel, rows)
     headings.titles(titles)
     legends.key(axes, legends.curve_entries(table, BOTH), 3)
+
+
+def _edge(rows: pd.DataFrame) -> float:
+    """Return where the ordinate of a loss ends at most."""
+    starts = rows[(rows["kind"] == "repetition") & (rows["x"] == 0)]["y"]
+    settled = rows[rows["kind"].isin(["mean", "published"])]
+    return EDGE * float(pd.concat([starts, settled["y"], settled["high"]]).max())
+
+
+def _shot_up(rows: pd.DataFrame) -> bool:
+    """Return whether a single run leaves the panel upwards."""
+    return bool((rows[rows["kind"].isin(["repetition", "diverged"])]["y"] > _edge(rows)).any())
+
+
+def _cut(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a loss with its crosses within the panel; lines are cut by the panel itself."""
+    crosses = (rows["kind"] == "diverged") & (rows["y"] > _edge(rows))
+    return rows.assign(y=rows["y"].mask(crosses, _edge(rows)))
 
 
 def _widen(axes: Axes) -> None:
@@ -189,4 +216,4 @@ def _draw_guides(axes: Axes, rows: pd.DataFrame) -> None:
         )
     if len(guides):
         axes.set_ylim(bottom=bottom)
-    marks.write_number(axes, rows, "$T_f/T_b$")
+    marks.write_number(axes, rows, "$T_f/T_b$", left=_shot_up(rows))

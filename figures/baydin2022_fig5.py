@@ -6,15 +6,19 @@ import pandas as pd
 
 from figures import baydin2022_curves, style
 from figures.baydin2022_curves import Comparison, draw_comparisons, select_comparison
+from figures.selection import stack
 from repro.results import Results
 
 TITLE = (
-    "Convolutional network on MNIST, one learning rate for both methods: validation loss by iteration and by time, "
+    "Convolutional network on MNIST, one learning rate of 2e-4 for both methods, under the two decays: validation loss by iteration and by time, "
     "validation accuracy. The published values were not found. T_b is when backpropagation reaches its lowest loss, T_f when the "
     "forward gradient reaches the same loss."
 )
-LAYOUT = style.Layout(1, 3, style.DOUBLE, 2.7)
-COMPARISONS = (Comparison("cnn", "run-time-cnn", "CNN, rate 2×10⁻⁴", "cnn"),)  # noqa: RUF001
+LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.7)
+COMPARISONS = (
+    Comparison("cnn", "run-time-cnn", "CNN, hyperbolic decay", "cnn"),
+    Comparison("cnn-exponential", "run-time-cnn", "CNN, exponential decay", "cnn"),
+)
 
 
 def caption(table: pd.DataFrame) -> str:
@@ -23,10 +27,10 @@ def caption(table: pd.DataFrame) -> str:
 
 
 def select(results: Results) -> pd.DataFrame:
-    """Return the curves and T_f/T_b."""
-    return select_comparison(results, COMPARISONS[0])
+    """Return the curves under both decays, and T_f/T_b."""
+    return stack(select_comparison(results, comparison) for comparison in COMPARISONS)
 
 
 def draw(table: pd.DataFrame, axes: style.AxesGrid) -> None:
-    """Draw loss by iteration and by time, and accuracy."""
+    """Draw a row of panels for each decay."""
     draw_comparisons(table, axes, COMPARISONS)

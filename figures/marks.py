@@ -111,7 +111,7 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
                 texts.append(f"{symbol}: never reached, all diverged")
             else:
                 bound = f"{symbol} > {row.low:.2f}\n" if row.low > 0 else f"{symbol}: "
-                texts.append(f"{bound}never reached by half or more")
+                texts.append(f"{bound}never reached by\nhalf or more")
         elif math.isfinite(row.low) and math.isfinite(row.high):
             texts.append(f"{symbol} = {row.y:.2f} [{row.low:.2f}, {row.high:.2f}]")
         elif math.isinf(row.high) and math.isfinite(row.low) and row.low > 0:
@@ -121,22 +121,23 @@ def number(rows: pd.DataFrame, symbol: str) -> str:
     return "\n".join(texts)
 
 
-def write_number(axes: Axes, rows: pd.DataFrame, symbol: str) -> None:
-    """Write the panel's `ratio` rows at the upper right, where falling curves leave room.
+def write_number(axes: Axes, rows: pd.DataFrame, symbol: str, left: bool = False) -> None:
+    """Write the panel's `ratio` rows where falling curves leave room: at the upper right, or at the left.
 
     Args:
         axes: The panel.
         rows: Rows of the panel.
         symbol: How the ratio is written.
+        left: Beneath the start, for curves that fall late or some of which shoot up.
     """
     if text := number(rows[rows["kind"] == "ratio"], symbol):
         axes.text(
-            0.98,
-            0.98,
+            0.02 if left else 0.98,
+            0.5 if left else 0.98,
             text,
             transform=axes.transAxes,
-            ha="right",
-            va="top",
+            ha="left" if left else "right",
+            va="center" if left else "top",
             size=7,
             zorder=5,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.0},

@@ -134,7 +134,8 @@ def make(
                 path = {("none", f"x{i}"): {s: s / 100 for s in steps} for i in (0, 1)}
                 add(name, method, repetition, "training", {("none", "value"): values, **path})
     at_rates = ["mlp-2e-5", "mlp-2e-4"]
-    networks = ["logistic", *at_rates, *(f"{name}-exponential" for name in at_rates), "cnn"]
+    at_both_decays = [*at_rates, "cnn"]
+    networks = ["logistic", *at_both_decays, *(f"{name}-exponential" for name in at_both_decays)]
     scalings, schedules = ("unit", "standardised"), ("constant", "exponential", "hyperbolic")
     alone = [f"identification-{a}-{b}" for a in scalings for b in schedules]
     for name in networks + alone:
@@ -638,6 +639,21 @@ def test_diverged_runs_are_counted_and_end_the_mean() -> None:
     assert "forward gradient: 1 diverged" in hurt_panel.get_title()
 
 
+def test_a_run_that_shoots_up_leaves_the_others_their_panel() -> None:
+    hurt = make(diverged=frozenset({("cnn", FORWARD_GRADIENT, 1)}))
+    table = baydin2022_fig5.select(hurt)
+    said = "Crosses at the upper edge: last seen above it."
+    assert said not in baydin2022_fig5.caption(table)
+    where = (table["kind"] == "diverged") & (table["panel"] == "cnn iteration")
+    far = table.assign(y=table["y"].mask(where, 100.0))
+    assert said in baydin2022_fig5.caption(far)
+    panel = drawn(baydin2022_fig5, far).axes[0]
+    low, high = panel.get_ylim()
+    assert low < 0.9 < 2.6 < high < 4  # from the lowest end to above the highest start
+    (cross,) = (line for line in panel.lines if line.get_marker() == "x")
+    assert 2.6 < np.max(cross.get_ydata()) < high
+
+
 def test_scales_are_named_and_never_mixed(full: Results) -> None:
     small = make(scale="smoke")
     small = dataclasses.replace(
@@ -686,7 +702,7 @@ def test_a_method_that_never_gets_there_is_counted(full: Results) -> None:
     # the whole budget over the baseline's iterations
     assert reverse.interval.low == pytest.approx(1.0)
     rows = selection.ratio("p", "T_f/T_b", reverse, math.nan)
-    assert marks.number(rows, "T") == "T > 1.00\nnever reached by half or more"
+    assert marks.number(rows, "T") == "T > 1.00\nnever reached by\nhalf or more"
     hurt = make(diverged=frozenset(("logistic", BACKPROPAGATION, n) for n in range(3)))
     none = measures.steps_to_loss_ratio(
         hurt, "logistic", method=BACKPROPAGATION, baseline=FORWARD_GRADIENT
