@@ -100,6 +100,7 @@ class Planned:
         self.superseded: Count = {}
         self.smoke = 0
         self.retired: Count = {}
+        self._kept_back: set[str] = set()
 
     def published(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the snapshot that stay, as far as they tell by themselves."""
@@ -111,11 +112,14 @@ class Planned:
 
     def arriving(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return the new rows that their studies declare, of another scale than smoke."""
+        runs = runs[~runs["key"].isin(self._kept_back)]  # counted when another folder brought them
         smoke = runs["study"].isin(list(self._declared)) & (runs["scale"] == "smoke")
         self.smoke += int(smoke.sum())
+        self._kept_back.update(runs["key"][smoke])
         runs = runs[~smoke]
         old = _undeclared(runs, self._declared)
         self.left_out = _count(runs[old], self.left_out)
+        self._kept_back.update(runs["key"][old])
         return runs[~old]
 
     def together(self, runs: pd.DataFrame, before: Set[str]) -> pd.DataFrame:
