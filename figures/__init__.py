@@ -23,6 +23,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from figures import style
 from repro import tables
@@ -174,7 +175,8 @@ def draw(module: ModuleType, rows: pd.DataFrame) -> Figure:
         The figure, on no screen.
     """
     layout = layout_of(module, rows)
-    figure = Figure(figsize=(layout.width, layout.height), layout="constrained")
+    arranged = ConstrainedLayoutEngine(rect=(0.0, 0.0, layout.right, 1.0))
+    figure = Figure(figsize=(layout.width, layout.height), layout=arranged)
     FigureCanvasAgg(figure)
     axes = figure.subplots(layout.rows, layout.cols, squeeze=False)
     module.draw(rows, axes)

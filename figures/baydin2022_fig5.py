@@ -14,7 +14,7 @@ TITLE = (
     "validation accuracy. The published values were not found. T_b is when backpropagation reaches its lowest loss, T_f when the "
     "forward gradient reaches the same loss."
 )
-LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.7)
+LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.7, right=0.985)
 COMPARISONS = (
     Comparison("cnn", "run-time-cnn", "CNN, hyperbolic decay", "cnn"),
     Comparison("cnn-exponential", "run-time-cnn", "CNN, exponential decay", "cnn"),

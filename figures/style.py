@@ -30,12 +30,14 @@ class Layout:
         cols: Columns of panels.
         width: In inches, `SINGLE` or `DOUBLE`.
         height: In inches.
+        right: Fraction of the width at which panels end, for titles that are wider than a panel of the last column.
     """
 
     rows: int
     cols: int
     width: float
     height: float
+    right: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)

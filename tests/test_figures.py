@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -652,6 +653,20 @@ def test_a_run_that_shoots_up_leaves_the_others_their_panel() -> None:
     assert low < 0.9 < 2.6 < high < 4  # from the lowest end to above the highest start
     (cross,) = (line for line in panel.lines if line.get_marker() == "x")
     assert 2.6 < np.max(cross.get_ydata()) < high
+
+
+def test_the_counts_above_the_last_column_stay_on_the_figure() -> None:
+    hurt = make(diverged=frozenset({("cnn", FORWARD_GRADIENT, 1)}))
+    fewer = (hurt.runs["experiment"] == "cnn-exponential") & (hurt.runs["repetition"] == 2)
+    table = baydin2022_fig5.select(dataclasses.replace(hurt, runs=hurt.runs[~fewer]))
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(style.STYLE)  # type: ignore[arg-type]
+        figure = drawn(baydin2022_fig5, table)
+        figure.draw_without_rendering()
+        title = figure.axes[2].title
+        assert "n=3 each, forward gradient: 1 diverged" in title.get_text()
+        assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_scales_are_named_and_never_mixed(full: Results) -> None:
