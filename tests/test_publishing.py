@@ -15,9 +15,17 @@ import pytest
 from test_results import at, contents, record, rewrite, tuning
 
 import studies
-from repro import cli, publishing
+from repro import cli
 from repro.protocol import RunSpec, Trial, declared, expand
-from repro.publishing import ContradictionError, Planned, merge, publish, retirable
+from repro.publishing import (
+    ContradictionError,
+    Planned,
+    arrivals,
+    merge,
+    merging,
+    publish,
+    retirable,
+)
 from repro.results import (
     HeldError,
     Record,
@@ -102,7 +110,7 @@ def test_two_that_publish_at_once_lose_nothing(
     other.write(record(5))
 
     def meanwhile(*arguments: Any) -> None:
-        monkeypatch.setattr(publishing, "write_curves", write_curves)
+        monkeypatch.setattr(merging, "write_curves", write_curves)
         for second in (
             lambda: publish(other.directory, home),
             lambda: merge([sent], home),
@@ -112,7 +120,7 @@ def test_two_that_publish_at_once_lose_nothing(
                 second()
         write_curves(*arguments)
 
-    monkeypatch.setattr(publishing, "write_curves", meanwhile)
+    monkeypatch.setattr(merging, "write_curves", meanwhile)
     publish(store.directory, home)
     publish(other.directory, home)
     runs, curves, problems = read_published(home)
@@ -221,7 +229,8 @@ def test_many_runs_travel_in_parts_and_lose_no_point(
     for n in range(7):
         (first if n % 2 else second).write(record(n, n))
     told: list[str] = []
-    monkeypatch.setattr(publishing, "CHUNK", 3)
+    for module in (arrivals, merging):
+        monkeypatch.setattr(module, "CHUNK", 3)
     publish(first.directory, home)
     publish(second.directory, home, told.append)
     merge([home], tmp_path / "merged")
@@ -240,8 +249,8 @@ def test_many_runs_travel_in_parts_and_lose_no_point(
 def test_what_is_published_contradicts_nothing_in_itself() -> None:
     runs, _, problems = read_published(studies.RESULTS)
     assert problems == ()
-    assert list(publishing._contradictions(runs, runs)) == []
-    assert publishing._not_themselves(runs) == []
+    assert list(merging._contradictions(runs, runs)) == []
+    assert arrivals._not_themselves(runs) == []
     # in another order a publication would write every row anew
     pd.testing.assert_frame_equal(sort_runs(runs[::-1]), runs)
 
@@ -400,7 +409,7 @@ def test_what_goes_and_what_comes_is_written_at_once(
     store: Store, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    write = publishing._write
+    write = merging._write
 
     def count(folder: Path, study: str, *more: Any) -> None:
         written.append(study)
@@ -411,7 +420,7 @@ def test_what_goes_and_what_comes_is_written_at_once(
     other = Store(tmp_path / "other")
     for found in (PLAN, record(7)):
         other.write(found)
-    monkeypatch.setattr(publishing, "_write", count)
+    monkeypatch.setattr(merging, "_write", count)
     planned = Planned(DECLARED, retire=True)
     publish(other.directory, home, planned=planned)
     assert planned.retired == {CELL: 1}
@@ -549,7 +558,7 @@ def test_what_was_cut_short_between_two_files_is_made_whole_by_the_next(
     publish(store.directory, tmp_path / "whole")
     with monkeypatch.context() as patch:
         for name in ("write_curves", "write_parquet"):
-            patch.setattr(publishing, name, cut_short(getattr(publishing, name)))
+            patch.setattr(merging, name, cut_short(getattr(merging, name)))
         with pytest.raises(KeyboardInterrupt):
             publish(store.directory, home)
     assert list(home.iterdir()) == written
@@ -617,7 +626,7 @@ def test_of_rows_checked_in_parts_the_one_that_is_not_its_run_is_named(
         return table.set_column(index, kind, pyarrow.array(methods, kind.type))
 
     rewrite(sent / "someone2022.runs.parquet", change)
-    monkeypatch.setattr(publishing, "CHUNK", 2)
+    monkeypatch.setattr(merging, "CHUNK", 2)
     with pytest.raises(RejectedFileError, match=f"the row {keys[row][:12]} is not that of"):
         merge([sent], home)
 
