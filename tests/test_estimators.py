@@ -448,6 +448,13 @@ def test_costs() -> None:
     assert ForwardGradient(16, mode="simulated").cost == Cost(forward_passes=3.0, tangents=16)
 
 
+@pytest.mark.parametrize("perturb", ["weights", "activations"])
+def test_sixteen_tangents_share_a_value_and_cost_less_than_sixteen_steps(perturb: str) -> None:
+    one, many = (ForwardGradient(k, perturb=perturb).cost for k in (1, 16))  # type: ignore[arg-type]
+    assert many.tangents == 16 * one.tangents
+    assert one.forward_passes < many.forward_passes < 16 * one.forward_passes
+
+
 @every_estimator
 def test_estimates_state_their_cost(estimator: Estimator) -> None:
     assert estimator(objective, stacked(2), generators(2)).cost == estimator.cost
