@@ -138,6 +138,9 @@ def step_time_ratio_change(
 ) -> Measurement:
     """Return by what factor `step_time_ratio` changes from one timing experiment to another.
 
+    The experiments were timed one after the other, and the interval is over their rounds alone: how much the ratio
+    moves between two timings of the same step it cannot tell. That may be more than the interval is wide.
+
     Args:
         results: The tables.
         first: Name of the timing experiment to compare with.
