@@ -18,7 +18,8 @@ TITLE = (
     "without (top) and with (bottom) clipping of the directional derivative, every method at a rate searched on that very task. At "
     "0 % a method is where backpropagation is, at 100 % it has not left the start. Mean over paired repetitions, 95 % t band, "
     "which may reach beyond a panel; none where a run diverged, or where one of backpropagation's has hardly left its start. Above "
-    "the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks."
+    "the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks. An epoch of CIFAR-10 has "
+    "fewer images, and so fewer steps, than one of MNIST; rates are those of whole runs, of which some go on after the other task's end."
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.4)
 ESTIMATORS = {FG: "not clipped", CLIPPED: "clipped"}
