@@ -226,6 +226,9 @@ def curve_spread_ratio(
 ) -> Measurement:
     """Return how many times more a training metric of `a` scatters at the end than that of `b`.
 
+    The scatter is in the unit of the metric, not relative to its level: of two losses of which one is a thousandth of the
+    other, the lower one scatters less even if it is the noisier one for its size.
+
     Args:
         results: The tables.
         experiment: Name of the experiment.
