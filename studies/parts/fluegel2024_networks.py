@@ -194,15 +194,18 @@ def beyond(of: Setting) -> Experiment:
 
 BEYOND = tuple(of for of in LARGE if of.dataset == "cifar10")
 
-# --- One tangent with the forward passes of sixteen: as many steps more, evaluated as often ---------------------------------
+# --- One tangent with the forward passes of sixteen: more steps, evaluated as often -----------------------------------------
 
+# what a step would take in forward mode, of activations (`Cost`): two for the value, once beside the tangents, and one for
+# the weights of the layers; a tangent counts one, since weights have none
 MANY = max(TANGENTS)
+ONE_STEP, STEP_OF_MANY = 3 + 1, 3 + MANY
 
 
 def passes(of: Setting) -> Experiment:
     """Return the search of one tangent, and of backpropagation, over the forward passes that 16 tangents take."""
     few = Search(LEARNING_RATES, 2, extension_trials=1, max_extensions=1)
-    epoch = of.training.evaluate_every
+    epoch, half = of.training.evaluate_every, of.steps // 2
     return Experiment(
         f"networks-passes-{of.name}",
         "tuned",
@@ -211,11 +214,16 @@ def passes(of: Setting) -> Experiment:
         smoke=Plan(of.smoke, SHORT, 2, few),
         reduced=Plan(
             of.reduced,
-            training(2, MANY * of.steps // 2),
+            training(2, STEP_OF_MANY * half // ONE_STEP),
             FAIR_REPETITIONS,
             FAIR_SEARCHES["reduced"],
         ),
-        full=Plan(of.problem, training(200, MANY * epoch), FAIR_REPETITIONS, FAIR_SEARCHES["full"]),
+        full=Plan(
+            of.problem,
+            training(200, STEP_OF_MANY * epoch // ONE_STEP),
+            FAIR_REPETITIONS,
+            FAIR_SEARCHES["full"],
+        ),
     )
 
 
