@@ -162,21 +162,38 @@ def test_step_time_ratio_pairs_rounds() -> None:
     assert measures.step_seconds(rows, "t", BP).interval.estimate == 2.0
 
 
-def test_step_time_ratio_change_is_the_ratio_of_two_ratios() -> None:
-    rows = results(
-        *timed("shallow", (2.0, 4.0, 2.0), (1.0, 2.0, 1.0)),
-        *timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0)),
+def depths(*ratios: float) -> tuple[Record, ...]:
+    """Return timings of the depths 1, 2, 3, ... in which one method takes so many times as long."""
+    return tuple(
+        one
+        for depth, ratio in enumerate(ratios, 1)
+        for one in timed(f"depth-{depth}", (ratio, 2 * ratio, 9.0), (1.0, 2.0, 9.0 / ratio))
     )
-    change = measures.step_time_ratio_change(rows, "shallow", "deep", FG, BP)
-    assert change.interval.estimate == pytest.approx(3.0)
-    assert len(change.keys) == 4
 
 
-def test_rounds_of_two_sessions_are_no_pairs() -> None:
-    old, new = (2.0, 2.5, 2.25), (6.0, 7.0, 6.5, 5.0)
-    rows = results(*timed("shallow", old, (1.0,) * 3), *timed("deep", new, (1.0,) * 4))
-    change = measures.step_time_ratio_change(rows, "shallow", "deep", FG, BP)
-    assert change.interval == stats.ratio_interval(new, old, paired=False)
+def test_a_trend_that_is_a_line_of_logarithms_is_known_exactly() -> None:
+    trend = measures.step_time_ratio_trend(results(*depths(2.0, 4.0, 8.0)), "depth", FG, BP)
+    found = trend.interval
+    assert (found.estimate, found.low, found.high) == pytest.approx((4.0, 4.0, 4.0))
+    assert (found.num, len(trend.keys)) == (3, 6)
+
+
+def test_the_scatter_about_a_trend_is_that_of_the_timings_not_of_their_rounds() -> None:
+    ratios = (2.0, 2.2, 1.9, 2.1)  # of which every round says the same
+    trend = measures.step_time_ratio_trend(results(*depths(*ratios)), "depth", FG, BP).interval
+    slope = stats.slope_interval([1.0, 2.0, 3.0, 4.0], [math.log(ratio) for ratio in ratios])
+    assert (trend.low, trend.high) == pytest.approx(
+        (math.exp(3 * slope.low), math.exp(3 * slope.high))
+    )
+    assert trend.low < 1.0 < trend.high
+
+
+def test_one_timing_has_no_trend_and_two_bound_none() -> None:
+    with pytest.raises(EmptySelectionError, match="'depth' only one experiment was run"):
+        measures.step_time_ratio_trend(results(*depths(2.0)), "depth", FG, BP)
+    trend = measures.step_time_ratio_trend(results(*depths(2.0, 3.0)), "depth", FG, BP).interval
+    assert trend.estimate == pytest.approx(1.5)
+    assert (trend.low, trend.high) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize(
@@ -196,17 +213,16 @@ def test_six_rounds_bound_a_time_and_five_do_not(
         assert interval.confidence == confidence
 
 
-def test_a_change_between_two_scales_is_of_the_smaller_one() -> None:
-    small = timed("deep", (6.0, 12.0, 6.0), (1.0, 2.0, 1.0))
+def test_a_trend_over_two_scales_is_of_the_smaller_one() -> None:
+    timings = depths(6.0, 6.0)
     rows = results(
-        *timed("shallow", (2.0, 4.0, 2.0), (1.0, 2.0, 1.0)),
         *(
             dataclasses.replace(one, spec=dataclasses.replace(one.spec, scale="smoke"))
-            for one in small
+            for one in timings[:2]
         ),
+        *timings[2:],
     )
-    for first, last in (("shallow", "deep"), ("deep", "shallow")):
-        assert measures.step_time_ratio_change(rows, first, last, FG, BP).scale == "smoke"
+    assert measures.step_time_ratio_trend(rows, "depth", FG, BP).scale == "smoke"
 
 
 def test_a_part_is_taken_from_the_rounds_in_which_it_was_timed() -> None:

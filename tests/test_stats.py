@@ -20,7 +20,9 @@ from repro.stats import (
     paired_p_value,
     ratio_interval,
     sign_p_value,
+    slope_interval,
     smallest_two_sided_p,
+    welch_interval,
 )
 
 A = [0.91, 0.87, 0.95, 0.90, 0.88, 0.93]
@@ -92,13 +94,35 @@ def test_paired_ratio_is_the_paired_t_of_logarithms() -> None:
     assert interval.estimate == pytest.approx(expected_ratio, rel=1e-12)
 
 
-def test_unpaired_ratio_is_the_welch_t_of_logarithms() -> None:
+def test_unpaired_difference_is_the_welch_t() -> None:
     b = [*B, 0.5]
-    test = scipy_stats.ttest_ind(np.log(A), np.log(b), equal_var=False)
-    interval = ratio_interval(A, b, 0.9, paired=False)
-    expected = np.exp(test.confidence_interval(0.9))
+    expected = scipy_stats.ttest_ind(A, b, equal_var=False).confidence_interval(0.9)
+    interval = welch_interval(A, b, 0.9)
     assert bounds(interval) == pytest.approx(tuple(expected), rel=1e-12)
     assert interval.num == 6
+
+
+def test_slope_is_that_of_least_squares() -> None:
+    # the t interval by hand: residual variance over n - 2, slope variance over the spread of x
+    x = np.array([1.0, 5.0, 10.0, 20.0, 30.0])
+    y = np.array([0.2, 0.5, 0.1, 0.9, 0.7])
+    slope, intercept = np.polyfit(x, y, 1)
+    scatter = float(np.sum((y - intercept - slope * x) ** 2)) / 3
+    half = scipy_stats.t.isf(0.05, 3) * math.sqrt(scatter / float(np.sum((x - x.mean()) ** 2)))
+    interval = slope_interval(x, y, 0.9)
+    assert (interval.estimate, *bounds(interval)) == pytest.approx(
+        (slope, slope - half, slope + half), rel=1e-9
+    )
+    assert interval.num == 5
+
+
+def test_two_points_give_a_slope_and_say_nothing_of_its_scatter() -> None:
+    interval = slope_interval([1.0, 3.0], [2.0, 8.0])
+    assert (interval.estimate, *bounds(interval)) == (3.0, -math.inf, math.inf)
+    with pytest.raises(
+        ValueError, match=r"different values in `x`, found 2\.0 alone; a line needs two"
+    ):
+        slope_interval([2.0, 2.0], [1.0, 3.0])
 
 
 def test_paired_p_value_is_scipys_and_knows_no_direction() -> None:
@@ -112,15 +136,13 @@ def test_paired_p_value_is_scipys_and_knows_no_direction() -> None:
         paired_p_value([1.0], [2.0])
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_inverse_ratio_has_the_inverse_interval(paired: bool) -> None:
-    forward, backward = ratio_interval(A, B, paired=paired), ratio_interval(B, A, paired=paired)
+def test_inverse_ratio_has_the_inverse_interval() -> None:
+    forward, backward = ratio_interval(A, B), ratio_interval(B, A)
     assert bounds(forward) == pytest.approx((1 / backward.high, 1 / backward.low), rel=1e-12)
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_constant_factor_has_a_ratio_without_spread(paired: bool) -> None:
-    interval = ratio_interval([2.0] * 4, [1.0] * 4, paired=paired)
+def test_constant_factor_has_a_ratio_without_spread() -> None:
+    interval = ratio_interval([2.0] * 4, [1.0] * 4)
     assert (interval.estimate, *bounds(interval)) == pytest.approx((2.0, 2.0, 2.0))
 
 
@@ -133,8 +155,7 @@ def test_one_observation_leaves_everything_open() -> None:
     assert mean_interval([0.5]) == Interval(0.5, *unbounded, 1, 0.95)
     assert median_interval([0.5]) == Interval(0.5, *unbounded, 1, 1.0)
     assert ratio_interval([2.0], [1.0]) == Interval(2.0, 0.0, math.inf, 1, 0.95)
-    unpaired = ratio_interval([2.0], [1.0, 1.0], paired=False)
-    assert unpaired == Interval(2.0, 0.0, math.inf, 1, 0.95)
+    assert welch_interval([2.0], [1.0, 1.0]) == Interval(1.0, *unbounded, 1, 0.95)
     rng = np.random.default_rng(0)
     assert bootstrap_interval([0.5], np.mean, 0.95, rng) == Interval(0.5, *unbounded, 1, 0.95)
 
@@ -198,10 +219,9 @@ def test_paired_ratio_covers_lognormal_costs_that_share_their_seed() -> None:
     assert abs(share_covering(draw, truth=2.5) - 0.95) < four_standard_errors(0.95)
 
 
-def test_unpaired_ratio_covers_unequal_spreads() -> None:
+def test_unpaired_difference_covers_unequal_spreads() -> None:
     def draw(rng: np.random.Generator) -> Interval:
-        a, b = np.exp(rng.normal(math.log(2.5), 1.0, 8)), np.exp(rng.normal(0, 0.2, 8))
-        return ratio_interval(a, b, paired=False)
+        return welch_interval(rng.normal(2.5, 1.0, 8), rng.normal(0, 0.2, 8))
 
     # Welch's degrees of freedom are an approximation; it is good to a percent here.
     assert abs(share_covering(draw, truth=2.5) - 0.95) < four_standard_errors(0.95) + 0.01
@@ -428,10 +448,9 @@ def test_pairs_are_of_one_length(compare: Callable[..., object]) -> None:
         compare(A, B[:5])
 
 
-@pytest.mark.parametrize("paired", [True, False])
-def test_ratios_need_positive_values(paired: bool) -> None:
+def test_ratios_need_positive_values() -> None:
     with pytest.raises(ValueError, match=r"`b` must be positive, found 0.0 at position 1; compare"):
-        ratio_interval([1.0, 1.0], [1.0, 0.0], paired=paired)
+        ratio_interval([1.0, 1.0], [1.0, 0.0])
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 95, math.nan])
@@ -440,7 +459,8 @@ def test_confidence_lies_between_zero_and_one(confidence: float) -> None:
     calls: list[Callable[[], Interval]] = [
         lambda: mean_interval(A, confidence),
         lambda: ratio_interval(A, B, confidence),
-        lambda: ratio_interval(A, B, confidence, paired=False),
+        lambda: welch_interval(A, B, confidence),
+        lambda: slope_interval(A, B, confidence),
         lambda: median_interval(A, confidence),
         lambda: binomial_interval(1, 2, confidence),
         lambda: bootstrap_interval(A, np.mean, confidence, rng, 10),

@@ -26,7 +26,7 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
         measures.chosen_rate_ratio,
         measures.diverged_trials_difference,
         measures.step_time_ratio,
-        measures.step_time_ratio_change,
+        measures.step_time_ratio_trend,
         measures.step_time_ratio_without,
         measures.steps_to_loss_ratio,
         measures.time_to_loss_ratio,

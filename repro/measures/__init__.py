@@ -16,7 +16,7 @@ from repro.measures.cost import (
     peak_memory_ratio,
     step_seconds,
     step_time_ratio,
-    step_time_ratio_change,
+    step_time_ratio_trend,
     step_time_ratio_without,
 )
 from repro.measures.crossings import steps_to_loss_ratio, time_to_loss_ratio
@@ -119,7 +119,7 @@ __all__ = [
     "share_lower",
     "step_seconds",
     "step_time_ratio",
-    "step_time_ratio_change",
+    "step_time_ratio_trend",
     "step_time_ratio_without",
     "steps_to_loss_ratio",
     "time_to_loss_ratio",

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from repro import stats
+from repro.measures.families import members
 from repro.measures.rows import (
     Measurement,
     Vector,
@@ -127,39 +128,52 @@ def step_time_ratio_without(
     return measurement(rows, interval, "median of paired rounds, distribution-free interval")
 
 
-def step_time_ratio_change(
+def step_time_ratio_trend(
     results: Results,
-    first: str,
-    last: str,
+    family: str,
     numerator: str,
     denominator: str,
     *,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
-    """Return by what factor `step_time_ratio` changes from one timing experiment to another.
+    """Return by what factor `step_time_ratio` changes along a family of timing experiments, on the line through all of them.
 
-    The experiments were timed one after the other, and the interval is over their rounds alone: how much the ratio
-    moves between two timings of the same step it cannot tell. That may be more than the interval is wide.
+    Two timings of the same step differ by more than their rounds tell, since each has its own process and hour. So the
+    experiments are the observations: the logarithm of a ratio is taken to be linear in the number at the end of the
+    experiment's name, such as a depth, and the scatter about the line says how certain it is.
 
     Args:
         results: The tables.
-        first: Name of the timing experiment to compare with.
-        last: Name of the timing experiment in question.
+        family: The timing experiments, each of its own number.
         numerator: Name of a method.
         denominator: Name of a method.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Ratio of the geometric means over rounds and its 95 % Welch interval on logarithms.
+        Factor from the smallest number to the largest, with the t interval of the slope of least squares; `num` counts
+        experiments.
 
     Raises:
-        EmptySelectionError: If a method was not timed in one of the experiments.
+        EmptySelectionError: If a method was not timed in one of the experiments, or only one of them was run.
     """
-    old_rows, old = paired_step_times(results, first, numerator, denominator, study=study)
-    new_rows, new = paired_step_times(results, last, numerator, denominator, study=study)
-    interval = stats.ratio_interval(new, old, paired=False)
-    procedure = "ratio of geometric means of rounds, Welch interval"
-    return summary([old_rows, new_rows], interval, procedure)
+    rows, numbers, logs = [], [], []
+    for experiment in members(results, family, study):
+        found, ratios = paired_step_times(results, experiment, numerator, denominator, study=study)
+        rows.append(found)
+        numbers.append(float(experiment.rpartition("-")[2]))
+        logs.append(float(np.log(np.median(ratios))))
+    if len(rows) < 2:
+        raise EmptySelectionError(f"Of the family {family!r} only one experiment was run.")
+    slope = stats.slope_interval(numbers, logs, confidence)
+    span = max(numbers) - min(numbers)
+    with np.errstate(over="ignore"):  # two experiments bound nothing
+        estimate, low, high = (
+            float(np.exp(span * x)) for x in (slope.estimate, slope.low, slope.high)
+        )
+    interval = Interval(estimate, low, high, slope.num, confidence)
+    return summary(rows, interval, "line through the logarithms of the medians, t interval")
 
 
 def step_seconds(

@@ -14,6 +14,7 @@ from repro.stats.intervals import (
     median_interval,
     paired_p_value,
     ratio_interval,
+    slope_interval,
     welch_interval,
 )
 from repro.stats.multiplicity import holm, sign_p_value, smallest_two_sided_p
@@ -41,6 +42,7 @@ __all__ = [
     "ranking_settled",
     "ratio_interval",
     "sign_p_value",
+    "slope_interval",
     "smallest_two_sided_p",
     "tuning_curve",
     "welch_interval",

@@ -136,31 +136,22 @@ def paired_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     return 2.0 * float(stats.t.sf(ratio, difference.size - 1))
 
 
-def ratio_interval(
-    a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95, paired: bool = True
-) -> Interval:
-    """Interval of the ratio of the geometric means of `a` and `b`, by t on logarithms.
+def ratio_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of the ratio of the geometric means of `a` and `b`, by paired t on logarithms.
 
-    Costs multiply, so their logarithms are about normal. If paired, the interval is that of
-    mean(log a - log b); if not, it is Welch's (1947, Biometrika 34) of mean(log a) - mean(log b),
-    which lets the two spreads differ. Inverting the ratio inverts the interval.
+    Costs multiply, so their logarithms are about normal. The interval is that of
+    mean(log a - log b). Inverting the ratio inverts the interval.
 
     Args:
         a: shape (n,), positive and finite, e.g. seconds a step; a ValueError says otherwise.
-        b: shape (n,) if paired, any shape (m,) if not; in the unit of `a`.
+        b: shape (n,), in the unit of `a`; entry i was measured together with that of `a`.
         confidence: within (0, 1).
-        paired: whether entry i of `a` and of `b` were measured together.
 
     Returns:
-        The ratio and its interval, without unit. A single observation on a side gives `(0, inf)`.
-        `num` counts pairs, or the smaller of the two samples.
+        The ratio and its interval, without unit. A single pair gives `(0, inf)`. `num` counts pairs.
     """
-    first, second = _as_pairs(a, b) if paired else (as_vector(a, "a"), as_vector(b, "b"))
-    log_a, log_b = _logarithms(first, "a"), _logarithms(second, "b")
-    if paired:
-        logs = mean_interval(log_a - log_b, confidence)
-    else:
-        logs = welch_interval(log_a, log_b, confidence)
+    first, second = _as_pairs(a, b)
+    logs = mean_interval(_logarithms(first, "a") - _logarithms(second, "b"), confidence)
     with np.errstate(over="ignore", under="ignore"):  # few seeds reach 0 or inf, and may
         estimate, low, high = (float(x) for x in np.exp([logs.estimate, logs.low, logs.high]))
     return Interval(estimate, low, high, logs.num, confidence)
@@ -279,7 +270,7 @@ def binomial_interval(successes: int, num: int, confidence: float = 0.95) -> Int
 
 
 def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95) -> Interval:
-    """Interval of mean(a) - mean(b) of independent samples by Welch's t.
+    """Interval of mean(a) - mean(b) of independent samples by t, which lets their spreads differ (Welch 1947, Biometrika 34).
 
     Args:
         a: shape (n,), n >= 1, finite; a ValueError says otherwise.
@@ -303,6 +294,34 @@ def welch_interval(a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95)
     degrees = 1.0 / float(np.sum(shares**2 / np.array([a.size - 1, b.size - 1])))
     half = _t_quantile(confidence, degrees) * math.sqrt(variance)
     return Interval(estimate, estimate - half, estimate + half, num, confidence)
+
+
+def slope_interval(x: npt.ArrayLike, y: npt.ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of the slope of the line of least squares, by t with n - 2 degrees of freedom.
+
+    Args:
+        x: shape (n,), n >= 2, finite; a ValueError says otherwise.
+        y: shape (n,), finite; its scatter about the line is taken to be normal and the same everywhere.
+        confidence: within (0, 1).
+
+    Returns:
+        The slope, in the unit of `y` per that of `x`. Two points say nothing of the scatter: `(-inf, inf)`.
+
+    Raises:
+        ValueError: if all of `x` are the same.
+    """
+    first, second = _as_pairs(x, y)
+    check_confidence(confidence)
+    if np.ptp(first) == 0.0:
+        raise ValueError(
+            f"slope_interval: expected different values in `x`, found {first[0]} alone; a line needs two."
+        )
+    line = stats.linregress(first, second)
+    slope = float(line.slope)
+    if first.size == 2:
+        return Interval(slope, -math.inf, math.inf, 2, confidence)
+    half = _t_quantile(confidence, first.size - 2) * float(line.stderr)
+    return Interval(slope, slope - half, slope + half, first.size, confidence)
 
 
 def _t_quantile(confidence: float, degrees: float) -> float:
