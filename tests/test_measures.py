@@ -663,6 +663,18 @@ def test_curve_spread_ratio_is_of_the_last_tenth() -> None:
     assert measured.interval.num == 2
 
 
+def test_a_curve_of_a_thousandth_of_the_level_scatters_as_much_for_its_size() -> None:
+    large = [(step, 1000.0 * (2.0 + (-1) ** step)) for step in range(40)]
+    small = [(step, value / 1000.0) for step, value in large]
+    table = results(
+        record("e", "a", curves={("train", "loss"): large}),
+        record("e", "b", curves={("train", "loss"): small}),
+    )
+    for relative, expected in ((False, 1000.0), (True, 1.0)):
+        measured = measures.curve_spread_ratio(table, "e", "loss", "a", "b", relative=relative)
+        assert measured.interval.estimate == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(
     "bad", [{"curves": wave(0.0)}, {"curves": wave(6.0), "status": "diverged"}]
 )

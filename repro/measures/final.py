@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from repro import stats
 from repro.measures.rows import (
@@ -222,12 +223,13 @@ def curve_spread_ratio(
     a: str,
     b: str,
     *,
+    relative: bool = False,
     study: str | None = None,
 ) -> Measurement:
     """Return how many times more a training metric of `a` scatters at the end than that of `b`.
 
-    The scatter is in the unit of the metric, not relative to its level: of two losses of which one is a thousandth of the
-    other, the lower one scatters less even if it is the noisier one for its size.
+    Of two losses of which one is a thousandth of the other, the lower one scatters less in nats even if it is the noisier
+    one for its size: the two questions have answers of their own.
 
     Args:
         results: The tables.
@@ -235,11 +237,13 @@ def curve_spread_ratio(
         metric: Name of the metric in the curves table.
         a: Name of the first method.
         b: Name of the method to divide by.
+        relative: Whether the scatter is relative to the level of the metric; if not, it is in the metric's unit.
         study: See `report_runs`.
 
     Returns:
-        Geometric mean over repetitions of the ratio of standard deviations of the last tenth of the points, and its 95 % paired-t interval
-        on logarithms; NaN within (0, inf) as soon as one of the runs diverged or does not scatter.
+        Geometric mean over repetitions of the ratio of standard deviations of the last tenth of the points, each over the size
+        of their mean if relative, and its 95 % paired-t interval on logarithms; NaN within (0, inf) as soon as one of the runs
+        diverged or does not scatter.
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
@@ -247,10 +251,14 @@ def curve_spread_ratio(
     rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
     points = curve_rows(results, rows, metric, "train")
     last = points.groupby("key")["value"]
-    spread = last.agg(lambda v: v.iloc[-max(2, int(0.1 * len(v))) :].std())
+    ends = last.agg(lambda v: _scatter(v.iloc[-max(2, int(0.1 * len(v))) :], relative))
     ended = (rows["status"] != "diverged").to_numpy()
-    values = np.where(ended, spread.reindex(rows["key"]).to_numpy(np.float64), np.nan)
+    values = np.where(ended, ends.reindex(rows["key"]).to_numpy(np.float64), np.nan)
     first, second = (values[(rows["method"] == name).to_numpy()] for name in (a, b))
     known = bool(np.isfinite(values).all() and (values > 0).all())
     interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)
     return measurement(rows, interval, "geometric mean of ratios, 95 % paired-t interval")
+
+
+def _scatter(values: pd.Series, relative: bool) -> float:
+    return float(values.std() / (abs(values.mean()) if relative else 1.0))
