@@ -394,6 +394,22 @@ def test_a_crossing_between_two_evaluations_is_known_no_better_than_they_are_apa
         assert (interval.low, interval.high) == pytest.approx(bounds)
 
 
+def test_crossings_between_evaluations_are_as_uncertain_as_these_are_over_repetitions() -> None:
+    base = losses((0, 2.0), (400, 1.0))
+    rows = results(
+        *(record("e", BP, r, curves=base) for r in range(3)),
+        # the straight lines cross at 150 in all three
+        record("e", FG, 0, curves=losses((0, 3.0), (100, 1.5), (200, 0.5))),
+        record("e", FG, 1, curves=losses((0, 3.0), (50, 1.5), (250, 0.5))),
+        record("e", FG, 2, curves=losses((0, 3.0), (140, 1.5), (160, 0.5))),
+    )
+    interval = measures.steps_to_loss_ratio(rows, "e").interval
+    before = stats.ratio_interval([100.0, 50.0, 140.0], [400.0] * 3)
+    after = stats.ratio_interval([200.0, 250.0, 160.0], [400.0] * 3)
+    assert interval.estimate == pytest.approx(0.375)
+    assert (interval.low, interval.high) == pytest.approx((before.low, after.high))
+
+
 def test_moments_are_taken_over_theory_at_the_largest_number_of_draws() -> None:
     drawn = {
         ("none", "gradient_0"): [(0, 3.0)],

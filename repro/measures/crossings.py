@@ -43,8 +43,8 @@ def steps_to_loss_ratio(
     step at which it was recorded, those of the method the first crossing of that level (straight between
     evaluations). The method may not get there in every repetition:
 
-    * all get there: ratio of geometric means with a paired-t interval on logarithms, which is widened to hold the
-      ratios of the evaluations before and after the crossings: where a loss falls between two of them is not known;
+    * all get there: ratio of geometric means with a paired-t interval on logarithms, which is widened to hold those of
+      the evaluations before and after the crossings: where a loss falls between two of them is not known;
     * some do not (`missed`): their ratio is infinite; the estimate is the median (infinite where half or more
       missed), `high` is infinite, and `low` is the smallest ratio of all repetitions, a missing one taken as
       its budget over the baseline's iterations (infinite if it diverged). `low` lies below the true median
@@ -137,13 +137,13 @@ def _crossings(
 def _widened(
     interval: Interval, bounds: Sequence[tuple[float, float]], base: Sequence[float]
 ) -> Interval:
-    """Return an interval that holds the ratios at both ends of what is known of every crossing."""
-    with np.errstate(divide="ignore"):  # a crossing before the first evaluation may lie at step 0
-        ends = np.exp(np.log(np.array(bounds) / np.array(base)[:, None]).mean(axis=0))
+    """Return an interval that holds those at both ends of what is known of every crossing."""
+    before, after = np.array(bounds).T
+    # a crossing before the first evaluation may lie at step 0
+    first = stats.ratio_interval(before, base, interval.confidence).low if before.all() else 0.0
+    last = stats.ratio_interval(after, base, interval.confidence).high
     return dataclasses.replace(
-        interval,
-        low=float(min(interval.low, ends[0])),
-        high=float(max(interval.high, ends[1])),
+        interval, low=min(interval.low, first), high=max(interval.high, last)
     )
 
 
