@@ -12,8 +12,8 @@ from repro.stats import Interval
 from repro.tables import Cell, Column, Table
 
 TITLE = (
-    "Do more tangents pay? One tangent a step against 16, averaged and projected, at equal forward passes (16 times fewer steps "
-    "with 16) and at equal steps, with a learning rate searched for each"
+    "Do more tangents pay? One tangent a step against 16, averaged and projected, at equal forward passes and at equal steps, with a "
+    "learning rate searched for each"
 )
 AVERAGED, PROJECTED = "mean, k=16", "projection, k=16"
 NETWORKS, TUNED = "networks-passes-", "networks-tuned-"
@@ -31,9 +31,9 @@ COLUMNS = (
 NOTES = (
     "Mean over repetitions (n) with its 95 % t interval. Of a function the last value, the lower the better; of a network the test "
     "accuracy at the epoch of the lowest validation loss. n/a: one of the runs diverged.",
-    "A forward pass is one directional derivative here. Counted in matrix products, as the cost of a run is, one tangent a step takes more "
-    "in all than 16 do, for the tangents of a step share the value: the comparison leans towards one. Networks have no row at equal steps "
-    "of that length: 16 tangents were not trained so long.",
+    "Forward passes are counted in matrix products, as the cost of a run in forward mode is. The tangents of a step share its value: on a "
+    "function, a step with 16 takes 11 times the passes of a step with one, on a network, whose activations are perturbed, 4.75 times. "
+    "Networks have no entry at equal steps of that length: 16 tangents were not trained so long.",
 )
 
 

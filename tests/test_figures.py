@@ -1651,14 +1651,14 @@ def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results)
     rows = full.runs
     short = rows[rows["experiment"] == "networks-tuned-fc256-mnist"]
     short = short.assign(problem="fc256-mnist", num_steps=782)
-    longer = short.assign(experiment="networks-passes-fc256-mnist", num_steps=12_512)
+    longer = short.assign(experiment="networks-passes-fc256-mnist", num_steps=3_714)
 
     def headings(*tables: pd.DataFrame) -> list[str]:
         runs = full.beside(pd.concat(tables, ignore_index=True))
         return [searches.heading_of(found.panel) for found in searches.searched(runs, many=True)]
 
     assert headings(short) == ["FC 256, MNIST"]
-    assert headings(short, longer) == ["FC 256, MNIST (12,512 steps)", "FC 256, MNIST (782 steps)"]
+    assert headings(short, longer) == ["FC 256, MNIST (3,714 steps)", "FC 256, MNIST (782 steps)"]
 
 
 def test_equal_steps_and_equal_passes_stand_side_by_side() -> None:
@@ -1681,8 +1681,8 @@ def test_equal_steps_and_equal_passes_stand_side_by_side() -> None:
 
     records = [
         *runs("functions-tuned-sphere-64", "functions-sphere-64", "value", 1.0, 1_000),
-        *runs("functions-passes-sphere-64", "functions-sphere-64", "value", 10.0, 62),
-        *runs("networks-passes-fc256-mnist", "networks-fc256-mnist", "best_test_accuracy", 0.2, 12_512),
+        *runs("functions-passes-sphere-64", "functions-sphere-64", "value", 10.0, 90),
+        *runs("networks-passes-fc256-mnist", "networks-fc256-mnist", "best_test_accuracy", 0.2, 3_714),
         *runs("networks-tuned-fc256-mnist", "networks-fc256-mnist", "best_test_accuracy", 0.1, 782),
     ]  # fmt: skip
     found = Results(*results.tabulate(records), pd.DataFrame())
@@ -1693,7 +1693,7 @@ def test_equal_steps_and_equal_passes_stand_side_by_side() -> None:
     assert function == ["sphere-64", "last value", 4.0, 30.0, 20.0, 3.0, 2.0, 1_000, "full"]
     assert network[:2] == ["fc256-mnist", "test accuracy"]
     assert network[2:5] == pytest.approx([0.8, 0.3, 0.2])
-    assert network[5:] == [None, None, 12_512, "full"]
+    assert network[5:] == [None, None, 3_714, "full"]
     # figures over the dimension have one value a dimension and method: that of the common budget
     only = found.beside(found.runs[found.runs["experiment"].str.startswith("functions")])
     assert set(fluegel2024_runs.functions(only)["experiment"]) == {"functions-tuned-sphere-64"}

@@ -24,6 +24,7 @@ from repro.protocol import (
     Scale,
     Study,
     Timing,
+    Training,
     comparisons,
     expand,
 )
@@ -309,3 +310,27 @@ def test_one_trial_more_is_an_unequal_budget() -> None:
     assert unequal_budgets(pd.DataFrame([*equal, *reported, *finals])) == []
     fewer = [*equal, *reported, *finals, row("b", "tune", 1.0, stage=FINAL)]
     assert unequal_budgets(pd.DataFrame(fewer)) == ["s e full"]
+
+
+@pytest.mark.parametrize("scale", ["reduced", "full"])
+def test_one_tangent_and_sixteen_have_the_same_forward_passes(scale: Scale) -> None:
+    """Of the experiments at equal passes, but for the rounding to whole steps; networks count as in forward mode."""
+    named = {experiment.name: experiment for experiment in studies.get("fluegel2024").experiments}
+
+    def passes(experiment: str, method_name: str) -> float:
+        task = named[experiment].plan(scale).task
+        assert isinstance(task, Training)
+        (method,) = (m for m in named[experiment].methods if m.name == method_name)
+        options = {**method.estimator.options(), "mode": "forward"}
+        step = estimators.build(method.estimator.name, **options).cost
+        return step.forward_passes * task.num_steps
+
+    compared = [name for name in named if "-passes-" in name]
+    assert len(compared) == 10
+    for longer_or_shorter in compared:
+        usual = longer_or_shorter.replace("-passes-", "-tuned-")
+        # a function's steps with 16 are fewer than usual, a network's with one are more
+        networks = usual.startswith("networks")
+        one, many = (longer_or_shorter, usual) if networks else (usual, longer_or_shorter)
+        for name in ("mean, k=16", "projection, k=16"):
+            assert passes(many, name) == pytest.approx(passes(one, "forward gradient"), rel=0.02)

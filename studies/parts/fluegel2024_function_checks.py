@@ -57,7 +57,7 @@ LARGER = (64, 256, 1024)  # dimensions in which 16 tangents are few
 
 
 def for_as_many_passes(cell: str, method: str) -> Check:
-    """Return a check that 16 tangents end lower than one tangent that takes 16 times as many steps."""
+    """Return a check that 16 tangents end lower than one tangent that takes as many forward passes in more steps."""
     measure = use(
         "difference_between", first=f"functions-tuned-{cell}", last=f"functions-passes-{cell}", method=FG,
         last_method=method, metric="value",

@@ -50,7 +50,7 @@ def close(network: str, method: str) -> Check:
 
 
 def passes(method: str) -> Check:
-    """Return a check that 16 tangents reach a higher test accuracy than one tangent that takes 16 times as many steps."""
+    """Return a check that 16 tangents reach a higher test accuracy than one tangent with as many forward passes."""
     network = networks.FULLY_CONNECTED[0].name
     measure = use(
         "difference_between", first=networks.PASSES.name, last=f"{TUNED}{network}", method=FG,
