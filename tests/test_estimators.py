@@ -707,6 +707,48 @@ def test_a_function_without_a_rule_for_forward_mode_is_one_line(num_tangents: in
     assert simulated(squares, torch.ones(3), generators(1)[0]).value == 3.0
 
 
+def slope_of_a_curve(params: Params, derive: Callable[..., Tensor]) -> Tensor:
+    """Return the squared slopes of a curve in its inputs, as objectives of differential equations have them."""
+    return derive(lambda x: (leaves(params)[0] * x).sin().sum(), torch.arange(3.0)).square().sum()
+
+
+def by_autograd(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.autograd.grad(function(x.requires_grad_()), x, create_graph=True)[0]
+
+
+def by_func_jvp(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.stack([torch.func.jvp(function, (x,), (e,))[1] for e in torch.eye(3)])
+
+
+@pytest.mark.parametrize("num_tangents", [1, 2])
+def test_an_objective_may_take_derivatives_by_torch_func(num_tangents: int) -> None:
+    def by_func_grad(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return torch.func.grad(function)(x)  # type: ignore[no-any-return]
+
+    point = torch.tensor([0.5, 1.0, 1.5])
+    forward = ForwardGradient(num_tangents)(
+        lambda p: slope_of_a_curve(p, by_func_grad), point, generators(1)[0]
+    )
+    simulated = ForwardGradient(num_tangents, mode="simulated")(
+        lambda p: slope_of_a_curve(p, by_autograd), point, generators(1)[0]
+    )
+    assert_close(leaves(forward.gradient)[0], leaves(simulated.gradient)[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("num_tangents", "derive"), [(1, by_autograd), (2, by_autograd), (1, by_func_jvp)]
+)
+def test_derivatives_inside_that_forward_mode_cannot_follow_are_one_line(
+    num_tangents: int, derive: Callable[..., Tensor]
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"^In forward mode an .* must do so by `torch\.func\.grad`"
+    ):
+        ForwardGradient(num_tangents)(
+            lambda p: slope_of_a_curve(p, derive), torch.ones(3), generators(1)[0]
+        )
+
+
 def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:
     with (
         torch.inference_mode(),
@@ -795,3 +837,15 @@ def test_an_operation_without_forward_mode_is_named() -> None:
         ValueError, match=r"no forward mode .* objective \(mkldnn_rnn_layer\)\. Use"
     ):
         ForwardGradient()(recurrent, params, generators(1)[0])
+
+
+@pytest.mark.parametrize("num_tangents", [1, 2])
+def test_an_operation_that_will_never_have_forward_mode_is_named_too(num_tangents: int) -> None:
+    model = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(3, 2))
+
+    def normalised(params: Params) -> Tensor:
+        return torch.func.functional_call(model, params, (torch.ones(4, 3),)).square().sum()  # type: ignore[arg-type, no-any-return]
+
+    params = {n: p.detach() for n, p in model.named_parameters()}
+    with pytest.raises(ValueError, match=r"no forward mode .* objective \(div_out\)\. Use"):
+        ForwardGradient(num_tangents)(normalised, params, generators(1)[0])

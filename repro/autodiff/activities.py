@@ -19,7 +19,7 @@ from torch.func import jvp, vmap
 
 from repro.autodiff.objectives import Layered, Noted, Params, apply, leaves, like
 from repro.autodiff.products import first_derivatives
-from repro.autodiff.refusals import IN_BLOCKS, in_words
+from repro.autodiff.refusals import DRAWS, IN_BLOCKS, in_words
 from repro.autodiff.sweeps import load_rules
 
 
@@ -114,7 +114,7 @@ def _of_one(offset: Tensor, chosen: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-@in_words(IN_BLOCKS)
+@in_words({DRAWS: IN_BLOCKS})
 def activity_derivatives(
     objective: Layered,
     params: Params,

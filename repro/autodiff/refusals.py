@@ -7,7 +7,8 @@ it cannot see has slopes of zero in forward mode.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -28,12 +29,18 @@ NO_RULE = (
     "In forward mode a `torch.autograd.Function` of the objective needs a rule for it. Found one without: write its `jvp`, and for "
     "several tangents `setup_context` and `generate_vmap_rule = True`, or use `mode='simulated'`."
 )
+DERIVES = (
+    "In forward mode an objective that takes derivatives itself, as of a network's inputs, must do so by `torch.func.grad`. Found "
+    "another way: use that in place of `torch.autograd`, `.backward()` and `torch.func.jvp`, or `mode='simulated'`."
+)
 LOOKS = (
     "A function with a formula must do the same operations at every point. Found that it looks at a value, as by `if`, `.item()` or "
     "`float()`: use `torch.where`, or an operation on tensors."
 )
 DRAWS = "called random operation while in randomness error mode"
 """What PyTorch says of random numbers that it cannot draw once for all tangents."""
+NO_GRAPH = "does not require grad and does not have a grad_fn"
+"""What PyTorch says of a value that it is to pass back from, and cannot."""
 IN_CHUNKS = (
     "With `chunk_size` the objective must draw no random numbers, as dropout does: every chunk would draw its own. "
     "Use `chunk_size=None`."
@@ -44,7 +51,7 @@ IN_BLOCKS = (
 )
 IN_WORDS = {
     "The output of f is independent of the inputs": UNSEEN,
-    "does not require grad and does not have a grad_fn": UNSEEN,
+    NO_GRAPH: UNSEEN,
     "Can't call numpy() on Tensor that requires grad": UNSEEN,
     "Cannot access data pointer of Tensor that doesn't have storage": UNSEEN,
     "leaf Variable that requires grad is being used in an in-place operation": OVERWRITTEN,
@@ -60,9 +67,11 @@ IN_WORDS = {
     "You must implement the jvp function for custom autograd.Function": NO_RULE,
     "must override the setup_context staticmethod": NO_RULE,
     "does not have vmap support": NO_RULE,
+    "inside of a function being transformed by a functorch transform": DERIVES,
+    "Nested forward mode AD is not supported": DERIVES,
     "trying to get value out of a tracing tensor": LOOKS,
     DRAWS: IN_CHUNKS,
-    "does not support it because it has not been implemented yet": (
+    "that does not support it": (
         "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "
         "has it; of attention, inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`."
     ),
@@ -71,11 +80,11 @@ IN_WORDS = {
 
 
 @contextlib.contextmanager
-def in_words(drawn: str = IN_CHUNKS) -> Iterator[None]:
+def in_words(instead: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Say in words what PyTorch refuses of an objective.
 
     Args:
-        drawn: What to say of random numbers.
+        instead: What some of it comes to here, in place of what `IN_WORDS` says.
 
     Yields:
         Nothing.
@@ -88,7 +97,7 @@ def in_words(drawn: str = IN_CHUNKS) -> Iterator[None]:
         yield
     except RuntimeError as error:  # which one that is not implemented is, too
         text = str(error)
-        for theirs, ours in {**IN_WORDS, DRAWS: drawn}.items():
+        for theirs, ours in {**IN_WORDS, **instead}.items():
             if theirs in text:
                 operation = text.partition("forward AD with ")[2].partition(" ")[0]
                 raise ValueError(ours.format(operation) if "({})" in ours else ours) from error

@@ -18,7 +18,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from repro.autodiff.objectives import Layered, Noted, Objective, Params, leaves, like
 from repro.autodiff.products import first_derivatives
-from repro.autodiff.refusals import UNSEEN, in_words, require_value, unchanged
+from repro.autodiff.refusals import (
+    DERIVES,
+    NO_GRAPH,
+    UNSEEN,
+    in_words,
+    require_value,
+    unchanged,
+)
 
 CACHED = 2**17
 """Numbers a recorded sweep carries from operation to operation at once: what a core's cache holds."""
@@ -193,7 +200,7 @@ def value_and_directional_derivatives(
         ]
         return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts], dim=1)
     load_rules()
-    with torch.no_grad(), in_words(), unchanged(leaves(params)):
+    with torch.no_grad(), in_words({NO_GRAPH: DERIVES}), unchanged(leaves(params)):
         if leaves(tangents)[0].shape[0] == 1:
             return _along_one(objective, params, tangents)
         return _along_several(objective, params, tangents, chunk_size)
