@@ -749,6 +749,21 @@ def test_derivatives_inside_that_forward_mode_cannot_follow_are_one_line(
         )
 
 
+@every_way
+def test_an_estimate_holds_no_graph(estimator: Estimator) -> None:
+    """As it would of an objective that records one, for derivatives of its own."""
+    params: Params = {"w": torch.nn.Parameter(torch.ones(3))}
+    estimate = estimator(
+        torch.enable_grad()(lambda p: p["w"].square().sum()),
+        params,
+        generators(1)[0],
+    )
+    found = [estimate.value, *leaves(estimate.gradient)]
+    if estimate.directional_derivatives is not None:
+        found.append(estimate.directional_derivatives)
+    assert not any(tensor.requires_grad for tensor in found)
+
+
 def test_under_inference_mode_no_slope_is_taken_for_zero() -> None:
     with (
         torch.inference_mode(),

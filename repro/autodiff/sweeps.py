@@ -202,8 +202,11 @@ def value_and_directional_derivatives(
     load_rules()
     with torch.no_grad(), in_words({NO_GRAPH: DERIVES}), unchanged(leaves(params)):
         if leaves(tangents)[0].shape[0] == 1:
-            return _along_one(objective, params, tangents)
-        return _along_several(objective, params, tangents, chunk_size)
+            value, slopes = _along_one(objective, params, tangents)
+        else:
+            value, slopes = _along_several(objective, params, tangents, chunk_size)
+    # an objective may record a graph all the same, under `torch.enable_grad`
+    return value.detach(), slopes.detach()
 
 
 def _along_one(objective: Objective, params: Params, tangents: Params) -> tuple[Tensor, Tensor]:
