@@ -264,6 +264,13 @@ def test_a_check_of_what_there_is_not_is_refused(
         claims.judge(replace(baydin, claims=(claim,)), NO_ROWS, every)
 
 
+def test_what_a_measure_refuses_is_said_with_its_claim() -> None:
+    wrong = Check("x", final(metric="charm", study="baydin2022"), Expectation(high=1.0))
+    message = r"^Study 'author2000', claim 1: Unknown metric 'charm'\. Choose from: "
+    with pytest.raises(ValueError, match=message):
+        claims.judge(study_of(wrong), load(studies.RESULTS))
+
+
 @pytest.mark.usefixtures("measured")
 def test_words_and_json_carry_numbers_and_rows() -> None:
     judgements = claims.judge(study_of(HOLDS, FAILS), NO_ROWS)

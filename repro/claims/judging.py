@@ -43,7 +43,10 @@ def judge(
 
 
 def _judge(study: Study, claim: Claim, results: Results, known: Mapping[str, Study]) -> Judgement:
-    findings = tuple(_find(study, check, results, known) for check in claim.checks)
+    try:
+        findings = tuple(_find(study, check, results, known) for check in claim.checks)
+    except ValueError as error:
+        raise ValueError(f"Study {study.name!r}, claim {claim.number}: {error}") from error
     if claim.as_published:
         findings = tuple(map(_at_full_scale, findings))
     verdict, reason = _verdict(claim, findings)
