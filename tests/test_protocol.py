@@ -396,6 +396,40 @@ def test_methods_of_one_name_and_no_settings_are_refused() -> None:
         dataclasses.replace(experiment, hyperparameters=())
 
 
+@pytest.mark.parametrize("field", ["facts", "experiments", "claims"])
+def test_what_a_study_has_one_of_needs_its_comma(field: str) -> None:
+    study = studies.get("rike2022")
+    (single, *_) = getattr(study, field)
+    message = (
+        rf"^Study 'rike2022' needs `{field}` to be a tuple, .*\. Found {type(single).__name__} "
+    )
+    with pytest.raises(ValueError, match=message) as caught:
+        dataclasses.replace(study, **{field: single})
+    assert str(caught.value).endswith("put a comma after every entry, also if there is only one.")
+
+
+def test_what_experiments_and_claims_have_one_of_needs_its_comma() -> None:
+    study = studies.get("rike2022")
+    experiment, claim = study.experiments[0], next(c for c in study.claims if c.checks)
+    single: Any = experiment.methods[0]
+    with pytest.raises(ValueError, match=r"^Experiment .* `methods` .* every entry a `Method`\."):
+        dataclasses.replace(experiment, methods=single)
+    without_comma: Any = settings(learning_rate=0.1)
+    with pytest.raises(ValueError, match=r"`hyperparameters` .* every entry `settings\(\.\.\.\)`"):
+        dataclasses.replace(experiment, hyperparameters=without_comma)
+    check: Any = claim.checks[0]
+    with pytest.raises(ValueError, match=rf"^Claim {claim.number} needs `checks` .* `Check`\."):
+        dataclasses.replace(claim, checks=check)
+
+
+def test_experiments_and_claims_are_told_apart() -> None:
+    study = studies.get("rike2022")
+    with pytest.raises(ValueError, match=r"two experiments of the name .* Rename one\.$"):
+        dataclasses.replace(study, experiments=(*study.experiments, study.experiments[0]))
+    with pytest.raises(ValueError, match=r"two claims of the number 1: .* Renumber one\.$"):
+        dataclasses.replace(study, claims=(*study.claims, study.claims[0]))
+
+
 def test_a_study_goes_by_the_name_of_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("studies.baydin2022")
     monkeypatch.setattr(module, "STUDY", dataclasses.replace(module.STUDY, name="somebody"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 
 from repro.protocol.canonical import LATER
-from repro.protocol.experiments import Experiment
+from repro.protocol.experiments import Experiment, require_tuple
 from repro.protocol.runs import Component
 
 
@@ -109,6 +110,7 @@ class Claim:
     as_published: bool = False
 
     def __post_init__(self) -> None:
+        require_tuple(f"Claim {self.number}", "checks", self.checks, Check)
         if bool(self.checks) == bool(self.untested):
             raise ValueError(
                 f"Claim {self.number} needs either checks or a reason why it is untested. "
@@ -133,3 +135,18 @@ class Study:
     facts: tuple[Fact, ...]
     experiments: tuple[Experiment, ...]
     claims: tuple[Claim, ...]
+
+    def __post_init__(self) -> None:
+        owner = f"Study {self.name!r}"
+        for name, kind in (("facts", Fact), ("experiments", Experiment), ("claims", Claim)):
+            require_tuple(owner, name, getattr(self, name), kind)
+        experiments = Counter(experiment.name for experiment in self.experiments)
+        claims = Counter(claim.number for claim in self.claims)
+        if twice := [repr(name) for name, num in experiments.items() if num > 1]:
+            raise ValueError(
+                f"{owner} has two experiments of the name {twice[0]}: their rows could not be told apart. Rename one."
+            )
+        if again := [number for number, num in claims.items() if num > 1]:
+            raise ValueError(
+                f"{owner} has two claims of the number {again[0]}: their verdicts could not be told apart. Renumber one."
+            )

@@ -9,6 +9,26 @@ from repro.protocol.canonical import LATER
 from repro.protocol.runs import Method, Problem, Scale, Settings, Task, Timing, Training
 
 
+def require_tuple(owner: str, name: str, found: object, kind: type) -> None:
+    """Refuse what is no tuple of such values, as `(x)` is none without a comma.
+
+    Args:
+        owner: What has the field.
+        name: Name of the field.
+        found: Its value.
+        kind: What every entry is; `tuple` for settings.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not isinstance(found, tuple) or not all(isinstance(each, kind) for each in found):
+        entry = "`settings(...)`" if kind is tuple else f"a `{kind.__name__}`"
+        raise ValueError(
+            f"{owner} needs `{name}` to be a tuple, every entry {entry}. Found {type(found).__name__} {found!r:.60}: put a "
+            "comma after every entry, also if there is only one."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class LogUniform:
     """The log-uniform range `[low, high]` of one hyperparameter."""
@@ -180,6 +200,10 @@ class Experiment:
     own: tuple[tuple[str, Settings], ...] = ()
 
     def __post_init__(self) -> None:
+        owner = f"Experiment {self.name!r}"
+        require_tuple(owner, "methods", self.methods, Method)
+        for each in (self.hyperparameters, *self.hyperparameters):
+            require_tuple(owner, "hyperparameters", each, tuple)
         names = [method.name for method in self.methods]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(
