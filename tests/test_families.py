@@ -116,6 +116,10 @@ def test_a_share_is_bounded_by_what_is_beyond_doubt() -> None:
     assert "2 ties left out" in found.procedure
     turned = measures.share_lower(rows, "f", "best_value", "b", "a").interval
     assert [turned.estimate, turned.low, turned.high] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
+    # f-1 and f-4 differ by what hardly scatters or not at all: only the latter is beyond any doubt
+    surest = measures.share_lower(rows, "f", "best_value", "a", "b", confidence=1 - 1e-12).interval
+    assert [surest.low, surest.high] == pytest.approx([0.0, 2 / 3])
+    assert surest.confidence == 1 - 1e-12
 
 
 def test_ties_may_count_as_not_lower() -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,6 +71,25 @@ def test_final_metric_is_the_mean_over_repetitions_with_its_t_interval() -> None
     assert measured.interval == stats.mean_interval([1.0, 2.0, 6.0])
     assert len(measured.keys) == 3
     assert measured.scale == "full"
+
+
+def test_a_measure_is_taken_at_the_confidence_asked_for_and_says_it() -> None:
+    values = {BP: (1.0, 2.0, 6.0), FG: (1.5, 3.0, 5.0)}
+    rows = results(
+        *(record("e", m, r, value=v) for m, each in values.items() for r, v in enumerate(each))
+    )
+    differences = np.subtract(values[FG], values[BP])
+    mean = measures.final_metric(rows, "e", BP, "value", confidence=0.9975)
+    assert mean.interval == stats.mean_interval(values[BP], 0.9975)
+    assert mean.procedure == "mean, 99.75 % t interval"
+    difference = measures.paired_difference(rows, "e", "value", FG, BP, confidence=0.8)
+    assert difference.interval == stats.mean_interval(differences, 0.8)
+    assert difference.procedure == "mean difference, 80 % paired-t interval"
+    ratio = measures.paired_ratio(rows, "e", "value", FG, BP, confidence=0.99)
+    assert ratio.interval == stats.ratio_interval(values[FG], values[BP], 0.99)
+    share = measures.diverged_share(rows, "e", BP, confidence=0.99)
+    assert share.interval == stats.binomial_interval(0, 3, 0.99)
+    assert measures.final_metric(rows, "e", BP, "value").procedure == "mean, 95 % t interval"
 
 
 def test_a_diverged_run_leaves_no_mean_over_survivors() -> None:
@@ -378,6 +398,9 @@ def test_the_doubt_of_a_time_to_loss_is_that_of_both_its_factors() -> None:
     # the risks add up, whatever the two have to do with one another
     assert joint.confidence == pytest.approx(1 - (1 - steps.confidence) - (1 - step.confidence))
     assert joint.confidence >= 0.95
+    surer = measures.time_to_loss_ratio(rows, "e", "t", confidence=0.98).interval
+    assert surer.low < joint.low < joint.high < surer.high
+    assert surer.confidence >= 0.98
 
 
 def test_a_crossing_between_two_evaluations_is_known_no_better_than_they_are_apart() -> None:

@@ -8,6 +8,8 @@ interval, the keys of the runs behind it, and what a reader must know beside it.
 * Methods are compared repetition by repetition, and step times round by round: both are paired by design.
 * A diverged run has no final metric and never reaches a loss. The measurement counts it, and a mean is then
   undefined (NaN within unbounded bounds) rather than taken over the survivors.
+* The bounds of a measure that samples are at its keyword `confidence`. One without the keyword has bounds that no
+  confidence moves: an exact quantity, the range of what was seen, or the next trials of a search; its interval says 1.
 * If nothing was run, a measure raises `repro.results.EmptySelectionError`.
 """
 

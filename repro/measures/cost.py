@@ -104,6 +104,7 @@ def step_time_ratio_without(
     part: str,
     denominator: str,
     *,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return `step_time_ratio` as it would be if a part of the step, timed alone, cost nothing.
@@ -114,17 +115,18 @@ def step_time_ratio_without(
         numerator: Name of a method.
         part: Name of the part of its step that was timed alone; its seconds are subtracted.
         denominator: Name of a method.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Median of the paired per-round ratios and its distribution-free 95 % interval, as of `step_time_ratio`.
+        Median of the paired per-round ratios and its distribution-free interval, as of `step_time_ratio`.
 
     Raises:
         EmptySelectionError: If one of the three was not timed.
     """
     names = (numerator, part, denominator)
     rows, (whole, less, base) = _shared_rounds(results, experiment, names, study)
-    interval = stats.median_interval(whole / base - less / base)
+    interval = stats.median_interval(whole / base - less / base, confidence)
     return measurement(rows, interval, "median of paired rounds, distribution-free interval")
 
 

@@ -155,12 +155,13 @@ def time_to_loss_ratio(
     method: str = FORWARD_GRADIENT,
     baseline: str = BACKPROPAGATION,
     metric: str = "loss",
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return T_f/T_b: the time `method` takes to the baseline's lowest validation loss, over the baseline's time.
 
     This is the product of `steps_to_loss_ratio` and `step_time_ratio`, whose uncertainties are independent:
-    each interval is taken at 97.5 %, so that the product of their bounds holds with 95 % (Bonferroni).
+    each interval is taken at half the doubt (97.5 % for 95 %), so that the product of their bounds holds (Bonferroni).
     The time does not include evaluation.
 
     Args:
@@ -170,6 +171,7 @@ def time_to_loss_ratio(
         method: The method that has to reach the level.
         baseline: The method that sets the level.
         metric: See `steps_to_loss_ratio`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
@@ -179,7 +181,7 @@ def time_to_loss_ratio(
     Raises:
         EmptySelectionError: If either experiment was not run.
     """
-    each = 0.975
+    each = (1.0 + confidence) / 2.0
     iterations = steps_to_loss_ratio(
         results,
         experiment,
@@ -198,7 +200,7 @@ def time_to_loss_ratio(
         factor.low * cost.low if cost.low else 0.0,
         factor.high * cost.high,
         factor.num,
-        # of one repetition at least a half, and of the rounds 0.975
+        # of one repetition at least a half, and of the rounds `each`
         factor.confidence + cost.confidence - 1.0,
     )
     return Measurement(

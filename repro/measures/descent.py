@@ -20,6 +20,7 @@ from repro.measures.rows import (
     mean,
     measurement,
     pairs,
+    percent,
     report_runs,
     summary,
     unknown,
@@ -37,6 +38,7 @@ def missed_descent(
     base: str,
     *,
     metric: str = "best_value",
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the share of the descent of `base` that a method does not make.
@@ -50,10 +52,11 @@ def missed_descent(
         method: Name of the method.
         base: Name of the method to compare with, usually backpropagation.
         metric: The result of a run: its lowest value, or `value`, the value at its end.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % t interval over repetitions.
+        Mean and t interval over repetitions.
 
     Raises:
         EmptySelectionError: If nothing was run.
@@ -61,8 +64,8 @@ def missed_descent(
     rows, first, second = pairs(results, experiment, metric, method, base, study)
     return measurement(
         rows,
-        mean(_missed(results, rows, first, second)),
-        "mean share of the descent, 95 % t interval",
+        mean(_missed(results, rows, first, second), confidence),
+        f"mean share of the descent, {percent(confidence)} t interval",
     )
 
 
@@ -74,6 +77,7 @@ def missed_descent_change(
     base: str,
     *,
     metric: str = "best_value",
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return how much more of the descent of `base` a method misses in one experiment than in another.
@@ -85,10 +89,11 @@ def missed_descent_change(
         method: Name of the method.
         base: See `missed_descent`.
         metric: See `missed_descent`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Difference of the means and its 95 % Welch interval.
+        Difference of the means and its Welch interval.
 
     Raises:
         EmptySelectionError: If nothing was run.
@@ -100,9 +105,11 @@ def missed_descent_change(
         shares.append(_missed(results, rows, ours, theirs))
     known = all(np.isfinite(values).all() for values in shares)
     interval = (
-        stats.welch_interval(shares[0], shares[1]) if known else unknown(min(map(len, shares)))
+        stats.welch_interval(shares[0], shares[1], confidence)
+        if known
+        else unknown(min(map(len, shares)))
     )
-    return summary(parts, interval, "difference of means, 95 % Welch interval")
+    return summary(parts, interval, f"difference of means, {percent(confidence)} Welch interval")
 
 
 def descent_differences(

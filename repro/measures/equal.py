@@ -16,6 +16,7 @@ from repro.measures.rows import (
     curve_rows,
     mean,
     measurement,
+    percent,
     report_runs,
     shared_repetitions,
     summary,
@@ -38,6 +39,7 @@ def paired_difference_at_equal(
     equal: str = "epochs",
     run_time_experiment: str = "",
     split: str | None = None,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the mean of `a - b` in a recorded metric at equal cost of both methods.
@@ -57,10 +59,11 @@ def paired_difference_at_equal(
         run_time_experiment: Name of the timing experiment; needed for `seconds`. Rows of another problem
             (a wider network at a larger scale, or another data set under the same name) do not count.
         split: See `curve_rows`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % paired-t interval over the repetitions that both have; NaN as soon as one of the runs
+        Mean and paired-t interval over the repetitions that both have; NaN as soon as one of the runs
         diverged, before the cut or after. For `seconds` the keys are those of both experiments, the scale
         the smaller of the two.
 
@@ -98,11 +101,11 @@ def paired_difference_at_equal(
     if (rows["status"] == "diverged").any():
         interval = unknown(rows["repetition"].nunique())
     else:
-        interval = mean(_cut(points.assign(spent=spent), a, b))
+        interval = mean(_cut(points.assign(spent=spent), a, b), confidence)
     found = measurement(
         rows,
         interval,
-        f"mean difference at equal {equal.replace('_', ' ')}, 95 % paired-t interval",
+        f"mean difference at equal {equal.replace('_', ' ')}, {percent(confidence)} paired-t interval",
     )
     if not timed:
         return found
@@ -175,6 +178,7 @@ def missed_change_at_equal(
     base: str,
     *,
     split: str | None = None,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return how much more of the descent of `base` a method misses on one problem than on another, after equal epochs.
@@ -189,10 +193,11 @@ def missed_change_at_equal(
         method: Name of the method, in both.
         base: Name of the method whose descent is the measure, in both.
         split: See `curve_rows`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        The difference of the mean shares and its 95 % Welch interval. NaN as soon as one of the runs diverged or one of
+        The difference of the mean shares and its Welch interval. NaN as soon as one of the runs diverged or one of
         `base` has hardly left its start, and if more than `ROOM` is missed on the first problem already: too early to
         compare.
 
@@ -214,7 +219,7 @@ def missed_change_at_equal(
     epoch = float(shared.max())
     shares = [table.loc[epoch].to_numpy(np.float64) for table in missed]
     known = all(np.isfinite(each).all() for each in shares)
-    words = f"difference of the shares missed after epoch {epoch:g}, 95 % Welch interval"
+    words = f"difference of the shares missed after epoch {epoch:g}, {percent(confidence)} Welch interval"
     for rows, each in zip(parts, shares, strict=True):
         stuck = int(np.isnan(each).sum())
         if stuck and not (rows["status"] == "diverged").any():
@@ -222,7 +227,9 @@ def missed_change_at_equal(
     if known and shares[0].mean() > ROOM:
         words = f"too early to compare: after epoch {epoch:g} {shares[0].mean():.0%} are missed on the first"
         known = False
-    interval = stats.welch_interval(shares[1], shares[0]) if known else unknown(shares[1].size)
+    interval = (
+        stats.welch_interval(shares[1], shares[0], confidence) if known else unknown(shares[1].size)
+    )
     return summary(parts, interval, words)
 
 

@@ -20,6 +20,7 @@ from repro.measures.rows import (
     curve_table,
     mean,
     pairs,
+    percent,
     report_runs,
     summary,
 )
@@ -140,12 +141,13 @@ def share_lower(
     *,
     ties: str = "left out",
     above: int = 0,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the share of a family's experiments in which `a` is lower than `b`.
 
     If all differences are rounding, as between runs that have converged, there is a tie: neither is lower. A test over
-    repetitions (see `paired_p`) says what an experiment settles, at 0.05 for all together by Holm's rule.
+    repetitions (see `paired_p`) says what an experiment settles, with `confidence` for all together by Holm's rule.
 
     Args:
         results: The tables.
@@ -155,6 +157,7 @@ def share_lower(
         b: Name of the second.
         ties: `left out`, so that the share is of experiments in which they differ, or `counted` as not lower.
         above: Dimension `n` that an experiment must exceed to count.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
@@ -189,10 +192,14 @@ def share_lower(
     )
     if not num:
         return summary(parts, Interval(math.nan, 0.0, 1.0, len(parts), 1.0), procedure)
-    settled, lower = stats.holm(p_values) < 0.05, np.array(signs) < 0
+    settled, lower = stats.holm(p_values) < 1.0 - confidence, np.array(signs) < 0
     beyond_doubt, unsettled = int((settled & lower).sum()), int((~settled).sum()) + untold
     interval = Interval(
-        int(lower.sum()) / num, beyond_doubt / num, (beyond_doubt + unsettled) / num, num, 0.95
+        int(lower.sum()) / num,
+        beyond_doubt / num,
+        (beyond_doubt + unsettled) / num,
+        num,
+        confidence,
     )
     return summary(parts, interval, procedure)
 
@@ -312,6 +319,7 @@ def rate_ratio(
     *,
     num_tangents: int,
     smallest: int,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the chosen learning rate of `a` over that of `b` times `n / k`, over a family's experiments.
@@ -323,10 +331,11 @@ def rate_ratio(
         b: Name of the method whose rate is multiplied and divided by.
         num_tangents: `k` of both methods.
         smallest: Smallest dimension `n` that counts.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Geometric mean and the 95 % t interval of the mean logarithm.
+        Geometric mean and the t interval of the mean logarithm.
 
     Raises:
         EmptySelectionError: If nothing was run.
@@ -341,10 +350,10 @@ def rate_ratio(
             parts.append(rows)
     if not logarithms:
         raise EmptySelectionError(f"The family {family!r} has no dimension of {smallest} or more.")
-    interval = mean(np.array(logarithms))
+    interval = mean(np.array(logarithms), confidence)
     estimate, low, high = (math.exp(x) for x in (interval.estimate, interval.low, interval.high))
     ratio = Interval(estimate, low, high, interval.num, interval.confidence)
-    words = "geometric mean over experiments, 95 % t interval of the logarithm"
+    words = f"geometric mean over experiments, {percent(confidence)} t interval of the logarithm"
     return summary(parts, ratio, words)
 
 

@@ -14,6 +14,7 @@ from repro.measures.rows import (
     mean,
     measurement,
     pairs,
+    percent,
     report_runs,
     shared_repetitions,
     unknown,
@@ -22,7 +23,13 @@ from repro.results import EmptySelectionError, Results
 
 
 def final_metric(
-    results: Results, experiment: str, method: str, metric: str, *, study: str | None = None
+    results: Results,
+    experiment: str,
+    method: str,
+    metric: str,
+    *,
+    confidence: float = 0.95,
+    study: str | None = None,
 ) -> Measurement:
     """Return the mean of a metric at the end of the runs, over repetitions.
 
@@ -31,16 +38,19 @@ def final_metric(
         experiment: Name of the experiment.
         method: Name of the method.
         metric: A numeric column of the runs table, e.g. `validation_loss`, `peak_bytes`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % t interval; NaN as soon as one run diverged (`score` is finite even then).
+        Mean and t interval; NaN as soon as one run diverged (`score` is finite even then).
 
     Raises:
         EmptySelectionError: If the method was not run.
     """
     rows = report_runs(results, experiment, [method], study=study)
-    return measurement(rows, mean(column(rows, metric)), "mean, 95 % t interval")
+    return measurement(
+        rows, mean(column(rows, metric), confidence), f"mean, {percent(confidence)} t interval"
+    )
 
 
 def final_metrics(
@@ -68,7 +78,14 @@ def final_metrics(
 
 
 def paired_difference(
-    results: Results, experiment: str, metric: str, a: str, b: str, *, study: str | None = None
+    results: Results,
+    experiment: str,
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    confidence: float = 0.95,
+    study: str | None = None,
 ) -> Measurement:
     """Return the mean of `a - b` in a final metric over the repetitions that both methods have.
 
@@ -78,20 +95,32 @@ def paired_difference(
         metric: A numeric column of the runs table.
         a: Name of the first method.
         b: Name of the method to subtract.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % paired-t interval; NaN as soon as one of the runs diverged.
+        Mean and paired-t interval; NaN as soon as one of the runs diverged.
 
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
     """
     rows, first, second = pairs(results, experiment, metric, a, b, study)
-    return measurement(rows, mean(first - second), "mean difference, 95 % paired-t interval")
+    return measurement(
+        rows,
+        mean(first - second, confidence),
+        f"mean difference, {percent(confidence)} paired-t interval",
+    )
 
 
 def paired_ratio(
-    results: Results, experiment: str, metric: str, a: str, b: str, *, study: str | None = None
+    results: Results,
+    experiment: str,
+    metric: str,
+    a: str,
+    b: str,
+    *,
+    confidence: float = 0.95,
+    study: str | None = None,
 ) -> Measurement:
     """Return the ratio `a / b` of a positive final metric, e.g. `peak_bytes`, over paired repetitions.
 
@@ -101,10 +130,11 @@ def paired_ratio(
         metric: A numeric column of the runs table.
         a: Name of the first method.
         b: Name of the method to divide by.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Ratio of geometric means and its 95 % paired-t interval on logarithms; NaN within (0, inf) as
+        Ratio of geometric means and its paired-t interval on logarithms; NaN within (0, inf) as
         soon as one of the runs diverged.
 
     Raises:
@@ -112,8 +142,12 @@ def paired_ratio(
     """
     rows, first, second = pairs(results, experiment, metric, a, b, study)
     known = np.isfinite(first).all() and np.isfinite(second).all()
-    interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)
-    return measurement(rows, interval, "geometric mean of ratios, 95 % paired-t interval")
+    interval = (
+        stats.ratio_interval(first, second, confidence) if known else unknown(first.size, low=0.0)
+    )
+    return measurement(
+        rows, interval, f"geometric mean of ratios, {percent(confidence)} paired-t interval"
+    )
 
 
 def curve_at(
@@ -124,6 +158,7 @@ def curve_at(
     step: int,
     *,
     split: str | None = None,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the mean of a recorded metric at one step, over repetitions.
@@ -135,10 +170,11 @@ def curve_at(
         metric: Name of the metric in the curves table, e.g. `loss`.
         step: A step at which the metric was recorded; nothing is interpolated.
         split: See `curve_rows`.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % t interval; NaN as soon as one run has no finite value there (it diverged before).
+        Mean and t interval; NaN as soon as one run has no finite value there (it diverged before).
 
     Raises:
         EmptySelectionError: If the method was not run, or no run recorded that step.
@@ -152,7 +188,11 @@ def curve_at(
             f"Experiment {experiment!r}, {method}: {metric!r} was not recorded at step {step} "
             f"(last recorded step: {last})."
         )
-    return measurement(rows, mean(values.to_numpy(np.float64)), "mean, 95 % t interval")
+    return measurement(
+        rows,
+        mean(values.to_numpy(np.float64), confidence),
+        f"mean, {percent(confidence)} t interval",
+    )
 
 
 def curve_end(
@@ -163,6 +203,7 @@ def curve_end(
     *,
     split: str = "train",
     share: float = 0.02,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return the mean of the last recorded values of a metric, over repetitions.
@@ -176,10 +217,11 @@ def curve_end(
         metric: Name of the metric in the curves table.
         split: See `curve_rows`.
         share: Share of the recorded points, from the last, that are averaged; of 50 epochs 0.02 is the last.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % t interval; NaN as soon as one run diverged.
+        Mean and t interval; NaN as soon as one run diverged.
 
     Raises:
         EmptySelectionError: If the method was not run, or recorded no such metric.
@@ -191,11 +233,20 @@ def curve_end(
     )
     values: Vector = np.array(ends.reindex(rows["key"]), dtype=np.float64)
     values[(rows["status"] == "diverged").to_numpy()] = np.nan
-    return measurement(rows, mean(values), "mean of the last recorded values, 95 % t interval")
+    return measurement(
+        rows,
+        mean(values, confidence),
+        f"mean of the last recorded values, {percent(confidence)} t interval",
+    )
 
 
 def diverged_share(
-    results: Results, experiment: str, method: str, *, study: str | None = None
+    results: Results,
+    experiment: str,
+    method: str,
+    *,
+    confidence: float = 0.95,
+    study: str | None = None,
 ) -> Measurement:
     """Return the fraction of a method's runs that diverged.
 
@@ -203,17 +254,20 @@ def diverged_share(
         results: The tables.
         experiment: Name of the experiment.
         method: Name of the method.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Fraction and its 95 % Clopper-Pearson interval.
+        Fraction and its Clopper-Pearson interval.
 
     Raises:
         EmptySelectionError: If the method was not run.
     """
     rows = report_runs(results, experiment, [method], study=study)
-    interval = stats.binomial_interval(int((rows["status"] == "diverged").sum()), len(rows))
-    return measurement(rows, interval, "fraction, 95 % Clopper-Pearson interval")
+    interval = stats.binomial_interval(
+        int((rows["status"] == "diverged").sum()), len(rows), confidence
+    )
+    return measurement(rows, interval, f"fraction, {percent(confidence)} Clopper-Pearson interval")
 
 
 def curve_spread_ratio(
@@ -224,6 +278,7 @@ def curve_spread_ratio(
     b: str,
     *,
     relative: bool = False,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return how many times more a training metric of `a` scatters at the end than that of `b`.
@@ -238,11 +293,12 @@ def curve_spread_ratio(
         a: Name of the first method.
         b: Name of the method to divide by.
         relative: Whether the scatter is relative to the level of the metric; if not, it is in the metric's unit.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
         Geometric mean over repetitions of the ratio of standard deviations of the last tenth of the points, each over the size
-        of their mean if relative, and its 95 % paired-t interval on logarithms; NaN within (0, inf) as soon as one of the runs
+        of their mean if relative, and its paired-t interval on logarithms; NaN within (0, inf) as soon as one of the runs
         diverged or does not scatter.
 
     Raises:
@@ -256,8 +312,12 @@ def curve_spread_ratio(
     values = np.where(ended, ends.reindex(rows["key"]).to_numpy(np.float64), np.nan)
     first, second = (values[(rows["method"] == name).to_numpy()] for name in (a, b))
     known = bool(np.isfinite(values).all() and (values > 0).all())
-    interval = stats.ratio_interval(first, second) if known else unknown(first.size, low=0.0)
-    return measurement(rows, interval, "geometric mean of ratios, 95 % paired-t interval")
+    interval = (
+        stats.ratio_interval(first, second, confidence) if known else unknown(first.size, low=0.0)
+    )
+    return measurement(
+        rows, interval, f"geometric mean of ratios, {percent(confidence)} paired-t interval"
+    )
 
 
 def _scatter(values: pd.Series, relative: bool) -> float:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from repro.measures.rows import Measurement, curve_rows, mean, measurement, report_runs
+from repro.measures.rows import Measurement, curve_rows, mean, measurement, percent, report_runs
 from repro.results import Results
 
 
 def mean_square_error(
-    results: Results, experiment: str, method: str, *, dimension: int, study: str | None = None
+    results: Results,
+    experiment: str,
+    method: str,
+    *,
+    dimension: int,
+    confidence: float = 0.95,
+    study: str | None = None,
 ) -> Measurement:
     """Return the squared relative error of the mean of `N` forward gradients, times `N / (d + 1)`.
 
@@ -21,10 +27,11 @@ def mean_square_error(
         experiment: Name of a sampling experiment.
         method: Name of the method.
         dimension: `d`, the number of parameters.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean over repetitions and 95 % t interval.
+        Mean over repetitions and t interval.
 
     Raises:
         EmptySelectionError: If nothing was drawn.
@@ -33,7 +40,9 @@ def mean_square_error(
     points = curve_rows(results, rows, "relative_error", "none")
     last = points[points["step"] == points["step"].max()]
     scaled = last["value"].to_numpy(np.float64) ** 2 * last["step"].to_numpy() / (dimension + 1)
-    return measurement(rows, mean(scaled), "mean over repetitions, 95 % t interval")
+    return measurement(
+        rows, mean(scaled, confidence), f"mean over repetitions, {percent(confidence)} t interval"
+    )
 
 
 def estimate_ratio(
@@ -43,6 +52,7 @@ def estimate_ratio(
     *,
     moment: str,
     component: int,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return a sample moment of a component of the forward gradient over its value by theory.
@@ -54,10 +64,11 @@ def estimate_ratio(
         moment: `mean`, whose theory is the gradient's component, or `variance`, whose theory for normal
             tangents is `|nabla f|^2 + (d_i f)^2`.
         component: `i`, 0 or 1.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean over repetitions and 95 % t interval, at the largest number of draws.
+        Mean over repetitions and t interval, at the largest number of draws.
 
     Raises:
         EmptySelectionError: If nothing was drawn.
@@ -72,4 +83,8 @@ def estimate_ratio(
     theory = exact[component]
     if moment == "variance":
         theory = exact[0] ** 2 + exact[1] ** 2 + exact[component] ** 2
-    return measurement(rows, mean(last / theory), "mean over repetitions, 95 % t interval")
+    return measurement(
+        rows,
+        mean(last / theory, confidence),
+        f"mean over repetitions, {percent(confidence)} t interval",
+    )

@@ -9,6 +9,7 @@ from repro.measures.rows import (
     Measurement,
     column,
     mean,
+    percent,
     report_runs,
     summary,
 )
@@ -23,6 +24,7 @@ def difference_between(
     metric: str,
     *,
     last_method: str = "",
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return a method's final metric in one experiment minus that in another on the same problem, paired.
@@ -37,10 +39,11 @@ def difference_between(
         method: Name of the method, in both.
         metric: A numeric column of the runs table.
         last_method: Name of the method in the experiment to subtract, if it is another.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % paired-t interval; NaN as soon as one of the runs diverged.
+        Mean and paired-t interval; NaN as soon as one of the runs diverged.
 
     Raises:
         EmptySelectionError: If the method was not run in both, on one problem, at one scale and in a shared
@@ -60,7 +63,11 @@ def difference_between(
         raise EmptySelectionError(f"{first!r} and {last!r} share no repetition of {named}.")
     kept = [rows[rows["repetition"].isin(shared)] for rows in parts]
     ours, theirs = (column(rows, metric) for rows in kept)
-    return summary(kept, mean(ours - theirs), "mean difference, 95 % paired-t interval")
+    return summary(
+        kept,
+        mean(ours - theirs, confidence),
+        f"mean difference, {percent(confidence)} paired-t interval",
+    )
 
 
 def change_beyond(
@@ -71,6 +78,7 @@ def change_beyond(
     *,
     by: str,
     limit: float,
+    confidence: float = 0.95,
     study: str | None = None,
 ) -> Measurement:
     """Return a final metric at the best rate beyond a limit minus that at the best rate up to it, paired.
@@ -86,10 +94,11 @@ def change_beyond(
         metric: A numeric column of the runs table.
         by: The column by which a rate is chosen; smaller is better.
         limit: Highest learning rate of the lower side.
+        confidence: Within (0, 1).
         study: See `report_runs`.
 
     Returns:
-        Mean and 95 % paired-t interval; NaN if a chosen run diverged.
+        Mean and paired-t interval; NaN if a chosen run diverged.
 
     Raises:
         EmptySelectionError: If the method was not run on both sides, or in fewer than two repetitions that all rates
@@ -117,8 +126,8 @@ def change_beyond(
     rates = " and ".join(
         ", ".join(f"{rate:g}" for rate in sorted(set(side["learning_rate"]))) for side in kept
     )
-    words = f"mean difference between the rates {rates}, 95 % paired-t interval"
-    return summary(kept, mean(beyond - within), words)
+    words = f"mean difference between the rates {rates}, {percent(confidence)} paired-t interval"
+    return summary(kept, mean(beyond - within, confidence), words)
 
 
 def _best(rows: pd.DataFrame, by: str, without: int) -> pd.DataFrame:

@@ -266,9 +266,16 @@ def column(rows: pd.DataFrame, metric: str) -> Vector:
     return values
 
 
-def mean(values: Vector) -> Interval:
-    """Return the mean with its 95 % t interval; it is undefined as soon as one value is missing."""
-    return stats.mean_interval(values) if np.isfinite(values).all() else unknown(values.size)
+def mean(values: Vector, confidence: float = 0.95) -> Interval:
+    """Return the mean with its t interval; it is undefined as soon as one value is missing."""
+    if not np.isfinite(values).all():
+        return unknown(values.size)
+    return stats.mean_interval(values, confidence)
+
+
+def percent(confidence: float) -> str:
+    """Return a confidence in words, such as `95 %`, for what a measurement says of its interval."""
+    return f"{100 * confidence:.4g} %"
 
 
 def unknown(num: int, low: float = -math.inf) -> Interval:
