@@ -6,21 +6,24 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats as reference  # type: ignore[import-untyped, unused-ignore]
 
 import studies
-from repro import claims
+from repro import claims, stats
+from repro.claims.naming import samples
 from repro.measures import Measurement
 from repro.protocol import Check, Claim, Component, Expectation, Study, expand, use
-from repro.results import EmptySelectionError, Record, Results, load, tabulate
+from repro.results import EmptySelectionError, Record, Results, load, tabulate, tabulate_facts
 from repro.stats import Interval
 
 NO_ROWS = Results(*tabulate(()), pd.DataFrame())
 
 
 def interval(low: float, high: float) -> Interval:
-    return Interval((low + high) / 2, low, high, 5, 0.95)
+    return Interval((low + high) / 2, low, high, 5, 1.0)  # bounds that no confidence moves
 
 
 @pytest.mark.parametrize(
@@ -179,6 +182,207 @@ def test_verdict_of_checks(checks: tuple[Check, ...], verdict: str, reason: str)
     assert reason in judgement.reason
 
 
+PATTERN = np.array([-2.5, -1.0, 0.0, 0.5, 1.0, 2.0]) / np.std(
+    [-2.5, -1.0, 0.0, 0.5, 1.0, 2.0], ddof=1
+)
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measures of a mean, whose t test has a given two-sided p-value, of a median, and of what has no other confidence."""
+
+    def mean(
+        results: Results, *, study: str, p: float, sign: int, confidence: float = 0.95
+    ) -> Measurement:
+        shift = sign * reference.t.isf(p / 2, PATTERN.size - 1) / math.sqrt(PATTERN.size)
+        found = stats.mean_interval(PATTERN + shift, confidence)
+        return Measurement(found, ("k",), "full", "a mean")
+
+    def median(results: Results, *, study: str, confidence: float = 0.95) -> Measurement:
+        found = stats.median_interval(PATTERN - 5.0, confidence)
+        return Measurement(found, ("k",), "full", "a median")
+
+    def rigid(results: Results, *, study: str, confidence_of: float) -> Measurement:
+        found = dataclasses.replace(interval(-0.2, -0.1), confidence=confidence_of)
+        return Measurement(found, ("k",), "full", "bounds at one confidence")
+
+    for name, measure in (("sample", mean), ("median", median), ("rigid", rigid)):
+        monkeypatch.setitem(claims.MEASURES, name, measure)
+
+
+def below(p: float) -> Check:
+    """Return a check that a mean is below 0, which it is with a p-value; a negative one for a mean above 0."""
+    measure = use("sample", p=abs(p), sign=-1 if p > 0 else 1)
+    return Check("a mean", measure, Expectation(high=0.0, strict=True))
+
+
+MEDIAN = Check("a median", use("median"), Expectation(high=0.0))
+ALONE = "by itself; among {} that is not beyond chance (Holm)"
+EACH = ", each by itself; among {} none of them is beyond chance (Holm)"
+
+
+@pytest.mark.usefixtures("sampled")
+@pytest.mark.parametrize(
+    ("p_values", "verdict", "reason"),
+    [
+        # all of them hold: no choice among them that would need a correction
+        ([0.049] * 30, "reproduced", ""),
+        # one that barely holds among many, one that holds beyond doubt, and one in between
+        ([0.04] + [0.5] * 19, "not tested", "1 of 20 measurements holds " + ALONE.format(20)),
+        ([1e-5] + [0.5] * 19, "partly", ""),
+        ([0.0024] + [0.5] * 19, "partly", ""),
+        ([0.0026] + [0.5] * 19, "not tested", "1 of 20 measurements holds " + ALONE.format(20)),
+        # 0.02 is above 0.05 / 3, but below 0.05 / 2 once the surest is set aside; a third step to 0.05 / 1
+        ([-1e-6, 0.02, 0.5], "partly", ""),
+        ([0.02, 0.5, 0.5], "not tested", "1 of 3 measurements holds " + ALONE.format(3)),
+        ([-1e-6, -0.02, 0.049], "partly", ""),
+        ([-1e-6, -0.03, 0.049], "not reproduced", "1 of 3 measurements holds " + ALONE.format(3)),
+        # what fails counts as what holds does
+        ([-0.04] + [0.5] * 19, "not tested", "1 of 20 measurements fails " + ALONE.format(20)),
+        ([-0.001, 0.5, 0.5, 0.5], "not reproduced", ""),
+        ([-0.001, 0.03, 0.04, 0.5], "not reproduced", "2 of 4 measurements hold" + EACH.format(4)),
+        ([0.04, 0.03, 0.02, -0.04, 0.5], "not tested", "3 of 5 measurements hold and 1 fails" + EACH.format(5)),
+        # one check is one test
+        ([0.049], "reproduced", ""),
+        ([-0.049], "not reproduced", ""),
+        ([0.2], "not tested", "every interval reaches across the edge of what the claim says"),
+    ],
+)  # fmt: skip
+def test_some_checks_of_many_count_if_one_is_beyond_chance(
+    p_values: list[float], verdict: str, reason: str
+) -> None:
+    for order in (p_values, p_values[::-1]):
+        (judgement,) = claims.judge(study_of(*map(below, order)), NO_ROWS)
+        assert (judgement.verdict, judgement.reason) == (verdict, reason)
+        # each finding is what it is by itself
+        found = [finding.outcome for finding in judgement.findings]
+        assert found == [
+            "undecided" if abs(p) >= 0.05 else "holds" if p > 0 else "fails" for p in order
+        ]
+        assert {f.measurement.interval.confidence for f in judgement.findings if f.measurement} == {
+            0.95
+        }
+
+
+@pytest.mark.usefixtures("sampled")
+def test_verdicts_are_those_of_adjusted_p_values() -> None:
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(400):
+        num = int(rng.integers(1, 13))
+        p_values = 10.0 ** rng.uniform(-4.0, 0.0, num)
+        signs = rng.choice([1, -1], num, p=[0.8, 0.2]) if rng.random() < 0.7 else np.ones(num)
+        (judgement,) = claims.judge(study_of(*map(below, p_values * signs)), NO_ROWS)
+        holds, beyond = signs > 0, stats.holm(p_values) < 0.05
+        if (holds & (p_values < 0.05)).all():
+            expected = "reproduced"
+        elif (holds & beyond).any():
+            expected = "partly"
+        else:
+            expected = "not reproduced" if beyond.any() else "not tested"
+        assert judgement.verdict == expected
+        bonferroni = (holds & (p_values < 0.05 / num)).any()
+        seen.append((expected, bool((holds & (p_values < 0.05)).any()), bool(bonferroni)))
+    # every verdict, what is lost by the correction, and what its steps keep
+    assert {verdict for verdict, *_ in seen} == {
+        "reproduced", "partly", "not reproduced", "not tested",
+    }  # fmt: skip
+    assert ("not tested", True, False) in seen
+    assert ("partly", True, False) in seen
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_t_test_of_the_samples_has_the_p_values_asked_for() -> None:
+    for p in (0.5, 0.02, -1e-4):
+        measure = below(p).measure
+        found = claims.MEASURES["sample"](NO_ROWS, study="", **measure.options()).interval
+        values = PATTERN - PATTERN.mean() + found.estimate
+        assert reference.ttest_1samp(values, 0.0).pvalue == pytest.approx(abs(p))
+        assert np.sign(found.estimate) == -np.sign(p)
+
+
+@pytest.mark.usefixtures("measured", "sampled")
+def test_what_no_chance_moves_stays_whatever_the_number_of_checks() -> None:
+    exact, across = HOLDS, [below(0.5)] * 30
+    assert claims.judge(study_of(exact, *across), NO_ROWS)[0].verdict == "partly"
+    assert claims.judge(study_of(FAILS, *across), NO_ROWS)[0].verdict == "not reproduced"
+    # and leaves the doubt to the others
+    assert claims.judge(study_of(FAILS, below(0.04)), NO_ROWS)[0].verdict == "partly"
+
+
+@pytest.mark.usefixtures("sampled")
+def test_too_few_repetitions_for_the_confidence_of_many_checks_are_not_beyond_chance() -> None:
+    # six reach 0.969: enough for one check, not for two, and for the last of two
+    (alone,) = claims.judge(study_of(MEDIAN), NO_ROWS)
+    (beside,) = claims.judge(study_of(MEDIAN, below(0.5)), NO_ROWS)
+    (last,) = claims.judge(study_of(MEDIAN, below(-1e-6)), NO_ROWS)
+    assert [j.verdict for j in (alone, beside, last)] == ["reproduced", "not tested", "partly"]
+    assert beside.findings[0].outcome == "holds"
+
+
+@pytest.mark.usefixtures("sampled")
+@pytest.mark.parametrize(
+    ("confidence", "others", "verdict"),
+    [
+        (0.92, [], "not reproduced"),
+        (0.95, [0.5], "not tested"),
+        (0.97, [0.5], "not tested"),
+        (0.975, [0.5], "not reproduced"),
+        (1.0, [0.5] * 9, "not reproduced"),
+    ],
+)
+def test_bounds_at_one_confidence_count_up_to_that(
+    confidence: float, others: list[float], verdict: str
+) -> None:
+    fails = Check("rigid", use("rigid", confidence_of=confidence), Expectation(low=0.0))
+    (judgement,) = claims.judge(study_of(fails, *map(below, others)), NO_ROWS)
+    assert judgement.findings[0].outcome == "fails"
+    assert judgement.verdict == verdict
+
+
+@pytest.mark.usefixtures("sampled")
+def test_a_condition_is_one_of_the_check_and_not_one_among_many() -> None:
+    conditional = dataclasses.replace(below(1e-5), provided=below(0.049))
+    (judgement,) = claims.judge(study_of(conditional, *map(below, [0.5] * 9)), NO_ROWS)
+    assert judgement.verdict == "partly"
+
+
+def test_a_published_measure_that_samples_is_wider_at_higher_confidence() -> None:
+    every = tuple(studies.get(name) for name in studies.names())
+    published = load(studies.RESULTS, None, tabulate_facts(every))
+    checks = [(s.name, check.measure) for s in every for c in s.claims for check in c.checks]
+    seen: set[str] = set()
+    for study, measure in checks:
+        if measure.name in seen or not samples(measure.name):
+            continue
+        options = {"study": study, **measure.options()}
+        try:
+            plain, same, surer = (
+                claims.MEASURES[measure.name](published, **options, **told)
+                for told in ({}, {"confidence": 0.95}, {"confidence": 0.999})
+            )
+        except EmptySelectionError:
+            continue
+        assert plain.keys == same.keys == surer.keys
+        wide, narrow = surer.interval, same.interval
+        assert dataclasses.astuple(narrow) == pytest.approx(
+            dataclasses.astuple(plain.interval), rel=0, abs=0, nan_ok=True
+        )
+        assert wide.estimate == pytest.approx(narrow.estimate, rel=0, abs=0, nan_ok=True)
+        assert wide.low <= narrow.low
+        assert wide.high >= narrow.high
+        seen.add(measure.name)
+    assert {"final_metric", "paired_difference", "share_lower", "step_time_ratio"} <= seen
+
+
+def test_what_does_not_sample_has_no_confidence_to_choose() -> None:
+    fixed = {name for name in claims.MEASURES if not samples(name)}
+    assert fixed == {
+        "chosen_rate", "chosen_rate_ratio", "curve_extreme", "diverged_trials_difference", "peak_memory_ratio",
+        "published_share", "tuning_seed_share", "usable_rate_ratio",
+    }  # fmt: skip
+
+
 @pytest.mark.usefixtures("measured")
 def test_every_reason_is_given_with_the_checks_it_covers() -> None:
     conditional = dataclasses.replace(FAILS, provided=ACROSS)
@@ -236,6 +440,10 @@ def final(**settings: str) -> Component:
         (final(method="backprop"),
          r"Unknown method of 'beale' 'backprop'\. Choose from: backpropagation, forward gradient\."),
         (final(metric=""), r"The measure 'final_metric' needs experiment, method, metric\. Found no metric: add it\."),
+        # how sure a check has to be follows from the others
+        (final(confidence="0.5"), r"Unknown setting of 'final_metric' 'confidence'\. Choose from: experiment, method"),
+        (use("step_time_ratio", experiment="run-time-mlp", numerator="backpropagation", denominator="function alone",
+             confidence=0.5), r"Unknown setting of 'step_time_ratio' 'confidence'\. Choose from: experiment"),
         (final(metrics="loss"), r"Unknown setting of 'final_metric' 'metrics'\. Choose from: experiment, method"),
         (final(study="someone1999"), r"Unknown study 'someone1999'\. Choose from: .*baydin2022"),
         (use("share_lower", family="nowhere", metric="value", a="x", b="y"), "Unknown experiment 'nowhere'"),

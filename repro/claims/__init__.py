@@ -1,9 +1,12 @@
 """Claims become verdicts: every check of a claim is measured on the results table, and only there.
 
 A check holds if the whole interval of what was measured lies within what the claim says, fails if the
-interval lies outside it, and is undecided if it reaches across. A claim all of whose checks hold is
-`reproduced`; if none holds and at least one fails it is `not reproduced`; if some hold it is `partly`.
-Without rows, or with nothing but undecided checks, it is `not tested`, with the reason. A check that holds only
+interval lies outside it, and is undecided if it reaches across. That is at 95 %, each check by itself.
+A claim all of whose checks hold is `reproduced`. Of many checks some hold or fail by chance, so what some of them
+say counts if at least one says it beyond chance: by Holm's rule, over all checks of the claim. If one holds beyond
+chance the claim is `partly`; else, if one fails beyond chance, it is `not reproduced`. Where there is nothing by
+chance, as of an exact count or a memory peak, bounds are the same at any confidence. Without rows, or with nothing that
+decides beyond chance, a claim is `not tested`, with the reason. A check that holds only
 provided that another does, such as that a baseline has learned anything, is undecided where that one does
 not hold, and so is one below full scale of a claim that speaks of what was published alone. There is no verdict
 without rows behind it, and each verdict names them.

@@ -38,7 +38,7 @@ class Judgement:
         claim: The claim.
         verdict: The verdict.
         findings: One a check.
-        reason: Why it was not tested, if it was not.
+        reason: Why it was not tested, if it was not; of a claim that is not reproduced, which checks hold by themselves.
     """
 
     study: str

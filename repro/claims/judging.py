@@ -8,14 +8,17 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from repro.claims.findings import CheckFinding, Judgement, Outcome, Verdict
-from repro.claims.naming import MEASURES, refuse_unknown
-from repro.claims.wording import describe
+from repro.claims.naming import CONFIDENCE, MEASURES, refuse_unknown, samples
+from repro.claims.wording import among_many, describe
+from repro.measures import Measurement
 from repro.protocol import Check, Claim, Expectation, Study, spread
 from repro.results import EmptySelectionError, Results
 from repro.stats import Interval
 
 SURE = 0.9
 """Least confidence of an interval that decides: that of the median of few repetitions may be any."""
+LEVEL = 0.05
+"""Probability, at most, that some check of a claim is taken to be beyond chance but is not."""
 
 
 def judge(
@@ -49,16 +52,14 @@ def _judge(study: Study, claim: Claim, results: Results, known: Mapping[str, Stu
         raise ValueError(f"Study {study.name!r}, claim {claim.number}: {error}") from error
     if claim.as_published:
         findings = tuple(map(_at_full_scale, findings))
-    verdict, reason = _verdict(claim, findings)
+    verdict, reason = _verdict(study, claim, findings, results)
     return Judgement(study.name, claim, verdict, findings, reason)
 
 
 def _find(study: Study, check: Check, results: Results, known: Mapping[str, Study]) -> CheckFinding:
-    name, options = check.measure.name, check.measure.options()
     try:
-        _refuse_part_of_a_family(options, study, results, known)
-        # a check may rest on the rows of another study, if it names it
-        measurement = MEASURES[name](results, **{"study": study.name, **options})
+        _refuse_part_of_a_family(check.measure.options(), study, results, known)
+        measurement = _measure(study, check, results)
     except EmptySelectionError as error:
         return CheckFinding(check, "not run", None, str(error))
     if check.provided is not None:
@@ -73,6 +74,12 @@ def _find(study: Study, check: Check, results: Results, known: Mapping[str, Stud
     elif interval.confidence < SURE:
         reason = f"{interval.num} repetitions are too few to be sure"
     return CheckFinding(check, compare(interval, check.expect), measurement, reason)
+
+
+def _measure(study: Study, check: Check, results: Results, **confidence: float) -> Measurement:
+    # a check may rest on the rows of another study, if it names it
+    options = {"study": study.name, **check.measure.options(), **confidence}
+    return MEASURES[check.measure.name](results, **options)
 
 
 def _at_full_scale(finding: CheckFinding) -> CheckFinding:
@@ -130,7 +137,9 @@ def compare(interval: Interval, expect: Expectation) -> Outcome:
     return "undecided"
 
 
-def _verdict(claim: Claim, findings: Sequence[CheckFinding]) -> tuple[Verdict, str]:
+def _verdict(
+    study: Study, claim: Claim, findings: Sequence[CheckFinding], results: Results
+) -> tuple[Verdict, str]:
     if claim.untested:
         return "not tested", claim.untested
     outcomes = [finding.outcome for finding in findings]
@@ -139,11 +148,41 @@ def _verdict(claim: Claim, findings: Sequence[CheckFinding]) -> tuple[Verdict, s
         return "not tested", f"{missing} of {len(outcomes)} measurements have not been run"
     if all(outcome == "holds" for outcome in outcomes):
         return "reproduced", ""
-    if "holds" in outcomes:
+    certain = _beyond_chance(study, findings, results)
+    if "holds" in certain:
         return "partly", ""
-    if "fails" in outcomes:
-        return "not reproduced", ""
-    return "not tested", _reasons(findings)
+    if "fails" in certain:
+        return "not reproduced", among_many(outcomes, ["holds"])
+    return "not tested", among_many(outcomes, ["holds", "fails"]) or _reasons(findings)
+
+
+def _beyond_chance(
+    study: Study, findings: Sequence[CheckFinding], results: Results
+) -> set[Outcome]:
+    """Return the outcomes that at least one check has beyond chance, by Holm's rule over all checks of a claim.
+
+    With enough checks one holds by luck. So all that are decided are measured anew with the doubt that each of them may
+    have if all are to have no more than `LEVEL` together. The others share that of the ones that stay decided, and so on.
+    """
+    certain: set[Outcome] = set()
+    open_, left = len(findings), [f for f in findings if f.outcome in ("holds", "fails")]
+    while left:
+        # the last one shares its doubt with no other, and is what it was found to be
+        stay = [open_ == 1 or _stays(study, f, results, 1.0 - LEVEL / open_) for f in left]
+        if not any(stay):
+            break
+        open_ -= sum(stay)
+        certain |= {f.outcome for f, kept in zip(left, stay, strict=True) if kept}
+        left = [f for f, kept in zip(left, stay, strict=True) if not kept]
+    return certain
+
+
+def _stays(study: Study, finding: CheckFinding, results: Results, confidence: float) -> bool:
+    """Tell whether a check is as decided at a higher confidence; not if too few repetitions can have that."""
+    told = {CONFIDENCE: confidence} if samples(finding.check.measure.name) else {}
+    interval = _measure(study, finding.check, results, **told).interval
+    attained = interval.confidence > confidence or math.isclose(interval.confidence, confidence)
+    return attained and compare(interval, finding.check.expect) == finding.outcome
 
 
 def _reasons(findings: Sequence[CheckFinding]) -> str:

@@ -45,10 +45,17 @@ MEASURES: dict[str, Callable[..., Measurement]] = {
     )
 }
 """What a check may name."""
+CONFIDENCE = "confidence"
+"""Setting of the measures that sample, which is the verdict's to choose and not the check's."""
 METHODS = (
     "method", "last_method", "baseline", "base", "numerator", "denominator", "part", "a", "b", "minus",
 )  # fmt: skip
 """Settings of measures that are names of methods, in all experiments that the others name, or in one of two."""
+
+
+def samples(measure: str) -> bool:
+    """Tell whether a measure estimates from a sample, so that its bounds depend on the confidence asked for."""
+    return CONFIDENCE in inspect.signature(MEASURES[measure]).parameters
 
 
 def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
@@ -76,7 +83,8 @@ def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
 def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], closed: bool) -> None:
     name, options = check.measure.name, check.measure.options()
     choose(MEASURES, [name], "measure")
-    parameters = list(inspect.signature(MEASURES[name]).parameters.values())[1:]  # first: results
+    _, *parameters = inspect.signature(MEASURES[name]).parameters.values()  # first: results
+    parameters = [p for p in parameters if p.name != CONFIDENCE]
     named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
     if len(named) == len(parameters):
         choose((p.name for p in named), options, f"setting of {name!r}")

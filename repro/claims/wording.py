@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from repro.claims.findings import CheckFinding, Judgement
+from repro.claims.findings import CheckFinding, Judgement, Outcome
 from repro.measures import Measurement
 from repro.protocol import Expectation
 
@@ -39,6 +39,32 @@ def describe(finding: CheckFinding) -> str:
     if finding.check.published is not None:
         parts.append(f"published {number(finding.check.published)}{unit}")
     return " ".join(parts)
+
+
+def among_many(outcomes: Sequence[Outcome], those: Iterable[Outcome]) -> str:
+    """Return in words which outcomes checks have by themselves, if all of them may be chance among so many checks.
+
+    Args:
+        outcomes: Those of all checks of a claim.
+        those: The ones that may be chance, of `holds` and `fails`.
+
+    Returns:
+        One sentence; empty if no check has such an outcome.
+
+    Example:
+        >>> among_many(["holds", "fails", "undecided", "holds"], ["holds", "fails"])
+        '2 of 4 measurements hold and 1 fails, each by itself; among 4 none of them is beyond chance (Holm)'
+    """
+    counts = {one: outcomes.count(one) for one in those if one in outcomes}
+    if not counts:
+        return ""
+    num = len(outcomes)
+    verbs = [one if count == 1 else one.removesuffix("s") for one, count in counts.items()]
+    first, *others = (f"{count} {verb}" for count, verb in zip(counts.values(), verbs, strict=True))
+    told = " and ".join([first.replace(" ", f" of {num} measurements ", 1), *others])
+    if sum(counts.values()) == 1:
+        return f"{told} by itself; among {num} that is not beyond chance (Holm)"
+    return f"{told}, each by itself; among {num} none of them is beyond chance (Holm)"
 
 
 def bounds(expect: Expectation) -> str:

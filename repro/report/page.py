@@ -94,8 +94,9 @@ def _answers(answers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _verdicts(facts: Mapping[str, Any]) -> Iterator[str]:
     yield (
         "<p>One row per claim, made by the paper or formed from what it says. A check holds if its whole interval lies within what the claim says. "
-        "<em>reproduced</em>: all checks hold; <em>partly</em>: some; <em>not reproduced</em>: none, and at least one "
-        "fails; <em>not tested</em>: nothing was measured, or nothing measured decides.</p>"
+        "<em>reproduced</em>: all checks hold; <em>partly</em>: some, at least one of them beyond chance (by Holm's rule over "
+        "all checks of the claim); <em>not reproduced</em>: none holds beyond chance, and at least one fails beyond it; "
+        "<em>not tested</em>: nothing was measured, or nothing measured decides beyond chance.</p>"
     )
     options = "".join(f'<option value="{_class(v)}">{_e(v)}</option>' for v in VERDICTS)
     papers = "".join(

@@ -219,8 +219,9 @@ def claims_table(
         Column("verdict", "Verdict", "left"),
     )
     notes = (
-        "A check holds if its whole interval lies within what the claim says. reproduced: all checks hold; partly: some; not "
-        "reproduced: none, and at least one fails; not tested: nothing was measured, or nothing measured decides.",
+        "A check holds if its whole interval lies within what the claim says. reproduced: all checks hold; partly: some, at "
+        "least one of them beyond chance (by Holm's rule over all checks of the claim); not reproduced: none holds beyond chance, "
+        "and at least one fails beyond it; not tested: nothing was measured, or nothing measured decides beyond chance.",
         "Intervals are at 95 % over repetitions (n), or over rounds for times; those of a rate that a search chose, and of a "
         "share of its trials, are one trial either side, and n is the number of trials.",
     )
