@@ -133,6 +133,14 @@ def test_unknown_function() -> None:
         build(ClosedForm("test", "ackley", (0.0, 0.0)))
 
 
+def test_a_function_of_two_variables_has_no_third() -> None:
+    for start, dimension, found in (((1.0,), None, 1), ((1.0, 1.0), 3, 3)):
+        with pytest.raises(
+            ValueError, match=rf"'beale' has two variables. Found dimension {found}"
+        ):
+            build(ClosedForm("test", "beale", start, dimension))
+
+
 # Classification
 
 

@@ -65,6 +65,8 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sphere": sphere,
     "styblinski_tang": styblinski_tang,
 }
+OF_TWO_VARIABLES = ("beale",)
+"""Functions of no other dimension."""
 
 
 class ClosedFormProblem:
@@ -83,7 +85,7 @@ class ClosedFormProblem:
             dtype: Floating-point type.
 
         Raises:
-            ValueError: If the function is unknown, or the start does not fit the dimension.
+            ValueError: If the function is unknown or of another dimension, or the start does not fit the dimension.
         """
         if declared.function not in FUNCTIONS:
             raise ValueError(
@@ -93,6 +95,10 @@ class ClosedFormProblem:
             raise ValueError(
                 "A start needs at least one coordinate, and no more than dimensions. "
                 f"Found {len(declared.start)} coordinates and dimension {declared.num_parameters}."
+            )
+        if declared.function in OF_TWO_VARIABLES and declared.num_parameters != 2:
+            raise ValueError(
+                f"The function {declared.function!r} has two variables. Found dimension {declared.num_parameters}."
             )
         self.function = FUNCTIONS[declared.function]
         self._objective = Recorded(self._evaluate)
