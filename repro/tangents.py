@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor
@@ -129,6 +130,6 @@ def shape_of(name: str, angle: float | None = None) -> Shape:
         return OF_NORMALS[name]
     if name != "angle":
         raise ValueError(f"Expected tangents made of normals. Found {name!r}.")
-    if not isinstance(angle, int | float) or not 0.0 < angle < 180.0:
+    if not isinstance(angle, SupportsFloat) or not 0.0 < angle < 180.0:
         raise ValueError(f"`angle` must be in (0, 180) degrees. Found {angle!r}.")
     return functools.partial(at_angle_, degrees=float(angle))

@@ -1,7 +1,9 @@
 """Tangents: `E[v] = 0`, `E[v v^T] = I`, and the same numbers for the same seed for good."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from asserts import assert_unbiased
@@ -142,6 +144,16 @@ def test_the_other_tangents_are_uniform_around_the_first() -> None:
     # E[v_2 v_1^T] = cos(60 deg) E[v_1 v_1^T] = I / 6
     products = (draws[:, 1, :, None] * draws[:, 0, None]).flatten(1)
     assert_unbiased(products, torch.eye(3, dtype=torch.float64).flatten() / 6)
+
+
+def test_an_angle_may_be_a_number_of_any_library() -> None:
+    angles: tuple[Any, ...] = (60.0, 60, np.float32(60.0))
+    drawn = [
+        choose("angle", angle)(torch.empty(2, 3), torch.Generator().manual_seed(0))
+        for angle in angles
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
 
 
 def test_angles_that_cannot_be() -> None:
