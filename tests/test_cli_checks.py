@@ -61,6 +61,7 @@ def test_a_changed_value_that_turns_a_verdict_is_named(
     assert cli.main(["claims"]) == 1
     said = printed(capsys)
     assert "verdict changed rike2022 claim 10: reproduced → partly" in said
+    assert "1 verdict is not the committed one. If" in said
     assert "`repro claims --accept`" in said
 
 

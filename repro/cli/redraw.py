@@ -145,8 +145,13 @@ def _report(changes: Sequence[object], console: Console) -> bool:
         return False
     for change in changes:
         tell(str(change), console, "[red]verdict changed[/]")
+    many = (
+        "1 verdict is not the committed one"
+        if len(changes) == 1
+        else f"{len(changes)} verdicts are not the committed ones"
+    )
     console.print(
-        f"{len(changes)} verdicts are not the committed ones. If the rows are right, `repro claims --accept` takes the "
+        f"{many}. If the rows are right, `repro claims --accept` takes the "
         "new ones; then rewrite what the paper says of them.",
         soft_wrap=True,
     )
