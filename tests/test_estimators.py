@@ -5,7 +5,8 @@ Monte Carlo tests draw many estimates in one call, as replicas at the same point
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pytest
@@ -803,6 +804,29 @@ def test_a_single_number_is_a_parameter(estimator: Estimator) -> None:
         generators(1)[0],
     )
     assert [leaf.shape for leaf in leaves(estimate.gradient)] == [(), (2,)]
+
+
+@every_way
+def test_a_gradient_has_the_type_of_the_parameters(estimator: Estimator) -> None:
+    """With the types that a user writes, whom a type checker follows into the package (`py.typed`)."""
+    assert isinstance(estimator, Backpropagation | ForwardGradient)
+    model = torch.nn.Linear(3, 1)
+    inputs = torch.ones(8, 3)
+
+    def loss(params: Mapping[str, Tensor]) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(model, dict(params), (inputs,))
+        return outputs.square().mean()
+
+    def height(point: Tensor) -> Tensor:
+        return point.square().sum()
+
+    whole = estimator(height, torch.ones(3), generators(1)[0])
+    assert whole.gradient.shape == (3,)
+    of_module = estimator(loss, dict(model.named_parameters()), generators(1)[0])
+    read_only = estimator(loss, MappingProxyType(dict(model.named_parameters())), generators(1)[0])
+    for name, leaf in model.named_parameters():
+        assert of_module.gradient[name].shape == leaf.shape
+        assert torch.equal(of_module.gradient[name], read_only.gradient[name])
 
 
 def test_dropout_is_the_same_for_all_tangents_of_an_estimate() -> None:

@@ -65,7 +65,7 @@ def test_backpropagation_does_these_products_and_no_other(name: str) -> None:
     params = network.start(generators(1), torch.float32, CPU)
     images = torch.rand(1, BATCH, *image, generator=generators(1)[0])
     with FlopCounterMode(display=False) as counted:
-        estimators.Backpropagation()(lambda p: network(p, images).sum((1, 2)), params)  # type: ignore[arg-type]
+        estimators.Backpropagation()(lambda p: network(p, images).sum((1, 2)), params)
     program = limits.products(network, params, images)
     with FlopCounterMode(display=False) as expected:
         program()

@@ -13,12 +13,12 @@ Parameters are a tensor or a dict of tensors; `leaves` and `like` go back and fo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from torch import Tensor
 
-Params: TypeAlias = Tensor | dict[str, Tensor]
+Params: TypeAlias = Tensor | Mapping[str, Tensor]
 Objective: TypeAlias = Callable[[Params], Tensor]
 Noted: TypeAlias = dict[str, Tensor]
 """What a pass noted on its way: statistics of the mini-batch, `(R, ...)`, by name."""
@@ -28,11 +28,11 @@ def leaves(params: Params) -> list[Tensor]:
     """Return the tensors of a parameter structure in its order.
 
     Raises:
-        TypeError: If it is neither a tensor nor a dict.
+        TypeError: If it is neither a tensor nor a mapping.
     """
     if isinstance(params, Tensor):
         return [params]
-    if not isinstance(params, dict):
+    if not isinstance(params, Mapping):
         raise TypeError(
             f"Parameters are a tensor or a dict of tensors. Found {type(params).__name__}: of a module give "
             "`dict(module.named_parameters())`."
@@ -218,12 +218,12 @@ def apply(layer: Layer, params: Params, inputs: Tensor, noted: Noted) -> Tensor:
 
 
 def _by_name(params: Params) -> dict[str, Tensor]:
-    if not isinstance(params, dict):
+    if not isinstance(params, Mapping):
         raise TypeError(
             "An objective in blocks takes parameters by name, a dict of tensors. Found "
             f"{type(params).__name__}: write {{name: tensor}}, with the names that its blocks give."
         )
-    return params
+    return params if isinstance(params, dict) else dict(params)
 
 
 def _in_place(layer: Layer) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from repro import autodiff
-from repro.autodiff import Layered, Objective, Params
+from repro.autodiff import Layered, Objective
 from repro.estimators.estimates import (
     Cost,
     Estimate,
     Estimator,
     Generators,
+    Structure,
     as_stack_of_one,
     refuse_many,
     refuse_other_than_one_each,
@@ -34,8 +38,11 @@ class Backpropagation(Estimator):
         return True
 
     def __call__(
-        self, objective: Objective, params: Params, generator: Generators | None = None
-    ) -> Estimate:
+        self,
+        objective: Callable[[Structure], Tensor],
+        params: Structure,
+        generator: Generators | None = None,
+    ) -> Estimate[Structure]:
         """Return the value and the gradient.
 
         Args:
@@ -55,10 +62,12 @@ class Backpropagation(Estimator):
         autodiff.require_objective(objective)
         autodiff.require_parameters(params)
         if isinstance(generator, torch.Generator) and isinstance(objective, Layered):
-            return as_stack_of_one(self, objective, params, generator)
-        value, gradient = autodiff.value_and_gradient(objective, params)
+            return cast("Estimate[Structure]", as_stack_of_one(self, objective, params, generator))
+        # it is called with parameters of this structure alone
+        function = cast("Objective", objective)
+        value, gradient = autodiff.value_and_gradient(function, params)
         if isinstance(generator, torch.Generator):
             refuse_many(value)
         elif generator:  # backpropagation draws nothing, so there may be none
             refuse_other_than_one_each(value, len(generator))
-        return Estimate(value, gradient, None, self.cost)
+        return Estimate(value, cast("Structure", gradient), None, self.cost)

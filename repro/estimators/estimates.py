@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Generic, Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from repro.autodiff import Layered, Objective, Params, leaves, like, require_value
+
+Structure = TypeVar("Structure", bound=Params)
+"""What the parameters are, a tensor or tensors by name: what an objective takes, and what its gradient is."""
+Structure_co = TypeVar("Structure_co", bound=Params, covariant=True, default=Params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Cost:
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class Estimate(Generic[Structure_co]):
     """A gradient estimate.
 
     Attributes:
@@ -42,7 +47,7 @@ class Estimate:
     """
 
     value: Tensor
-    gradient: Params
+    gradient: Structure_co
     directional_derivatives: Tensor | None
     cost: Cost
 

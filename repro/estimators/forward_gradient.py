@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from repro.estimators.estimates import (
     Estimate,
     Estimator,
     Generators,
+    Structure,
     as_stack_of_one,
     refuse_other_than_one_each,
 )
@@ -143,7 +144,9 @@ class ForwardGradient(Estimator):
         across = sweeps * (1 + self.num_tangents) if self.mode == "forward" else 1
         return Cost(forward_passes=1.0 + across + within, tangents=self.num_tangents)
 
-    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+    def __call__(
+        self, objective: Callable[[Structure], Tensor], params: Structure, generator: Generators
+    ) -> Estimate[Structure]:
         """Estimate the gradient from random directional derivatives.
 
         Args:
@@ -165,9 +168,13 @@ class ForwardGradient(Estimator):
         autodiff.require_objective(objective)
         autodiff.require_parameters(params, alike=True)
         _require_generators(generator, leaves(params)[0].device)
+        # it is called with parameters of this structure alone
+        function = cast("Objective", objective)
         if isinstance(generator, torch.Generator):
-            return as_stack_of_one(self._estimate, objective, params, generator)
-        return self._estimate(objective, params, list(generator))
+            found = as_stack_of_one(self._estimate, function, params, generator)
+        else:
+            found = self._estimate(function, params, list(generator))
+        return cast("Estimate[Structure]", found)
 
     def _estimate(
         self, objective: Objective, params: Params, generators: list[torch.Generator]
@@ -269,7 +276,7 @@ class ForwardGradient(Estimator):
     ) -> tuple[Tensor, Tensor]:
         if self.mode == "forward":
             each = flat.expand(len(leaves(params)[0]), -1, -1).transpose(0, 1)
-            if self.chunk_size is None and isinstance(params, dict):
+            if self.chunk_size is None and isinstance(params, Mapping):
                 # as a network's parameters lie: of other layouts forward mode makes copies, and for every
                 # leaf clears as much memory as all of them take
                 each = each.contiguous()
