@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.measures import LARGEST_FIRST
+from repro.measures import scale_shown
 from repro.results import Results
 from repro.tables import Cell, Column, Table
 
@@ -42,10 +42,10 @@ def table(results: Results) -> Table:
 
 
 def _rows(runs: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
-    training = runs[(runs["task"] == "training") & runs["scale"].isin(LARGEST_FIRST)]
+    training = runs[(runs["task"] == "training")]
     reported = training[training["role"] == "report"]
     for (study, experiment), found in reported.groupby(["study", "experiment"], sort=True):
-        scale = next(scale for scale in LARGEST_FIRST if scale in set(found["scale"]))
+        scale = scale_shown(found)
         rows = found[found["scale"] == scale]
         run = json.loads(rows["spec"].iloc[0])["run"]
         problem = run["problem"]

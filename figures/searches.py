@@ -68,8 +68,8 @@ def searched(results: Results, *, many: bool = False, finals: bool = True) -> It
     titles = {of: (of[0], _title(rows)) for of, rows in comparisons}
     for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
-        scales = set(report["scale"][same]) & set(rows["scale"]) or set(rows["scale"])
-        scale = next(s for s in measures.LARGEST_FIRST if s in scales)
+        reported = report[same & report["scale"].isin(rows["scale"])]
+        scale = measures.scale_shown(rows if reported.empty else reported)
         kept = rows[rows["scale"] == scale]
         # of two searches the one with more trials: theirs never mix
         kept = kept[kept["search"] == kept["search"].value_counts().sort_index().idxmax()]

@@ -144,6 +144,44 @@ def test_the_largest_scale_counts_and_scales_never_mix() -> None:
     assert (measured.interval.estimate, measured.scale) == (5.0, "reduced")
 
 
+def both(scale: str, repetitions: Mapping[str, int]) -> list[Record]:
+    value = {"reduced": 5.0, "full": 7.0, "smoke": 9.0}[scale]
+    return [
+        record("e", method, r, value=value + r, scale=scale)
+        for method, num in repetitions.items()
+        for r in range(num)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reduced", "full", "shown"),
+    [
+        ({BP: 6, FG: 6}, {BP: 1}, "reduced"),  # a method is missing yet
+        ({BP: 6, FG: 6}, {BP: 6, FG: 1}, "reduced"),  # one run has no interval
+        ({BP: 6, FG: 6}, {BP: 2, FG: 2}, "full"),
+        ({BP: 1, FG: 1}, {BP: 1, FG: 1}, "full"),  # no scale has more
+        (
+            {BP: 6},
+            {FG: 6},
+            "full",
+        ),  # no scale has all of them: the largest, and what is missing is said
+        ({BP: 6}, {BP: 2, FG: 2}, "full"),
+    ],
+)
+def test_a_scale_that_is_being_run_replaces_none_that_is_complete(
+    reduced: dict[str, int], full: dict[str, int], shown: str
+) -> None:
+    smoke = both("smoke", {BP: 3, FG: 3})  # never in place of a result
+    rows = results(*both("reduced", reduced), *both("full", full), *smoke)
+    # whatever methods a measure asks for, all take one scale
+    there = {"reduced": reduced, "full": full}[shown]
+    for methods in ([], *([method] for method in there)):
+        assert set(measures.report_runs(rows, "e", methods)["scale"]) == {shown}
+    for method in {BP, FG} - set(there):
+        with pytest.raises(EmptySelectionError, match=f"no run of '{method}' at scale '{shown}'"):
+            measures.report_runs(rows, "e", [method])
+
+
 def test_curve_at_reads_a_recorded_step_and_interpolates_nothing() -> None:
     rows = results(record("e", BP, 0, curves=losses((0, 2.0), (50, 1.0))))
     assert measures.curve_at(rows, "e", BP, "loss", 50).interval.estimate == 1.0

@@ -66,6 +66,7 @@ from repro.measures.rows import (
     curve_rows,
     pairs,
     report_runs,
+    scale_shown,
 )
 from repro.measures.trials import (
     chosen_rate,
@@ -118,6 +119,7 @@ __all__ = [
     "published_share",
     "rate_ratio",
     "report_runs",
+    "scale_shown",
     "share_lower",
     "step_seconds",
     "step_time_ratio",

@@ -18,6 +18,8 @@ from repro.stats import Interval
 
 LARGEST_FIRST: tuple[str, ...] = tuple(reversed(SCALES))
 """Scales in order of preference."""
+SHOWN_BY = ("scale", "experiment", "method", "repetition")
+"""Columns that `scale_shown` looks at."""
 
 FORWARD_GRADIENT = "forward gradient"
 BACKPROPAGATION = "backpropagation"
@@ -55,7 +57,7 @@ def report_runs(
     *,
     study: str | None = None,
 ) -> pd.DataFrame:
-    """Return the reported runs of an experiment at its best scale, timing runs of one machine only.
+    """Return the reported runs of an experiment at the scale that is shown, timing runs of one machine only.
 
     Args:
         results: The tables.
@@ -82,8 +84,9 @@ def _report_runs(
     places = _reported(results, experiment, study)
     # looking at single columns, and taking rows once: rows have many columns, and selections are small
     scales = results.runs["scale"].to_numpy()
-    present = set(scales[places])
-    scale = next(each for each in LARGEST_FIRST if each in present)
+    scale = scale_shown(
+        pd.DataFrame({name: results.runs[name].to_numpy()[places] for name in SHOWN_BY})
+    )
     places = places[scales[places] == scale]
     timing = results.runs["task"].to_numpy()[places] == "timing"
     if timing.any():
@@ -104,6 +107,28 @@ def _report_runs(
     ))  # fmt: skip
     chosen = [place for method, *_, place in sorted(order) if not wanted or method in wanted]
     return results.runs.take(chosen).reset_index(drop=True)
+
+
+def scale_shown(rows: pd.DataFrame) -> str:
+    """Return the largest scale at which the comparison is told, so that a smaller one stays while a larger is being run.
+
+    It is told where all methods have two repetitions, the least that has an interval, or as many as at any scale. Smoke
+    scale exercises the wiring, and is shown only where there is nothing else.
+
+    Args:
+        rows: Reported rows of one experiment, or of several that are shown together; not empty.
+
+    Returns:
+        The scale; if no scale has all of the methods, the largest.
+    """
+    present = set(rows["scale"])
+    scales = [each for each in LARGEST_FIRST if each in present - {"smoke"}] or ["smoke"]
+    if len(scales) == 1:
+        return scales[0]
+    runs = rows.loc[rows["scale"].isin(scales), list(SHOWN_BY)].drop_duplicates()
+    counts = runs.groupby(["experiment", "method", "scale"]).size().unstack(fill_value=0)
+    enough = counts.ge(counts.max(axis=1).clip(upper=2), axis=0).all()
+    return next((each for each in scales if enough[each]), scales[0])
 
 
 def curve_rows(

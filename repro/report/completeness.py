@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import pandas as pd
 
 from repro.campaign import Work, survey
-from repro.measures import LARGEST_FIRST
+from repro.measures import scale_shown
 from repro.protocol import Experiment, Scale, Study, comparisons, expand
 from repro.tables import Cell, Column, Table
 
@@ -30,7 +30,7 @@ FAMILY = 3
 """As many experiments, or more, that differ in numbers alone share a row."""
 NOTES = (
     "Runs of all methods, including trials of searches; a search takes more trials than declared if its winner lies "
-    "near an edge. Shown at: the largest scale that has reported runs, which figures and claims use.",
+    "near an edge. Shown at: the largest scale at which every method has been reported twice or more, which figures and claims use.",
     "Experiments whose names differ in numbers alone share a row, in which * stands for the numbers.",
     "An experiment whose reduced plan differs from the published one only in the number of repetitions counts as full scale "
     "in both columns.",
@@ -66,7 +66,7 @@ def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
             for found in at_scales
             for count in zip(*(_counts(one) for one in found), strict=True)
         ]
-        reported = set(rows[rows["role"] == "report"]["scale"])
+        reported = rows[rows["role"] == "report"]
         yield (
             study.name,
             name,
@@ -75,7 +75,7 @@ def _rows(study: Study, runs: pd.DataFrame) -> Iterable[tuple[Cell, ...]]:
             len(members[0].methods),
             *counts,
             int((rows["status"] == "diverged").sum()),
-            next((scale for scale in LARGEST_FIRST if scale in reported), None),
+            None if reported.empty else scale_shown(reported),
         )
 
 
