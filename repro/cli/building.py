@@ -1,6 +1,6 @@
 """The build: from rows to figures, tables, verdicts, the paper and the page.
 
-A figure is selected again only if rows, its code or a library changed, and drawn again only if its values, its
+A figure is selected again only if rows, published values, its code or a library changed, and drawn again only if its values, its
 code or a library did; the paper and the page likewise.
 """
 
@@ -83,11 +83,12 @@ def build(
     (root / BUILD / "tables").mkdir(parents=True, exist_ok=True)
     known = all_studies()
     cores = workers or num_cores()
-    drawing = Drawing(results, rows, root / FIGURES, cores)
+    data = digests.of(rows, digests.of_facts(results.facts))
+    drawing = Drawing(results, data, root / FIGURES, cores)
     with drawing:
         say("judging claims")
         judgements = judge(results)
-        listed = _write_tables(results, rows, root / BUILD / "tables")
+        listed = _write_tables(results, data, root / BUILD / "tables")
         say("auditing")
         audited = audit.everything(results)
         audit.write(audited, root / BUILD)
@@ -245,14 +246,14 @@ def _compile(root: Path) -> tuple[str, ...]:
 # Tables
 
 
-def _write_tables(results: Results, rows: str, directory: Path) -> dict[str, Listed]:
+def _write_tables(results: Results, data: str, directory: Path) -> dict[str, Listed]:
     """Write the tables of `figures` that are not up to date."""
     import figures
 
     stamp = directory / ".digests.json"
     before, after, listed = read_json(stamp), {}, {}
     for name in figures.table_names():
-        inputs = digests.of(rows, code_behind(name))
+        inputs = digests.of(data, code_behind(name))
         files = {suffix: directory / f"{name}.{suffix}" for suffix in tables.SUFFIXES}
         known = before.get(name, {})
         if known.get("inputs") != inputs or known.get("files") != digests_of(files):

@@ -48,12 +48,12 @@ def digests_of(files: Mapping[str, Path]) -> dict[str, str]:
 class Drawing:
     """Figures being drawn: those out of date go to the pool, the others are kept as they are."""
 
-    def __init__(self, results: Results, rows: str, directory: Path, workers: int) -> None:
+    def __init__(self, results: Results, data: str, directory: Path, workers: int) -> None:
         """See which figures are out of date.
 
         Args:
             results: The tables.
-            rows: Digest of their rows.
+            data: Digest of them.
             directory: Where the figures lie.
             workers: Processes that draw; 1 draws in this one.
         """
@@ -65,7 +65,7 @@ class Drawing:
         self._stamp = directory / ".digests.json"
         self._known = read_json(self._stamp)
         self._code = {name: code_behind(name) for name in figures.names()}
-        self._inputs = {name: digests.of(rows, code) for name, code in self._code.items()}
+        self._inputs = {name: digests.of(data, code) for name, code in self._code.items()}
         waiting = [name for name in figures.names() if not self._is_current(name)]
         # figures whose rows decide how many panels they have take longest, so they come first
         self._waiting = sorted(waiting, key=lambda n: not hasattr(figures.module_of(n), "layout"))

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 
+import pandas as pd
+
 from repro.results import Store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -62,6 +64,11 @@ def of_rows(published: Path, store: Path | None) -> str:
         known = f"{facts.st_size} {facts.st_mtime_ns}" if facts is not None else "gone"
         parts.append(f"{name} {known}")
     return of(*parts)
+
+
+def of_facts(facts: pd.DataFrame) -> str:
+    """Return the digest of what papers state, which figures draw beside the rows, from its table."""
+    return of(facts.to_csv(index=False))
 
 
 def of_module(name: str, root: Path = ROOT) -> str:
