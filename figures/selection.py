@@ -158,7 +158,7 @@ def curves(
     parts = []
     for method in methods:
         try:
-            runs = measures.report_runs(results, experiment, [method], study=study)
+            runs = measures.runs_at_one_setting(results, experiment, [method], study=study)
             points = measures.curve_rows(results, runs, metric, split)
             step = None
             if run_time is not None:

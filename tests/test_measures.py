@@ -1074,9 +1074,23 @@ def test_where_nothing_has_been_learned_yet_nothing_is_compared() -> None:
         missed(start)
 
 
-def test_repetitions_are_compared_at_one_setting() -> None:
+def test_repetitions_are_taken_together_at_one_setting() -> None:
     rows = results(
-        *(record("e", m, 0, rate=rate, score=1.0) for m in (A, BP) for rate in (0.1, 1.0))
+        *(
+            record("e", m, 0, rate=rate, score=1.0, curves=losses((0, 1.0), (50, 0.5)))
+            for m in (A, BP)
+            for rate in (0.1, 1.0)
+        )
     )
-    with pytest.raises(EmptySelectionError, match="was run at several settings"):
-        measures.paired_difference(rows, "e", "score", A, BP)
+    for measured in (
+        lambda: measures.paired_difference(rows, "e", "score", A, BP),
+        lambda: measures.final_metric(rows, "e", A, "score"),
+        lambda: measures.final_metrics(rows, "e", "score"),
+        lambda: measures.diverged_share(rows, "e", A),
+        lambda: measures.curve_at(rows, "e", A, "loss", 50),
+        lambda: measures.curve_end(rows, "e", A, "loss", split="validation"),
+        lambda: measures.difference_between(rows, "e", "e", A, "score", last_method=BP),
+        lambda: measures.steps_to_loss_ratio(rows, "e", method=A, baseline=BP),
+    ):
+        with pytest.raises(EmptySelectionError, match="was run at several settings"):
+            measured()

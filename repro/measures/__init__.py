@@ -66,6 +66,7 @@ from repro.measures.rows import (
     curve_rows,
     pairs,
     report_runs,
+    runs_at_one_setting,
     scale_shown,
 )
 from repro.measures.trials import (
@@ -119,6 +120,7 @@ __all__ = [
     "published_share",
     "rate_ratio",
     "report_runs",
+    "runs_at_one_setting",
     "scale_shown",
     "share_lower",
     "step_seconds",

@@ -18,7 +18,7 @@ from repro.measures.rows import (
     Measurement,
     curve_rows,
     measurement,
-    report_runs,
+    runs_at_one_setting,
     shared_repetitions,
     unknown,
 )
@@ -67,7 +67,7 @@ def steps_to_loss_ratio(
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
     """
-    rows = report_runs(results, experiment, [method, baseline], study=study)
+    rows = runs_at_one_setting(results, experiment, [method, baseline], study=study)
     rows = shared_repetitions(rows, experiment)
     points = curve_rows(results, rows, metric, split)
     reached, bounds, base = _crossings(rows, points, method, baseline)

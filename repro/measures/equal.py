@@ -17,7 +17,7 @@ from repro.measures.rows import (
     mean,
     measurement,
     percent,
-    report_runs,
+    runs_at_one_setting,
     shared_repetitions,
     summary,
     unknown,
@@ -78,7 +78,9 @@ def paired_difference_at_equal(
         raise ValueError(
             "Equal seconds need `run_time_experiment`, the timing of the same problem."
         )
-    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    rows = shared_repetitions(
+        runs_at_one_setting(results, experiment, [a, b], study=study), experiment
+    )
     points = curve_rows(results, rows, metric, split)
     timed = {}
     if equal == "seconds":
@@ -153,7 +155,7 @@ def missed_shares(
     Raises:
         EmptySelectionError: If a method was not run, or the curves do not begin at the start.
     """
-    rows = report_runs(results, experiment, [method, base], study=study)
+    rows = runs_at_one_setting(results, experiment, [method, base], study=study)
     rows = shared_repetitions(rows, experiment)
     points = curve_rows(results, rows, metric, split)
     points = points.assign(epoch=points["epoch"].round(6))

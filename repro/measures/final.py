@@ -15,7 +15,7 @@ from repro.measures.rows import (
     measurement,
     pairs,
     percent,
-    report_runs,
+    runs_at_one_setting,
     shared_repetitions,
     unknown,
 )
@@ -47,7 +47,7 @@ def final_metric(
     Raises:
         EmptySelectionError: If the method was not run.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     return measurement(
         rows, mean(column(rows, metric), confidence), f"mean, {percent(confidence)} t interval"
     )
@@ -70,7 +70,7 @@ def final_metrics(
     Raises:
         EmptySelectionError: If the experiment was not run.
     """
-    rows = report_runs(results, experiment, study=study)
+    rows = runs_at_one_setting(results, experiment, study=study)
     return {
         str(method): measurement(part, mean(column(part, metric)), "mean, 95 % t interval")
         for method, part in rows.groupby("method")
@@ -179,7 +179,7 @@ def curve_at(
     Raises:
         EmptySelectionError: If the method was not run, or no run recorded that step.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     points = curve_rows(results, rows, metric, split)
     values = points[points["step"] == step].set_index("key")["value"].reindex(rows["key"])
     if values.isna().all():
@@ -226,7 +226,7 @@ def curve_end(
     Raises:
         EmptySelectionError: If the method was not run, or recorded no such metric.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     points = curve_rows(results, rows, metric, split)
     ends = points.groupby("key")["value"].agg(
         lambda v: v.iloc[-max(1, round(share * len(v))) :].mean()
@@ -263,7 +263,7 @@ def diverged_share(
     Raises:
         EmptySelectionError: If the method was not run.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     interval = stats.binomial_interval(
         int((rows["status"] == "diverged").sum()), len(rows), confidence
     )
@@ -304,7 +304,9 @@ def curve_spread_ratio(
     Raises:
         EmptySelectionError: If a method was not run, or they share no repetition.
     """
-    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    rows = shared_repetitions(
+        runs_at_one_setting(results, experiment, [a, b], study=study), experiment
+    )
     points = curve_rows(results, rows, metric, "train")
     last = points.groupby("key")["value"]
     ends = last.agg(lambda v: _scatter(v.iloc[-max(2, int(0.1 * len(v))) :], relative))

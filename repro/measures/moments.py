@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from repro.measures.rows import Measurement, curve_rows, mean, measurement, percent, report_runs
+from repro.measures.rows import (
+    Measurement,
+    curve_rows,
+    mean,
+    measurement,
+    percent,
+    runs_at_one_setting,
+)
 from repro.results import Results
 
 
@@ -36,7 +43,7 @@ def mean_square_error(
     Raises:
         EmptySelectionError: If nothing was drawn.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     points = curve_rows(results, rows, "relative_error", "none")
     last = points[points["step"] == points["step"].max()]
     scaled = last["value"].to_numpy(np.float64) ** 2 * last["step"].to_numpy() / (dimension + 1)
@@ -73,7 +80,7 @@ def estimate_ratio(
     Raises:
         EmptySelectionError: If nothing was drawn.
     """
-    rows = report_runs(results, experiment, [method], study=study)
+    rows = runs_at_one_setting(results, experiment, [method], study=study)
     points = curve_rows(results, rows, f"{moment}_{component}", "none")
     last = points[points["step"] == points["step"].max()]["value"].to_numpy(np.float64)
     exact = [

@@ -11,6 +11,7 @@ from repro.measures.rows import (
     mean,
     percent,
     report_runs,
+    runs_at_one_setting,
     summary,
 )
 from repro.results import EmptySelectionError, Results
@@ -50,7 +51,7 @@ def difference_between(
             repetition.
     """
     sides = ((first, method), (last, last_method or method))
-    parts = [report_runs(results, name, [one], study=study) for name, one in sides]
+    parts = [runs_at_one_setting(results, name, [one], study=study) for name, one in sides]
     for what in ("problem", "scale"):
         found = [str(rows[what].iloc[0]) for rows in parts]
         if len(set(found)) > 1:

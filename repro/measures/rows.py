@@ -109,6 +109,35 @@ def _report_runs(
     return results.runs.take(chosen).reset_index(drop=True)
 
 
+def runs_at_one_setting(
+    results: Results,
+    experiment: str,
+    methods: Iterable[str] = (),
+    *,
+    study: str | None = None,
+) -> pd.DataFrame:
+    """Return `report_runs` that are repetitions of one another, as a mean over them takes for granted.
+
+    Args:
+        results: The tables.
+        experiment: Name of the experiment.
+        methods: See `report_runs`.
+        study: See `report_runs`.
+
+    Returns:
+        Rows of the runs table.
+
+    Raises:
+        EmptySelectionError: As `report_runs`, and if the experiment gives a method several settings.
+    """
+    rows = report_runs(results, experiment, methods, study=study)
+    if rows.duplicated(["method", "repetition"]).any():
+        raise EmptySelectionError(
+            f"Experiment {experiment!r} was run at several settings, and repetitions are taken together at one."
+        )
+    return rows
+
+
 def scale_shown(rows: pd.DataFrame) -> str:
     """Return the largest scale at which the comparison is told, so that a smaller one stays while a larger is being run.
 
@@ -244,10 +273,6 @@ def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
     Raises:
         EmptySelectionError: If the methods share no repetition.
     """
-    if rows.duplicated(["method", "repetition"]).any():
-        raise EmptySelectionError(
-            f"Experiment {experiment!r} was run at several settings, and repetitions are compared at one."
-        )
     by_method: dict[str, set[int]] = {}
     for method, repetition in zip(rows["method"], rows["repetition"], strict=True):
         by_method.setdefault(str(method), set()).add(int(repetition))
@@ -263,7 +288,9 @@ def pairs(
     results: Results, experiment: str, metric: str, a: str, b: str, study: str | None
 ) -> tuple[pd.DataFrame, Vector, Vector]:
     """Return the rows of two methods and their final metrics, repetition by repetition."""
-    rows = shared_repetitions(report_runs(results, experiment, [a, b], study=study), experiment)
+    rows = shared_repetitions(
+        runs_at_one_setting(results, experiment, [a, b], study=study), experiment
+    )
     first, second = (rows[rows["method"] == name].reset_index(drop=True) for name in (a, b))
     return rows, column(first, metric), column(second, metric)
 
