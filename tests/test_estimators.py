@@ -577,10 +577,22 @@ def test_replicas_have_a_value_each(estimator: Estimator) -> None:
         estimator(lambda p: leaves(p)[0].sum(), torch.ones(2, 3), generators(2))
 
 
-@pytest.mark.parametrize("generator", [None, 0, "ab", (1, 2)])
-def test_a_seed_is_no_generator(generator: object) -> None:
-    with pytest.raises(TypeError, match=r"`generator` is a torch.Generator, or one a replica"):
-        ForwardGradient()(lambda p: leaves(p)[0].sum(), torch.ones(3), generator)  # type: ignore[arg-type]
+@pytest.mark.parametrize("generator", [None, 0, 1, "ab", (1, 2)])
+def test_a_seed_is_no_generator(generator: Any) -> None:
+    for estimator in (ForwardGradient(), *([Backpropagation()] if generator is not None else [])):
+        with pytest.raises(TypeError, match=r"`generator` is a torch.Generator, or one a replica"):
+            estimator(lambda p: leaves(p)[0].sum(), torch.ones(3), generator)
+
+
+def test_an_aggregation_of_ones_own_is_asked_for_one_tangent_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(AGGREGATIONS, "signs", lambda v, d: (d[..., None] * v).sum(-2).sign())
+    for num in (1, 2):
+        estimator = ForwardGradient(num, "signs")  # type: ignore[arg-type]
+        estimate = estimator(lambda p: p.square().sum(), torch.ones(5), generators(1)[0])
+        assert set(estimate.gradient.abs().tolist()) == {1.0}
+        assert not estimator.recordable  # it may look at values
 
 
 def test_generators_draw_on_the_device_of_the_parameters() -> None:

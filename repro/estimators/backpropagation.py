@@ -20,6 +20,7 @@ from repro.estimators.estimates import (
     as_stack_of_one,
     refuse_many,
     refuse_other_than_one_each,
+    require_generators,
 )
 
 
@@ -55,12 +56,14 @@ class Backpropagation(Estimator):
 
         Raises:
             TypeError: If the objective is no function or returns no tensor; if the parameters are no tensors of floating-point
-                numbers.
+                numbers; if the generator is neither a `torch.Generator` nor several.
             ValueError: If there is no parameter; if the objective detaches or overwrites them; if one generator is given and
                 the objective returns more than one value, or if several are and it does not return one for each.
         """
         autodiff.require_objective(objective)
         autodiff.require_parameters(params)
+        if generator is not None:
+            require_generators(generator)
         if isinstance(generator, torch.Generator) and isinstance(objective, Layered):
             return cast("Estimate[Structure]", as_stack_of_one(self, objective, params, generator))
         # it is called with parameters of this structure alone

@@ -156,3 +156,20 @@ def refuse_other_than_one_each(value: Tensor, replicas: int) -> None:
             f"A stacked objective must return one value a replica, ({replicas},). "
             f"Found {tuple(value.shape)}: reduce all dimensions but the first."
         )
+
+
+def require_generators(generator: object) -> None:
+    """Refuse what draws nothing.
+
+    Args:
+        generator: What was given: a generator, or one a replica.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    every: Sequence[object] = generator if isinstance(generator, Sequence) else [generator]
+    if strange := [type(g).__name__ for g in every if not isinstance(g, torch.Generator)]:
+        raise TypeError(
+            f"`generator` is a torch.Generator, or one a replica. Found {strange[0]}: give such as "
+            "torch.Generator().manual_seed(0)."
+        )

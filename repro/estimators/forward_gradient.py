@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
@@ -23,7 +23,11 @@ from repro.estimators.estimates import (
     Structure,
     as_stack_of_one,
     refuse_other_than_one_each,
+    require_generators,
 )
+
+OF_ONE_ITSELF = ("sum", "mean")
+"""Aggregations that leave a single forward gradient as it is, and look at no value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +122,8 @@ class ForwardGradient(Estimator):
 
     @property
     def recordable(self) -> bool:
-        """Whether a CUDA graph can hold an estimate: not a projection, which looks at its factor before it trusts it."""
-        return self.aggregation != "orthogonal_projection"
+        """Whether a CUDA graph can hold an estimate: not of an aggregation that may look at values, as a projection does."""
+        return self.aggregation in OF_ONE_ITSELF
 
     def cost_on(self, objective: Objective) -> Cost:
         """Return the cost of one estimate of an objective's gradient.
@@ -193,8 +197,8 @@ class ForwardGradient(Estimator):
         value, slopes = self._differentiate(objective, params, flat)
         refuse_other_than_one_each(value, replicas)
         clipped = self._clipped(slopes)
-        if self.num_tangents == 1 and self.aggregation != "orthogonal_projection":
-            # sum and mean of one: scale the drawn buffer where it lies, d fresh floats a step saved
+        if self.num_tangents == 1 and self.aggregation in OF_ONE_ITSELF:
+            # scale the drawn buffer where it lies, d fresh floats a step saved
             only = flat.squeeze(1)
             gradient = only.mul_(clipped.mT) if len(only) == replicas else only * clipped.mT
         else:
@@ -294,13 +298,9 @@ def _is_real(number: object) -> bool:
     return isinstance(number, Real) and not isinstance(number, bool)
 
 
-def _require_generators(generator: object, device: torch.device) -> None:
-    every: Sequence[Any] = generator if isinstance(generator, Sequence) else [generator]
-    if strange := [type(g).__name__ for g in every if not isinstance(g, torch.Generator)]:
-        raise TypeError(
-            f"`generator` is a torch.Generator, or one a replica. Found {strange[0]}: give such as "
-            "torch.Generator().manual_seed(0)."
-        )
+def _require_generators(generator: Generators, device: torch.device) -> None:
+    require_generators(generator)
+    every = [generator] if isinstance(generator, torch.Generator) else generator
     if not every or device.type == "meta":
         return  # how many there have to be is said with the shapes; what is only measured lies on no device
     # of the first alone: there may be hundreds, in every step
