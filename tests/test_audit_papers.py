@@ -13,7 +13,8 @@ from repro.audit import declared, ours, report, standing
 from repro.audit.evidence import Evidence
 from repro.audit.report import Audited
 from repro.audit.rules import RULES
-from repro.protocol import Fact
+from repro.cli import audit
+from repro.protocol import Fact, use
 from repro.results import Results, load, tabulate_facts
 
 PAPERS = {
@@ -344,6 +345,34 @@ def test_the_sampler_names_the_stages_that_were_run(results: Results) -> None:
         there = dataclasses.replace(results, runs=runs.assign(stage=found))
         (evidence,) = ours.comparisons(study, there)
         assert evidence.word("sampler", evidence.methods[0]) == text
+
+
+def test_how_an_estimator_of_ones_own_takes_derivatives_is_not_known(results: Results) -> None:
+    study = studies.get("baydin2022")
+    experiments = tuple(e for e in study.experiments if e.name == "tuned-mlp")
+    (evidence,) = ours.comparisons(dataclasses.replace(study, experiments=experiments), results)
+    first, *others = evidence.methods
+    assert {evidence.word("derivative mode", m) for m in evidence.methods} == {"forward", "reverse"}
+    (tuned,) = experiments
+    own = tuple(
+        dataclasses.replace(m, estimator=use("central_difference")) if m.name == first else m
+        for m in tuned.methods
+    )
+    changed = dataclasses.replace(tuned, methods=own)
+    (evidence,) = ours.comparisons(dataclasses.replace(study, experiments=(changed,)), results)
+    assert not evidence.word("derivative mode", first)
+    assert all(evidence.word("derivative mode", other) for other in others)
+
+
+def test_a_paper_that_was_added_is_audited_by_what_it_states(
+    monkeypatch: pytest.MonkeyPatch, results: Results
+) -> None:
+    stated = studies.get("rike2022")
+    added = dataclasses.replace(stated, name="someone2030", experiments=(), claims=())
+    monkeypatch.setattr(audit, "all_studies", lambda: (added,))
+    names = [one.evidence.name for one in audit.everything(results)]
+    assert names
+    assert all(name.startswith("someone2030") for name in names)
 
 
 def test_a_row_that_ran_otherwise_than_declared_is_found(results: Results) -> None:

@@ -273,9 +273,10 @@ def _declared_of(
     # the settings that the study declares, to be compared with those in the rows
     for name, value in _settings(plan.problem, method, plan.task).items():
         yield say(f"stated {name}", value if isinstance(value, str) else float(value or 0))
-    mode = method.estimator.options().get("mode", "forward")
-    forward = method.estimator.name == "forward_gradient"
-    yield say("derivative mode", str(mode) if forward else "reverse")
+    if method.estimator.name == "forward_gradient":
+        yield say("derivative mode", str(method.estimator.options().get("mode", "forward")))
+    elif method.estimator.name == "backpropagation":  # of others it is not known
+        yield say("derivative mode", "reverse")
     yield say("timed engine", "torch")
     yield say("hardware", ", ".join(sorted(set(report["device"]))))
 

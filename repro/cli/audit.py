@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-import studies.facts
 from repro import tables
 from repro.audit import (
     declared,
@@ -186,8 +185,8 @@ def everything(results: Results) -> list[Audited]:
 
 
 def _published() -> Iterator[Evidence]:
-    for paper in studies.facts.names():
-        yield from declared.comparisons(paper, studies.facts.get(paper))
+    for study in all_studies():
+        yield from declared.comparisons(study.name, study.facts)
 
 
 def write(audited: Sequence[Audited], folder: Path) -> None:
