@@ -88,7 +88,7 @@ def write(name: str, directory: Path, contents: Mapping[str, bytes]) -> list[Pat
 
 
 def build_tables(results: Results, directory: Path, only: Iterable[str] = ()) -> list[Path]:
-    """Write tables as `<name>.csv`, `.md`, `.tex` and `.typ`.
+    """Write tables as `<name>.csv`, `.html`, `.md`, `.tex` and `.typ`.
 
     Args:
         results: The tables of results; unchanged.

@@ -253,6 +253,17 @@ def test_a_coordinator_that_is_started_again_submits_nothing_twice(
     assert rows(store) == rows(undisturbed)
 
 
+def test_a_group_that_was_finished_meanwhile_does_not_end_after_a_stop(
+    undisturbed: Store, queue: Imitation
+) -> None:
+    del queue
+    cluster = Cluster(QUICK, undisturbed, "cpu", 60.0, print)
+    cluster.start(0, form_groups(small())[0])
+    assert not cluster.stop()
+    assert not cluster.running
+    assert cluster.poll(lambda event: None) == []
+
+
 def test_a_coordinator_that_died_while_it_submitted_submits_nothing_twice(
     undisturbed: Store, store: Store, queue: Imitation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

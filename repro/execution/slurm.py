@@ -178,6 +178,7 @@ class Cluster:
             )
         self._tasks.clear()
         self._waiting.clear()
+        self._finished.clear()
         return submitted > 0
 
     def _look_at(
