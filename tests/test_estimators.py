@@ -665,6 +665,10 @@ every_way = pytest.mark.parametrize(
             lambda p: torch.ones(3).sum(),
             r"as `functional_call\(model, params, inputs\)` does and `model\(inputs\)` does not;",
         ),
+        (  # as of a module's own parameters
+            lambda p: torch.ones(3, requires_grad=True).sum(),
+            r"as `functional_call\(model, params, inputs\)` does and `model\(inputs\)` does not;",
+        ),
         (torch.ones(3), r"^The objective is a function .* comes before them\. Found Tensor: give"),
         (lambda p: p.mul_(2.0).sum(), r"overwrites them in place: use operations that return"),
     ],
@@ -690,6 +694,24 @@ def test_a_formula_that_looks_at_a_value_is_one_line(estimator: Estimator) -> No
         estimator(objective, torch.ones(2, 3), generators(2))
     with pytest.raises(ValueError, match=r"^A function with a formula must .* use `torch\.where`"):
         estimator(objective, torch.ones(2, 3), generators(2))
+
+
+def test_a_derivative_in_the_objective_that_is_zero_is_one_line() -> None:
+    model = torch.nn.Linear(3, 1)
+    params = {name: p.detach() for name, p in model.named_parameters()}
+
+    def penalty(params: Params) -> Tensor:
+        def loss(inner: Params) -> Tensor:
+            outputs: Tensor = torch.func.functional_call(model, inner, (torch.ones(8, 3),))  # type: ignore[arg-type]
+            return torch.nn.functional.mse_loss(outputs, torch.zeros(8, 1))
+
+        slopes = torch.func.grad(loss)(params)
+        return sum((leaf.square().sum() for leaf in leaves(slopes)), torch.zeros(()))
+
+    with pytest.raises(ValueError, match=r"\(`torch\.func\.grad`\) are zero .*`mode='simulated'`"):
+        ForwardGradient()(penalty, params, generators(1)[0])
+    simulated = ForwardGradient(mode="simulated")(penalty, params, generators(1)[0])
+    assert simulated.value > 0
 
 
 class Square(torch.autograd.Function):

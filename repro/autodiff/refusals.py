@@ -69,6 +69,10 @@ IN_WORDS = {
     "does not have vmap support": NO_RULE,
     "inside of a function being transformed by a functorch transform": DERIVES,
     "Nested forward mode AD is not supported": DERIVES,
+    "ZeroTensors are immutable": (
+        "In forward mode PyTorch fails on an objective whose own derivatives (`torch.func.grad`) are zero where it writes to them. Use "
+        "`mode='simulated'`, or write these derivatives out."
+    ),
     "trying to get value out of a tracing tensor": LOOKS,
     DRAWS: IN_CHUNKS,
     "that does not support it": (

@@ -159,7 +159,13 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
     with torch.enable_grad(), first_derivatives(), in_words():
         value = objective(like(params, inputs))
         require_value(value)
-        gradients = torch.autograd.grad(value.sum(), inputs, materialize_grads=True)
+        found = torch.autograd.grad(value.sum(), inputs, allow_unused=True)
+    if all(gradient is None for gradient in found):
+        raise ValueError(UNSEEN)
+    gradients = [
+        torch.zeros_like(leaf) if gradient is None else gradient
+        for leaf, gradient in zip(inputs, found, strict=True)
+    ]
     return value.detach(), like(params, gradients)
 
 
