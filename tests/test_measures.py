@@ -92,6 +92,18 @@ def test_a_measure_is_taken_at_the_confidence_asked_for_and_says_it() -> None:
     assert measures.final_metric(rows, "e", BP, "value").procedure == "mean, 95 % t interval"
 
 
+def test_the_time_that_a_run_took_is_no_metric() -> None:
+    rows = results(
+        *(record("e", m, r, value=1.0, seconds=5.0 + r) for m in (BP, FG) for r in range(3))
+    )
+    for clock in ("seconds", "wall_seconds", "processor_seconds"):
+        with pytest.raises(ValueError, match=rf"^'{clock}' is no metric: .* `step_time_ratio`"):
+            measures.paired_difference(rows, "e", clock, FG, BP)
+    with pytest.raises(ValueError, match="Unknown metric 'second'") as error:
+        measures.final_metric(rows, "e", BP, "second")
+    assert "seconds," not in str(error.value).replace("step_seconds,", "")
+
+
 def test_a_diverged_run_leaves_no_mean_over_survivors() -> None:
     rows = results(record("e", BP, 0, value=1.0), record("e", BP, 1, status="diverged", score=9.0))
     measured = measures.final_metric(rows, "e", BP, "value")

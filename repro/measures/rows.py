@@ -18,6 +18,8 @@ from repro.stats import Interval
 
 LARGEST_FIRST: tuple[str, ...] = tuple(reversed(SCALES))
 """Scales in order of preference."""
+CLOCKS = ("seconds", "wall_seconds", "processor_seconds")
+"""Columns that price runs, and say nothing of a method."""
 SHOWN_BY = ("scale", "experiment", "method", "repetition")
 """Columns that `scale_shown` looks at."""
 
@@ -306,11 +308,17 @@ def column(rows: pd.DataFrame, metric: str) -> Vector:
         One value per row; NaN for a diverged run.
 
     Raises:
-        ValueError: If there is no such numeric column.
+        ValueError: If there is no such numeric column, or if it is the time that a run took.
         EmptySelectionError: If no run measured it.
     """
+    if metric in CLOCKS:
+        raise ValueError(
+            f"{metric!r} is no metric: runs that train together share it, and it grows with what else their machine does. Time "
+            "steps in a timing experiment and compare them by `step_time_ratio`, or losses at equal seconds by "
+            "`paired_difference_at_equal`."
+        )
     if metric not in rows.columns or not pd.api.types.is_numeric_dtype(rows[metric]):
-        numeric = rows.select_dtypes("number").columns
+        numeric = rows.select_dtypes("number").columns.drop(list(CLOCKS), errors="ignore")
         raise ValueError(f"Unknown metric {metric!r}. Choose from: {', '.join(numeric)}.")
     values: Vector = rows[metric].to_numpy(np.float64)
     if np.isnan(values).all() and not (rows["status"] == "diverged").any():
