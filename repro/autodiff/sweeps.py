@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -159,7 +159,7 @@ def value_and_gradient(objective: Objective, params: Params) -> tuple[Tensor, Pa
     with torch.enable_grad(), first_derivatives(), in_words():
         value = objective(like(params, inputs))
         require_value(value)
-        found = torch.autograd.grad(value.sum(), inputs, allow_unused=True)
+        found: Sequence[Tensor | None] = torch.autograd.grad(value.sum(), inputs, allow_unused=True)
     if all(gradient is None for gradient in found):
         raise ValueError(UNSEEN)
     gradients = [
