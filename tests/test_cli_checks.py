@@ -1,5 +1,6 @@
 """`claims` and `verify` hold what is committed to the rows, and name what does not follow from them."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from repro.cli import publish as publishing
 from repro.cli import redraw, shared
 from repro.cli import verify as verifying
 from repro.cli.bookkeeping import APART, fill
-from repro.results import Results, Store, read_published, write_parquet
+from repro.results import Results, Store, load, read_published, write_parquet
 
 
 @pytest.fixture
@@ -63,6 +64,19 @@ def test_a_changed_value_that_turns_a_verdict_is_named(
     assert "verdict changed rike2022 claim 10: reproduced → partly" in said
     assert "1 verdict is not the committed one. If" in said
     assert "`repro claims --accept`" in said
+
+
+def test_runs_of_the_store_beside_the_published_ones_are_told(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del elsewhere
+    monkeypatch.setattr(
+        shared, "load", lambda *given: dataclasses.replace(load(*given), unpublished=3)
+    )
+    assert cli.main(["claims"]) == 0
+    total = len(read_published(studies.RESULTS)[0])
+    told = f"3 of {total} runs are from the store, not published: an empty folder as `--store` leaves them out"
+    assert told in printed(capsys)
 
 
 def test_a_publication_says_that_it_writes_new_verdicts(

@@ -922,6 +922,8 @@ def test_loading_is_the_union(store: Store, published: Path) -> None:
     assert loaded.problems == ()
     assert loaded.facts.empty
     assert load(published).runs["repetition"].tolist() == [0, 2]
+    # what nobody else has is told
+    assert (loaded.unpublished, load(published).unpublished) == (2, 0)
 
 
 def test_loading_nothing_gives_typed_tables(tmp_path: Path) -> None:

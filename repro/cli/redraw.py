@@ -15,6 +15,7 @@ import studies
 from repro.cli.shared import (
     DONE,
     FAILED,
+    beside,
     commit_verdicts,
     complain,
     judge,
@@ -76,6 +77,8 @@ def reproduce(options: argparse.Namespace, console: Console) -> int:
 def _summary(results: Results, built: Built) -> str:
     runs = results.runs
     lines = [f"{len(runs)} runs, {int((runs['status'] == 'diverged').sum())} of them diverged"]
+    if results.unpublished:
+        lines.append(beside(results))
     lines += [f"not run: {line}" for line in built.not_run]
     lines.append(f"figures: figures/build ({len(built.drawn)} of {len(built.figures)} drawn anew)")
     lines.append("tables: paper/build/tables  verdicts: paper/build/claims.json")

@@ -134,7 +134,17 @@ def read_results(store: Path | None, console: Console) -> Results:
     with console.status("reading rows") as line:
         results = load(studies.RESULTS, store, tabulate_facts(all_studies()), line.update)
     name_skipped(results.problems, console)
+    if results.unpublished:
+        tell(beside(results), console)
     return results
+
+
+def beside(results: Results) -> str:
+    """Return in a line that runs of a store count, which nobody else has."""
+    return (
+        f"{results.unpublished} of {len(results.runs)} runs are from the store, not published: an empty folder as `--store` leaves "
+        "them out"
+    )
 
 
 def read_runs(options: argparse.Namespace, console: Console) -> pd.DataFrame:

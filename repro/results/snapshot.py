@@ -244,6 +244,7 @@ def load(
         The tables and what was skipped.
     """
     runs, curves, problems = read_published(published)
+    known = set(runs["key"])
     if store is not None:
         indexed = read_indexed(store, say)
         new = indexed.runs[~indexed.runs["key"].isin(runs["key"])]
@@ -252,8 +253,9 @@ def load(
             curves = sort_curves(pd.concat([curves, indexed.curves(new["key"])], ignore_index=True))
         problems += indexed.problems
     runs = runs[~superseded(runs)].reset_index(drop=True)
-    known = pd.DataFrame() if facts is None else facts
-    return Results(consolidated(runs), contiguous(curves), known, problems)
+    unpublished = int((~runs["key"].isin(known)).sum())
+    stated = pd.DataFrame() if facts is None else facts
+    return Results(consolidated(runs), contiguous(curves), stated, problems, unpublished)
 
 
 def load_runs(

@@ -68,12 +68,14 @@ class Results:
         curves: Long, `CURVE_COLUMNS`.
         facts: Published values as rows: study, item, quantity, method, setting, x, value, text, source.
         problems: One line a file that was skipped.
+        unpublished: How many of the runs a store has beside the published ones.
     """
 
     runs: pd.DataFrame
     curves: pd.DataFrame
     facts: pd.DataFrame
     problems: tuple[str, ...] = ()
+    unpublished: int = 0
     memory: Memory = dataclasses.field(
         default_factory=Memory, init=False, repr=False, compare=False
     )
