@@ -338,6 +338,18 @@ def test_a_method_with_commas_in_its_name_can_be_chosen(
     assert elsewhere.exists()
 
 
+def test_searches_that_a_method_leaves_out_are_named(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["status", "rike2022", "--scale", "smoke"]
+    assert cli.main([*command, "--method", "backpropagation, SGD"]) == 0
+    told = "`--method` leaves out 3 of the searches, which take all methods of a comparison: tuned-nn-sgd, tuned-cnn-sgd,"
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert cli.main(command) == 0
+    assert "leaves out" not in capsys.readouterr().out
+    assert elsewhere.exists()
+
+
 def test_names_with_commas_are_told_apart(
     elsewhere: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

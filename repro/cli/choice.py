@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.console import Console
+
 import studies
-from repro.cli.shared import get_study
+from repro.cli.shared import get_study, tell
 from repro.protocol import (
     DEVICES,
     Comparison,
@@ -21,6 +23,8 @@ from repro.protocol import (
 
 KINDS = ("arm", "experiment", "method")
 """What a study has names for."""
+SHOWN = 6
+"""Searches that are named where some are left out."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,14 @@ class Choice:
     comparisons: tuple[Comparison, ...]
 
 
-def read_choice(options: argparse.Namespace) -> Choice:
+def read_choice(options: argparse.Namespace, console: Console) -> Choice:
     """Return what the options choose; of all studies, those that have what the filters name.
+
+    Searches that `--method` leaves out are named.
 
     Args:
         options: `study`, `scale`, `arm`, `only`, `method` and `device`.
+        console: Where to say so.
 
     Returns:
         The choice.
@@ -64,6 +71,7 @@ def read_choice(options: argparse.Namespace) -> Choice:
         choose(known[what], wanted, f"{what} of {whose}")
     specs: list[RunSpec] = []
     searched: list[Comparison] = []
+    left_out: list[str] = []
     nothing: ValueError | None = None
     for study in chosen:
         own = {w: [n for n in wanted if n in _names(study)[w]] for w, wanted in filters.items()}
@@ -74,12 +82,24 @@ def read_choice(options: argparse.Namespace) -> Choice:
             specs += expand(
                 study, options.scale, arms=arms, only=only, methods=methods, device=options.device
             )
-            if not methods:  # a search takes all methods of its comparison
-                searched += comparisons(study, options.scale, arms=arms, only=only)
+            found = comparisons(study, options.scale, arms=arms, only=only)
+            if not methods:
+                searched += found
+            left_out += [
+                c.experiment.name
+                for c in found
+                if {m.name for m in c.experiment.methods} & {*methods}
+            ]
         except ValueError as error:
             nothing = error
     if not specs and not searched:
         raise nothing or ValueError("No study has all of what the filters name. Drop one of them.")
+    if left_out:
+        named = ", ".join(left_out[:SHOWN]) + (", ..." if len(left_out) > SHOWN else "")
+        tell(
+            f"`--method` leaves out {len(left_out)} of the searches, which take all methods of a comparison: {named}",
+            console,
+        )
     return Choice(chosen, tuple(specs), tuple(searched))
 
 

@@ -323,11 +323,12 @@ def _choose_runs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", default="reduced", metavar="SCALE",
                         help="smoke (seconds), reduced (hours on a laptop), full (as published); "
                         "default: reduced")  # fmt: skip
-    for name, what in (
-        ("arm", "arms"), ("only", "experiments"), ("method", "methods"),
+    for name, what, more in (
+        ("arm", "arms", ""), ("only", "experiments", ""),
+        ("method", "methods", "; no searches, which take all methods of a comparison"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=_names, default=(), metavar="A,B",
-                            help=f"only these {what}, separated by commas")  # fmt: skip
+                            help=f"only these {what}, separated by commas{more}")  # fmt: skip
     _choose_device(parser)
 
 

@@ -29,7 +29,7 @@ from repro.results import Store
 def run(options: argparse.Namespace, console: Console) -> int:
     """Run what is missing, cheapest verdict first."""
     # a wrong name is reported before PyTorch is imported, which takes long
-    choice = read_choice(options)
+    choice = read_choice(options, console)
     slurm = read_executor(options)
 
     import torch

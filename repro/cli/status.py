@@ -23,7 +23,7 @@ FEW = 30
 
 def show_status(options: argparse.Namespace, console: Console) -> int:
     """Print what is done, what is missing, what it would cost, and in which order it would run."""
-    choice = read_choice(options)
+    choice = read_choice(options, console)
     workers = num_workers(options)
     if workers < 1:
         raise ValueError(f"`workers` must be at least 1. Found {workers}.")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def write_tasks(options: argparse.Namespace, console: Console) -> int:
     """Write what can be run now as files, one group each."""
-    choice = read_choice(options)
+    choice = read_choice(options, console)
 
     from repro import execution
     from repro.checkpoints import name_of
