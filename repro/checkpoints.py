@@ -171,14 +171,16 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of a group: one, or several where its runs do not fit in memory together."""
 
-    def __init__(self, store: Path, every: float) -> None:
+    def __init__(self, store: Path, every: float, group: Sequence[RunSpec] = ()) -> None:
         """Say where and how often.
 
         Args:
             store: Folder of the finished runs.
             every: Seconds between two checkpoints of the same runs; 0 for none at all.
+            group: The runs, by whose name the files of its parts are found, too.
         """
         self._directory, self._every = store / FOLDER, every
+        self._group = name_of(group) if group else ""
         self._used: dict[Path, Checkpoint] = {}
 
     @property
@@ -213,7 +215,9 @@ class Checkpoints:
             "PyTorch": torch.__version__,
             "code": code_version(),
         }
-        path = self._directory / f"{name_of(specs, chunk_size)}.checkpoint"
+        name = name_of(specs, chunk_size)
+        part = self._group and name != self._group
+        path = self._directory / f"{f'{self._group}-{name}' if part else name}.checkpoint"
         return self._used.setdefault(path, Checkpoint(path, belongs, self._every))
 
     def remove(self) -> None:
@@ -229,9 +233,13 @@ def name_of(specs: Sequence[RunSpec], chunk_size: int | None = None) -> str:
 
 
 def steps_done(store: Path, specs: Sequence[RunSpec]) -> int:
-    """Return how far the runs of a group were at their last checkpoint, 0 without any."""
-    about = _peek(store / FOLDER / f"{name_of(specs)}.checkpoint")
-    return 0 if about is None else about["step"]
+    """Return how far the runs of a group were at their last checkpoint, 0 without any; of its parts, in all."""
+    name = name_of(specs)
+    whole = _peek(store / FOLDER / f"{name}.checkpoint")
+    if whole is not None:
+        return int(whole["step"])
+    parts = map(_peek, (store / FOLDER).glob(f"{name}-*.checkpoint"))
+    return sum(int(about["step"]) for about in parts if about is not None)
 
 
 def sweep(store: Path, is_finished: Callable[[str], bool]) -> None:

@@ -16,7 +16,7 @@ import torch
 from test_execution import comparable, rows
 
 import studies
-from repro import checkpoints
+from repro import checkpoints, training
 from repro.checkpoints import FOLDER, Checkpoints, name_of, steps_done, sweep
 from repro.execution import form_groups, run_group
 from repro.protocol import Method, RunSpec, Training, expand, settings, use
@@ -230,6 +230,32 @@ def test_a_group_goes_on_and_its_checkpoint_is_gone_when_it_is_done(tmp_path: Pa
             seconds = measured[name]
             assert isinstance(seconds, float)
             assert seconds > 0.0
+
+
+def test_the_parts_of_a_group_that_does_not_fit_tell_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    (first, *_) = form_groups(group(METHODS["nesterov"]))
+    assert len(first) == 3
+    whole = training.train
+
+    def fits_two(specs: Sequence[RunSpec], *given: Any, **named: Any) -> list[Record]:
+        if len(specs) > 2:
+            raise torch.OutOfMemoryError("three do not fit")
+        return whole(specs, *given, **named)
+
+    monkeypatch.setattr(training, "train", fits_two)
+    seen = []
+    for _ in range(4):
+        with pytest.warns(RuntimeWarning, match="3 runs together do not fit in memory; trying 2"):
+            assert run_group(first, store, "cpu", lambda steps: None, stopping_after(2)) == ()
+        seen.append(steps_done(tmp_path, first))
+    assert 0 < seen[0] < seen[1] < seen[2] < seen[3], seen
+    assert seen[3] > 230  # in the second part
+    with pytest.warns(RuntimeWarning, match="trying 2"):
+        assert run_group(first, store, "cpu", lambda steps: None, lambda: False) == ("done",) * 3
+    assert list((tmp_path / FOLDER).iterdir()) == []
 
 
 def test_a_run_has_its_share_of_all_seconds_of_its_group(

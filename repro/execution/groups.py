@@ -156,7 +156,7 @@ def run_group(
     from repro.timing import measure
     from repro.training import Interrupted, train_within_memory
 
-    checkpoints = Checkpoints(store.directory, checkpoint_every)
+    checkpoints = Checkpoints(store.directory, checkpoint_every, group)
     work: dict[type[Task], Any] = {
         Training: functools.partial(train_within_memory, checkpoints=checkpoints),
         Timing: measure,
