@@ -3,7 +3,7 @@
 A measure takes the results and names (an experiment, a method, a metric) and returns a `Measurement`: an
 interval, the keys of the runs behind it, and what a reader must know beside it. Rules shared by all:
 
-* Only rows of the role `report` count, of one scale (`full` before `reduced` before `smoke`, never
+* Only rows of the role `report` count, of one scale (the largest at which all methods have two runs, never
   mixed), and for timing runs of one machine: the device and thread count with the most rows.
 * Methods are compared repetition by repetition, and step times round by round: both are paired by design.
 * A diverged run has no final metric and never reaches a loss. The measurement counts it, and a mean is then
