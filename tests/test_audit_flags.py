@@ -51,15 +51,24 @@ def test_a_yes_that_no_search_found_fails_like_a_number(tmp_path: Path) -> None:
         "opt,nesterov,loss,seed\n" + "".join(f"{m},True,0.{i},{i}\n" for m in "ab" for i in (5, 6))
     )
     table = table_files.read_table(path, "opt")
-    evidence = trials.from_table(table, {**COLUMNS, "params": "nesterov"}, "x", reported=True)
-    assert of_rule(evidence, "shared") == (
+    columns = {**COLUMNS, "params": "nesterov"}
+
+    def shared(value: object, *facts: str) -> tuple[str, str]:
+        told = stated.parse_facts(facts)
+        rows = table.assign(nesterov=value)
+        return of_rule(trials.from_table(rows, columns, "x", reported=True, facts=told), "shared")
+
+    assert shared(True, "origin of nesterov=no search") == (
         "fail",
         "nesterov = True for every method, from no search",
     )
+    # a table without trials does not say where a value comes from
+    assert shared(True) == (
+        "unknown",
+        "nesterov = True for every method; whether a search found it is not in the evidence: `origin of nesterov`",
+    )
     # a word names a thing, such as the network, which methods have to share
-    table["nesterov"] = "resnet18"
-    named = trials.from_table(table, {**COLUMNS, "params": "nesterov"}, "x", reported=True)
-    assert of_rule(named, "shared")[0] == "unknown"
+    assert shared("resnet18", "origin of nesterov=no search")[0] == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,8 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
         if _distinct(rows[f"setting {setting}"])
     }
     lengths = {unit: "length", **({"steps": "steps"} if "steps" in runs else {})}
+    # a table of final results has no trials by construction, which says nothing of where its values come from
+    any_trials = bool((runs["role"] == "tune").any())
     facts: list[Fact] = []
     for name, rows in runs.groupby("method", sort=False):
         method = str(name)
@@ -166,7 +168,7 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
         drawn = {p for p in parameters if _was_drawn(ranges, method, p)}
         counted = (
             *_of_trials(tune, report, bounds, drawn, lengths),
-            *_of_values(tune, report, parameters, drawn),
+            *_of_values(tune, report, parameters, drawn, any_trials=any_trials),
             *_of_settings(tune, report, settings, recorded),
             *_of_reports(report, lengths),
         )
@@ -216,9 +218,14 @@ def _of_trials(
 
 
 def _of_values(
-    tune: pd.DataFrame, report: pd.DataFrame, parameters: Sequence[str], drawn: Container[str]
+    tune: pd.DataFrame,
+    report: pd.DataFrame,
+    parameters: Sequence[str],
+    drawn: Container[str],
+    *,
+    any_trials: bool,
 ) -> Iterator[_Counted]:
-    """Yield the value of each hyperparameter in the reported runs, and where it comes from."""
+    """Yield the value of each hyperparameter in the reported runs and, if there are trials of any method, where it comes from."""
     num = tune["number"].nunique()
     searched = _searched(tune, num, parameters)
     for parameter in parameters:
@@ -231,7 +238,8 @@ def _of_values(
             origin = FIXED if used in ([], tried) else f"{NO_SEARCH}, {tried[0]} in all trials"
         if len(used) == 1:
             yield _Counted(f"used {parameter}", used[0])
-            yield _Counted(f"origin of {parameter}", origin)
+            if any_trials:
+                yield _Counted(f"origin of {parameter}", origin)
         elif tried and not len(report):
             yield _Counted(f"origin of {parameter}", origin)
         if fixed and num > 1:

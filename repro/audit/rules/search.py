@@ -111,11 +111,7 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
         if fixed:
             yield _left_alone(evidence, parameter, fixed)
         if lacking:
-            used = evidence.fact(f"used {parameter}", lacking[0])
-            value = f" ({shown(used)})" if used else ""
-            origin = origins[lacking[0]]
-            text = f"{parameter} of {', '.join(lacking)}{value}: {shown(origin)}"
-            yield Part("fail", text, (source_of(origin),))
+            yield from _unsearched(evidence, parameter, lacking)
         elif any(fact for m, fact in origins.items() if m not in fixed):
             yield Part("pass", f"{parameter} comes from a search")
         for method, fact in origins.items():
@@ -124,6 +120,21 @@ def baseline(evidence: Evidence) -> Iterator[Part]:
                 yield Part("unknown", evidence.silence(f"origin of {parameter}", method))
     # a method may lack one hyperparameter, but not all of them
     yield from unsaid(evidence, "origin of any hyperparameter", known)
+
+
+def _unsearched(evidence: Evidence, parameter: str, methods: list[str]) -> Iterator[Part]:
+    """Yield one part for all methods whose value of a hyperparameter has the same origin, no search, with the value of each."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for method in methods:
+        origin = shown(evidence.fact(f"origin of {parameter}", method))
+        used = evidence.fact(f"used {parameter}", method)
+        value = f" ({shown(used)})" if used else ""
+        groups.setdefault(origin, {}).setdefault(value, []).append(method)
+    for origin, values in groups.items():
+        told = ", ".join(f"{', '.join(own)}{value}" for value, own in values.items())
+        first = next(iter(values.values()))[0]
+        source = source_of(evidence.fact(f"origin of {parameter}", first))
+        yield Part("fail", f"{parameter} of {told}: {origin}", (source,))
 
 
 def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
@@ -158,15 +169,17 @@ def shared(evidence: Evidence) -> Iterator[Part]:
     for parameter in evidence.names("used"):
         used = {m: _value(evidence.fact(f"used {parameter}", m)) for m in evidence.methods}
         origins = {evidence.word(f"origin of {parameter}", m) for m in evidence.methods}
-        if None in used.values() or "" in origins or len(used) < 2:
+        if None in used.values() or len(used) < 2:
             continue
         source = source_of(evidence.fact(f"used {parameter}", evidence.methods[0]))
-        if len(set(used.values())) == 1 and all(o.startswith("no search") for o in origins):
-            value = next(iter(used.values()))
+        value, *others = set(used.values())
+        text = f"{parameter} = {value if isinstance(value, str) else f'{value:g}'} for every method"
+        if not others and "" in origins:
+            text += f"; whether a search found it is not in the evidence: `origin of {parameter}`"
+            yield Part("unknown", text, (source,))
+        elif not others and all(o.startswith("no search") for o in origins):
             left = FIXED in origins
-            origin = "one value in all trials" if left else "from no search"
-            written = value if isinstance(value, str) else f"{value:g}"
-            text = f"{parameter} = {written} for every method, {origin}"
+            text += ", one value in all trials" if left else ", from no search"
             yield Part("warn" if left else "fail", text, (source,))
         else:
             yield Part("pass", f"{parameter} is not one unsearched value", (source,))
