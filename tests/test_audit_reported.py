@@ -65,3 +65,75 @@ def test_a_method_without_trials_beside_one_that_has_them_was_not_searched() -> 
     evidence = trials.from_table(pd.concat([rows, tuned], ignore_index=True), {"params": "lr"}, "x")
     assert of_rule(evidence, "baseline") == ("fail", "lr of bp (0.1): no search")
     assert statuses(evidence)["shared"] == "pass"
+
+
+def tracked(**columns: list[object]) -> pd.DataFrame:
+    """Return `final` with the names of columns that W&B writes."""
+    return final(**columns).rename(columns={name: f"config.{name}" for name in columns})
+
+
+def test_what_a_tracker_writes_beside_the_rate_is_compared() -> None:
+    evidence = read(tracked(lr=[0.1, 0.001], precision=["32", "16-mixed"], width=[512, 512]))
+    assert of_rule(evidence, "settings") == ("fail", "precision: 32 for bp, 16-mixed for ours")
+    assert evidence.number("used lr", "bp") == 0.1
+    assert evidence.number("ran with width", "bp") == 512
+    assert evidence.fact("used width", "bp") is None
+    assert of_rule(evidence, "shared") == ("pass", "lr is not one unsearched value")
+    assert evidence.notes[0] == (
+        "no row is a trial, and columns of which each method has one value are taken for settings: precision, width; if some "
+        "were tuned for each method, name all that were, as by `--map params=lr:weight_decay`"
+    )
+
+
+@pytest.mark.parametrize("name", ["lr", "optimizer.lr", "learning_rate", "lr_sgd", "momentum", "beta1", "optimizer.betas", "eps"])  # fmt: skip
+def test_numbers_of_the_optimizer_may_differ(name: str) -> None:
+    evidence = read(tracked(**{name: [0.1, 0.001]}))
+    assert evidence.number(f"used {name}", "bp") == 0.1
+    assert statuses(evidence)["settings"] == "unknown"
+    assert not any("taken for settings" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize(
+    "name", ["color", "width", "epochs_max", "weight_decay", "theta", "lr_scheduler", "warmup_lr"]
+)
+def test_other_numbers_are_settings(name: str) -> None:
+    assert of_rule(read(tracked(**{name: [1, 2]})), "settings") == (
+        "fail",
+        f"{name}: 1 for bp, 2 for ours",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("run_name", ["a", "b"]), ("out_dir", ["x/1", "x/2"]), ("optimizer", ["BP-sgd", "Ours"])],
+)
+def test_names_of_runs_and_methods_are_no_settings(name: str, values: list[object]) -> None:
+    assert statuses(read(tracked(**{name: values})))["settings"] == "unknown"
+
+
+def test_what_a_method_lacks_or_varies_is_no_setting_of_it() -> None:
+    table = tracked(nesterov=[True, None]).assign(**{"config.fold": [*range(6)] * 2})
+    evidence = read(table)
+    assert statuses(evidence)["settings"] == "unknown"
+    assert evidence.word("used nesterov", "bp") == "True"
+
+
+def test_a_map_of_hyperparameters_or_settings_is_taken_as_it_stands() -> None:
+    table = tracked(lr=[0.1, 0.001], weight_decay=[0.1, 0.2], width=[1, 1])
+    assert of_rule(read(table), "settings")[0] == "fail"
+    assert statuses(read(table, params="lr:weight_decay"))["settings"] == "unknown"
+    assert of_rule(read(table, settings="width"), "settings") == (
+        "pass",
+        "config.width: 1 for all",
+    )
+
+
+def read_roles(table: pd.DataFrame) -> Evidence:
+    return trials.from_table(table, {"role": "job"}, "x")
+
+
+def test_trials_make_a_tracker_s_columns_hyperparameters_again() -> None:
+    table = tracked(lr=[0.1, 0.001], precision=["32", "16-mixed"]).assign(job="report")
+    assert of_rule(read_roles(table), "settings")[0] == "fail"
+    searched = read_roles(table.assign(job=["tune"] * 3 + ["report"] * 9))
+    assert statuses(searched)["settings"] == "unknown"

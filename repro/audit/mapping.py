@@ -31,7 +31,8 @@ KEYS = {
     "params": "searched hyperparameters, separated by colons (default: columns `params_*`, `params.*`, `param_*`, "
     "`config.*`, `config/*`)",
     "param NAME": "names that one hyperparameter has for different methods: `param lr=lr_sgd:lr_adam`",
-    "settings": "fixed settings, as `params` (default: `settings.*`; blank for one method alone: it has none)",
+    "settings": "fixed settings, as `params` (default: `settings.*`; blank for one method alone: it has none; without any trial, "
+    "what else a tracker's columns say is fixed for every method)",
 }
 """What a map may name."""
 PARAM = "param "
@@ -41,6 +42,19 @@ LISTS = {
     "settings": ("settings.",),
 }
 """Keys that name many columns, and the beginnings of these columns if a map leaves the key out."""
+CONFIGURED = ("params.", "config.", "config/")
+"""Beginnings of columns in which trackers write the whole configuration of a run, searched or not."""
+TUNED = re.compile(
+    r"(?!.*(sched|decay|warm))(.*[\W_])?(lr\d*|learning_?rate|step_?size|eta|momentum|betas?\d*|eps|epsilon)([\W_].*)?",
+    re.IGNORECASE,
+)
+"""What is called a number of the optimizer, which every method has of its own, unlike a schedule."""
+LABELS = re.compile(
+    r"(.*[\W_])?((run|exp|experiment|job|project|group)_?name|dir|folder|path|file|url|id|tags?|notes?|host|hostname)|"
+    r"name|group|project|entity|job|exp|experiment|version|commit",
+    re.IGNORECASE,
+)
+"""What is called a name of runs, or a place of their files."""
 SCORES = ("metrics.", "summary.")
 """Beginnings of columns of scores, which a map may leave out, too."""
 PREFIXED = ("method", "seed")
@@ -184,6 +198,44 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         shorts["settings"],
         {parameter: tuple(names[c] for c in own) for parameter, own in gathered.items()},
     )
+
+
+def fixed(
+    table: pd.DataFrame, found: Columns, columns: Mapping[str, str]
+) -> tuple[Columns, tuple[str, ...]]:
+    """Return the columns of a table of final results, in which a tracker's columns may be settings.
+
+    Nobody searched in such a table, and trackers write what was searched and what was fixed alike. What each method has one
+    value of is a setting, unless it is a number of the optimizer or a name.
+
+    Args:
+        table: One row a run, none a trial.
+        found: Its columns.
+        columns: The map: one that lists hyperparameters or settings is taken as it stands.
+
+    Returns:
+        The columns, and the settings among them that nobody named.
+    """
+    if any(key in columns for key in LISTS):
+        return found, ()
+    gathered = {each for names in found.aliases.values() for each in names}
+    by_method = table.groupby(table[found.given["method"]].astype("str").str.strip())
+    settings = {
+        short: column
+        for short, column in found.params.items()
+        if column.startswith(CONFIGURED)
+        and short not in gathered
+        and short not in found.settings
+        and not TUNED.fullmatch(short)
+        and not LABELS.fullmatch(short)
+        and table[column].notna().all()
+        and (by_method[column].nunique() == 1).all()
+        and not all(
+            str(m).casefold() in str(v).casefold() for m, v in by_method[column].first().items()
+        )
+    }
+    params = {short: column for short, column in found.params.items() if short not in settings}
+    return found._replace(params=params, settings={**found.settings, **settings}), tuple(settings)
 
 
 def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> None:

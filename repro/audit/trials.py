@@ -26,6 +26,8 @@ NO_PARAMS = (
 )
 
 
+SHOWN = 5
+"""Columns that a note lists."""
 FEW = 5
 """Times of fewer rows may grow by chance."""
 SPREADS = re.compile(
@@ -65,6 +67,9 @@ def from_table(
     found = mapping.find(table, columns, name)
     mapping.refuse_several_problems(table, found, name)
     at, told = _time(table, found, columns, name)
+    settings: tuple[str, ...] = ()
+    if reported or _is_reported(table, found):
+        found, settings = mapping.fixed(table, found, columns)
     turned, assumed = direction.is_gain(found.given["score"], maximise=maximise, name=name)
     keys = {key: c for key, c in found.given.items() if key not in ("epoch", "step")}
     unit = f"{at}s" if at else "epochs" if "epochs" in keys else "steps"
@@ -77,6 +82,12 @@ def from_table(
     told_of |= {f"param {p}": _values(table[c], c, name) for p, c in found.params.items()}
     told_of |= {f"setting {s}": cells.flags(table[c]) for s, c in found.settings.items()}
     notes = [] if reported or found.params else [NO_PARAMS]
+    if settings:
+        more = " and others" if len(settings) > SHOWN else ""
+        notes.append(
+            f"no row is a trial, and columns of which each method has one value are taken for settings: {', '.join(settings[:SHOWN])}"
+            f"{more}; if some were tuned for each method, name all that were, as by `--map params=lr:weight_decay`"
+        )
     notes += [_words_among_numbers(table[c], c) for c in found.params.values()]
     evidence = from_rows(
         pd.DataFrame(told_of),
@@ -92,6 +103,12 @@ def from_table(
     notes += _by_name(table, found, evidence)
     every = (*notes, assumed, told, *evidence.notes)
     return dataclasses.replace(evidence, notes=tuple(note for note in every if note))
+
+
+def _is_reported(table: pd.DataFrame, found: mapping.Columns) -> bool:
+    """Tell whether a column of roles says of every row that it is a reported run."""
+    role = found.given.get("role")
+    return role is not None and bool((cells.read_words(table[role], cells.ROLES) == "report").all())
 
 
 def _by_name(table: pd.DataFrame, found: mapping.Columns, evidence: Evidence) -> Iterator[str]:
