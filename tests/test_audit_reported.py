@@ -137,3 +137,50 @@ def test_trials_make_a_tracker_s_columns_hyperparameters_again() -> None:
     assert of_rule(read_roles(table), "settings")[0] == "fail"
     searched = read_roles(table.assign(job=["tune"] * 3 + ["report"] * 9))
     assert statuses(searched)["settings"] == "unknown"
+
+
+@pytest.mark.parametrize(("unit", "other"), [("epochs", "steps"), ("steps", "epochs")])
+def test_reported_runs_of_other_lengths_are_seen(unit: str, other: str) -> None:
+    warned = ("warn", f"{unit} of a reported run: 12 for bp, 30 for ours")
+    table = final(**{unit: [12, 30]})
+    assert of_rule(read(table), "settings") == warned
+    # equal settings do not hide it
+    assert of_rule(read(table.assign(clip=1), settings="clip"), "settings") == warned
+    # an epoch has more steps with smaller batches
+    if unit == "epochs":
+        assert of_rule(read(table.assign(**{other: 7})), "settings") == warned
+    else:
+        assert statuses(read(table.assign(**{other: 7})))["settings"] == "unknown"
+
+
+@pytest.mark.parametrize("epochs", [[10, 11], [10, 10]])
+def test_reported_runs_of_nearly_one_length_are_no_equal_settings(epochs: list[object]) -> None:
+    assert of_rule(read(final(epochs=epochs)), "settings") == (
+        "unknown",
+        "not in the evidence: the settings of the runs",
+    )
+
+
+def test_runs_that_stop_early_may_differ_in_length() -> None:
+    table = final(epochs=[12, 30])
+    assert statuses(read(table, "early stopping patience=3"))["settings"] == "unknown"
+
+
+def test_lengths_that_only_one_method_has_are_compared_with_nothing() -> None:
+    table = final(epochs=[12, None], steps=[100, 200])
+    assert of_rule(read(table), "settings") == (
+        "warn",
+        "steps of a reported run: 100 for bp, 200 for ours",
+    )
+    assert statuses(read(table.drop(columns="steps")))["settings"] == "unknown"
+
+
+def test_reported_runs_of_a_search_differ_in_length_too() -> None:
+    tuned = final(epochs=[10, 10], lr=[0.1, 0.2]).assign(role="tune")
+    rows = final(epochs=[10, 40], lr=[0.1, 0.2]).assign(role="report", seed=range(20, 32))
+    both = pd.concat([tuned, rows], ignore_index=True)
+    evidence = trials.from_table(both, {"params": "lr"}, "x")
+    assert of_rule(evidence, "settings") == (
+        "warn",
+        "epochs of a reported run: 10 for bp, 40 for ours",
+    )

@@ -11,6 +11,8 @@ from repro.protocol import Fact
 
 PAIRING = ("data order",)
 """Settings whose difference costs only the pairing of repetitions, not fairness."""
+LONGER = 1.1
+"""Reported runs of a method may be so many times as long as another's."""
 
 
 def _same(a: Fact, b: Fact) -> bool:
@@ -21,14 +23,15 @@ def _same(a: Fact, b: Fact) -> bool:
 
 @rule(
     question="Do all methods have the same loss, clipping, schedule, precision and regularisation?",
-    threshold="fail for any difference; warn for one that costs only the pairing",
+    threshold="fail for any difference; warn for one that costs only the pairing, and if reported runs of a method are more than a "
+    "tenth longer than another's, which may be meant, unless they stop early",
     why="anything that differs beside the method may be the cause of a difference in scores",
     source="NeurIPS checklist, experimental setting; how-to-autorl checklist, same implementation details",
     mend="run all methods with one setting, or search it for all of them",
     needs="the settings of the runs",
 )
 def settings(evidence: Evidence) -> Iterator[Part]:
-    """Compare every fixed setting across the methods."""
+    """Compare every fixed setting across the methods, and the length of reported runs."""
     # a search without reported runs has the settings of its trials
     ran = "ran with" if evidence.names("ran with") else "tuned with"
     for setting in evidence.names(ran):
@@ -50,6 +53,29 @@ def settings(evidence: Evidence) -> Iterator[Part]:
             text = ", ".join(f"{value} for {', '.join(m)}" for value, m in groups.items())
             status: Status = "warn" if setting in PAIRING else "fail"
             yield Part(status, f"{setting}: {text}", (source_of(first),))
+    yield from _lengths(evidence)
+
+
+def _lengths(evidence: Evidence) -> Iterator[Part]:
+    """Yield one part if reported runs differ in length; equal lengths alone do not make equal settings."""
+    if any(evidence.number("early stopping patience", m) for m in evidence.methods):
+        return
+    for unit in ("epochs", "steps"):
+        known = {m: evidence.fact(f"reported {unit}", m) for m in evidence.methods}
+        lengths = {m: fact.value for m, fact in known.items() if fact is not None and fact.value}
+        # with mini-batches of another size, as many epochs have another number of steps
+        if len(lengths) < 2:
+            continue
+        most, least = (pick(lengths, key=lambda m: lengths[m]) for pick in (max, min))
+        if lengths[most] > LONGER * lengths[least]:
+            groups: dict[float, list[str]] = {}
+            for method, length in lengths.items():
+                groups.setdefault(length, []).append(method)
+            told = ", ".join(f"{length:g} for {', '.join(own)}" for length, own in groups.items())
+            sources = tuple(dict.fromkeys(source_of(known[m]) for m in (most, least)))
+            values = {f"{unit} of a reported run, {m}": length for m, length in lengths.items()}
+            yield Part("warn", f"{unit} of a reported run: {told}", sources, values)
+        return
 
 
 @rule(
