@@ -198,6 +198,53 @@ def test_reports_of_trials_are_their_length_where_nothing_else_is(
     assert told.number("trial steps", "adam") == (10 if attribute else None)
 
 
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+@pytest.mark.parametrize(
+    ("stated", "reports", "searched"),
+    [
+        ("20", 2, 50),  # four reports in 20 epochs: two reports are 10 epochs
+        ("7", 2, 47),  # it says itself how far it came
+        ("20", 0, 60),  # nothing was reported
+    ],
+)
+def test_a_pruned_trial_counts_as_far_as_it_reported(
+    unit: str, stated: str, reports: int, searched: float, tmp_path: Path
+) -> None:
+    path = write_storage(tmp_path / "a.db", num=3)
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, ?, ?)",
+            [
+                (s * 10**6 + i, unit, stated if (s, i) == (1, 2) else "20")
+                for s in (1, 2)
+                for i in range(3)
+            ],
+        )
+        connection.execute("UPDATE trials SET state = 'PRUNED' WHERE trial_id = 1000002")
+        connection.execute(
+            "DELETE FROM trial_intermediate_values WHERE trial_id = 1000002 AND step >= ?",
+            (reports,),
+        )
+    told = optuna_files.from_storages([str(path)], {})
+    assert told.number(f"search {unit}", "adam") == searched
+    assert told.number(f"search {unit}", "sgd") == 60
+    assert told.number(f"trial {unit}", "adam") == 20
+
+
+def test_how_far_pruned_trials_came_is_unknown_if_none_ended(tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "a.db", num=3)
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?, 'epochs', '20')",
+            [(s * 10**6 + i,) for s in (1, 2) for i in range(3)],
+        )
+        connection.execute("UPDATE trials SET state = 'PRUNED' WHERE study_id = 1")
+    told = optuna_files.from_storages([str(path)], {})
+    assert told.number("search epochs", "adam") is None
+    assert told.number("search epochs", "sgd") == 60
+    assert statuses(told)["budget"] == "unknown"
+
+
 def write_choices(path: Path, choices: list[float]) -> Path:
     """Write a journal of one study with two trials a choice, the later choices the better, beside an empty study."""
     distribution = json.dumps(

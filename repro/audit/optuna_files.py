@@ -191,12 +191,15 @@ def _assemble(
             continue
         wide[f"param {parameter}"] = values
         declared[str(parameter)] = of_parameter
+    reports = wide.get("steps")
     for attribute, key in keys.items():
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
         if len(of_attribute):
             read = [json.loads(text) for text in of_attribute["value"]]
             # as objects: beside a blank, a large whole number would become a float and lose digits
             wide[key] = pd.Series(read, index=of_attribute["trial_id"], dtype=object)
+            if key in ("epochs", "steps") and reports is not None:
+                wide[key] = _as_far_as_run(wide[key], reports, wide["status"])
     if "epochs" in wide and not any(keys.get(key) == "steps" for key in raw.attributes["key"]):
         # if epochs are known, how often trials reported says no more
         wide = wide.drop(columns="steps", errors="ignore")
@@ -219,6 +222,18 @@ def _assemble(
         if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
     return wide.reset_index(drop=True), bounds, int(nameless.sum())
+
+
+def _as_far_as_run(lengths: pd.Series, reports: pd.Series, status: pd.Series) -> pd.Series:
+    """Return the lengths that trials state, and of pruned ones no more than their reports show at the pace of those that were not.
+
+    A trial often states the length it is meant to have, before it is pruned.
+    """
+    stated = pd.to_numeric(lengths, errors="coerce")
+    pace = (stated / reports)[status == "done"].median()
+    # without a trial that ended, nobody knows how far apart reports are
+    pruned = (status == "pruned") & reports.notna() & ~(stated <= reports * pace)
+    return lengths.mask(pruned, reports * pace)
 
 
 def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
