@@ -13,6 +13,8 @@ from repro.audit.evidence import Evidence
 EXAMPLES = Path("examples")
 MAP = {"method": "opt", "score": "val_loss", "number": "trial", "params": "lr"}
 """What the columns of `table` are called."""
+UNSAMPLED = "; by which sampler is not in the evidence: `sampler`"
+"""What the rule `space` adds to what it compared if nobody says how trials were chosen."""
 
 
 def table() -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from outsiders import of_rule
+from outsiders import UNSAMPLED, of_rule
 
 from repro.audit import mapping, optuna_files, stated, table_files, trials
 from repro.audit.evidence import Range
@@ -235,7 +235,10 @@ COLUMNS = {"method": "opt", "score": "loss"}
 def test_names_of_methods_in_those_of_hyperparameters_are_understood(names: dict[str, str]) -> None:
     evidence = trials.from_table(conditional(names), COLUMNS, "x")
     assert evidence.names("searched from") == ("lr",)
-    assert of_rule(evidence, "space") == ("pass", "lr over observed [0.0001, 1] for all")
+    assert of_rule(evidence, "space") == (
+        "pass",
+        "lr over observed [0.0001, 1] for all" + UNSAMPLED,
+    )
     assert any(" are taken for one hyperparameter, lr, named after" in n for n in evidence.notes)
 
 
@@ -324,12 +327,12 @@ def test_a_conditional_study_is_said_how_to_read_and_then_read(
     )
     assert of_rule(alone, "budget")[0] == "unknown"
     evidence = optuna_files.from_storages([path], {"method": "optimizer"})
-    assert of_rule(evidence, "space") == ("pass", "lr over [0.0001, 1] for all")
+    assert of_rule(evidence, "space") == ("pass", "lr over [0.0001, 1] for all" + UNSAMPLED)
     assert evidence.number("best lr", "adam") == 0.01
     path = str(write_conditional(tmp_path / "y.journal", {"sgd": "rate_s", "adam": "rate_a"}))
     columns = {"method": "optimizer", "param lr": "rate_s:rate_a"}
     evidence = optuna_files.from_storages([path], columns)
-    assert of_rule(evidence, "space") == ("pass", "lr over [0.0001, 1] for all")
+    assert of_rule(evidence, "space") == ("pass", "lr over [0.0001, 1] for all" + UNSAMPLED)
     assert main(["audit", "--optuna", path, "--map", "param lr=rate_s:rate_x"]) == USAGE
     assert "no hyperparameter 'rate_x', which `--map 'param lr='` names" in capsys.readouterr().err
 

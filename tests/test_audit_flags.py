@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from outsiders import of_rule
+from outsiders import UNSAMPLED, of_rule
 
 from repro.audit import cells, several_files, stated, table_files, trials
 from repro.audit.evidence import Evidence
@@ -152,7 +152,7 @@ def test_names_of_trials_are_no_choices(tmp_path: Path) -> None:
     path = write(
         tmp_path / "t.csv", [f"out/a{i}" for i in range(8)], [f"out/b{i}" for i in range(8)]
     )
-    assert of_rule(read(path), "space")[1] == "lr over observed [0.001, 1] for all"
+    assert of_rule(read(path), "space")[1] == "lr over observed [0.001, 1] for all" + UNSAMPLED
 
 
 def test_yes_and_no_have_no_edge(tmp_path: Path) -> None:

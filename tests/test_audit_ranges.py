@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fair import say
+from outsiders import UNSAMPLED, of_rule
 
+from repro.audit import stated
 from repro.audit.evidence import Evidence
 from repro.audit.findings import Finding, judge
 from repro.audit.rules import RULES
@@ -101,3 +103,16 @@ def test_a_better_value_on_either_side_is_told_beside_the_range(value: float) ->
     assert finding.text == (
         f"a: lr in [1e-06, 10]; a better value was seen outside the range: {value:.4g}"
     )
+
+
+def test_one_range_is_no_one_sampler() -> None:
+    same: list[float] = [1e-4, 1e-3, 1e-2, 1e-1]
+    rows = [{"method": m, "score": x, "param lr": x} for m in "ab" for x in same]
+    told = "lr over observed [0.0001, 0.1] for all"
+
+    def space(*facts: str) -> tuple[str, str]:
+        evidence = from_rows(pd.DataFrame(rows), {}, "x", facts=stated.parse_facts(facts))
+        return of_rule(evidence, "space")
+
+    assert space() == ("pass", told + UNSAMPLED)
+    assert space("sampler=random") == ("pass", told)

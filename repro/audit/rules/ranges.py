@@ -34,6 +34,24 @@ SPARSE = 2.0
 )
 def space(evidence: Evidence) -> Iterator[Part]:
     """Compare ranges, dimensions, scales, the number of values tried, and samplers."""
+    compared = list(_spaces(evidence))
+    yield from compared
+    words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
+    samplers = {m: word for m, word in words if word}
+    yield from unsaid(evidence, "sampler", samplers)
+    if compared and not samplers:
+        yield Part("pass", "by which sampler is not in the evidence: `sampler`")
+    if len(set(samplers.values())) > 1:
+        listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
+        yield Part(
+            "warn",
+            f"sampler: {listed}",
+            (source_of(evidence.fact("sampler", next(iter(samplers)))),),
+        )
+
+
+def _spaces(evidence: Evidence) -> Iterator[Part]:
+    """Compare what was searched, whoever chose the trials."""
     searched = evidence.names("searched from")
     for parameter in searched:
         ranges, fixed = {}, []
@@ -63,16 +81,6 @@ def space(evidence: Evidence) -> Iterator[Part]:
             )
         yield from _ranges(evidence, parameter, ranges)
     yield from _choices(evidence, searched)
-    words = ((m, evidence.word("sampler", m)) for m in evidence.methods)
-    samplers = {m: word for m, word in words if word}
-    yield from unsaid(evidence, "sampler", samplers)
-    if len(set(samplers.values())) > 1:
-        listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
-        yield Part(
-            "warn",
-            f"sampler: {listed}",
-            (source_of(evidence.fact("sampler", next(iter(samplers)))),),
-        )
 
 
 def _ranges(
