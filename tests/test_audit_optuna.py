@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from outsiders import EXAMPLES, digest, statuses
+from outsiders import EXAMPLES, digest, of_rule, statuses
 
 from repro.audit import optuna_files, report
 from repro.cli import DONE, FAILED, main
@@ -43,6 +43,8 @@ def write_storage(path: Path, *, num: int = 0, schema: int = 12) -> Path:
             CREATE TABLE trial_intermediate_values (trial_intermediate_value_id INTEGER PRIMARY KEY,
                 trial_id INTEGER, step INTEGER, intermediate_value FLOAT, intermediate_value_type VARCHAR(7));
             CREATE TABLE trial_user_attributes (trial_user_attribute_id INTEGER PRIMARY KEY,
+                trial_id INTEGER, key VARCHAR(512), value_json TEXT);
+            CREATE TABLE trial_system_attributes (trial_system_attribute_id INTEGER PRIMARY KEY,
                 trial_id INTEGER, key VARCHAR(512), value_json TEXT);
             """
         )
@@ -179,6 +181,44 @@ def test_a_journal_and_a_database_of_one_study_say_the_same(tmp_path: Path) -> N
     columns = ["method", "number", "status", "score", "param lr"]
     pd.testing.assert_frame_equal(one[columns], other[columns])
     assert one["seconds"].to_numpy() == pytest.approx(other["seconds"].to_numpy(), abs=1e-3)
+
+
+@needs_optuna
+@pytest.mark.parametrize("kind", ["db", "journal"])
+def test_trials_that_no_sampler_chose_are_counted(kind: str, tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    path = tmp_path / f"x.{kind}"
+    storage = (
+        optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        if kind == "journal"
+        else f"sqlite:///{path}"
+    )
+    for name in ("plain", "ours"):
+        study = optuna.create_study(study_name=name, storage=storage)
+        if name == "ours":
+            study.enqueue_trial({"lr": 0.1})
+        study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1.0, log=True) ** 2, n_trials=4)
+    evidence = optuna_files.from_storages([str(path)], {})
+    assert evidence.number("trials", "ours") == 4
+    assert of_rule(evidence, "space") == (
+        "warn",
+        "trials whose values were given, not sampled: 0 for plain, 1 for ours",
+    )
+
+
+def test_as_many_given_trials_for_every_method_are_no_fault(tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "a.db", num=4)
+    with sqlite3.connect(path) as connection:
+        connection.executemany(
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (?, 'fixed_params', '{}')",
+            [(1000000,), (2000000,)],
+        )
+    evidence = optuna_files.from_storages([str(path)], {})
+    assert evidence.number("enqueued trials", "adam") == 1
+    assert of_rule(evidence, "space")[0] == "pass"
 
 
 @pytest.mark.parametrize("attribute", ["", "steps"])

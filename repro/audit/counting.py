@@ -201,6 +201,8 @@ def _of_trials(
     trials = trial_scores(tune)
     yield _Counted("trials", len(trials))
     yield _Counted("repeated trials", _repeated(tune))
+    if "enqueued" in tune:
+        yield _Counted("enqueued trials", float(tune["enqueued"].sum()))
     for unit, column in lengths.items():
         if tune[column].notna().all():
             yield _Counted(f"trial {unit}", float(tune[column].max()))

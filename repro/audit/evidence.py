@@ -34,6 +34,7 @@ QUANTITIES = {
     "trial steps": "steps per trial",
     "search epochs": "epochs of all trials together",
     "search steps": "steps of all trials together",
+    "enqueued trials": "number of trials whose values were given, not chosen by the sampler",
     "sampler": "how the trials were chosen",
     "searched from *": "lower end of the range that was searched",
     "searched to *": "upper end of the range that was searched",

@@ -18,7 +18,8 @@ class Raw(NamedTuple):
     Attributes:
         name: Name of the study.
         directions: One per objective: 1 minimises, 2 maximises.
-        trials: trial_id, number, status, score, seconds, and steps if trials report intermediate values.
+        trials: trial_id, number, status, score, seconds, whether it was enqueued, so that no sampler chose its values, and steps
+            if trials report intermediate values.
         params: trial_id, name, value, distribution (JSON).
         attributes: trial_id, key, value (JSON) of the user's attributes.
     """
@@ -30,6 +31,8 @@ class Raw(NamedTuple):
     attributes: pd.DataFrame
 
 
+FIXED = "fixed_params"
+"""Attribute of the system that an enqueued trial has."""
 STATES = {0: "running", 1: "done", 2: "pruned", 3: "failed", 4: "running"}
 """Optuna's states of a trial, by number."""
 
@@ -69,10 +72,11 @@ def read(path: Path) -> Iterator[Raw]:
                     "score": trial["score"],
                     "steps": float(len(trial["steps"])) if trial["steps"] else np.nan,
                     "seconds": _seconds(trial["start"], trial["end"]),
+                    "enqueued": trial["enqueued"],
                 }
                 for i, trial in enumerate(of_study)
             ],
-            columns=["trial_id", "number", "status", "score", "steps", "seconds"],
+            columns=["trial_id", "number", "status", "score", "steps", "seconds", "enqueued"],
         )
         if not rows["steps"].notna().any():
             rows = rows.drop(columns="steps")
@@ -152,6 +156,7 @@ def _replay(
                         k: (v, distributions[k]) for k, v in entry.get("params", {}).items()
                     },
                     "attributes": dict(entry.get("user_attrs", {})),
+                    "enqueued": FIXED in entry.get("system_attrs", {}),
                     "start": entry.get("datetime_start"),
                     "end": entry.get("datetime_complete"),
                 }
@@ -170,8 +175,10 @@ def _replay(
             trials[entry["trial_id"]]["steps"][str(entry["step"])] = entry["intermediate_value"]
         case 8:
             trials[entry["trial_id"]]["attributes"].update(entry["user_attr"])
-        case 2 | 3 | 9 | 10:
-            pass  # attributes of studies and of the system
+        case 9:
+            trials[entry["trial_id"]]["enqueued"] |= FIXED in entry["system_attr"]
+        case 2 | 3 | 10:
+            pass  # attributes of studies
         case _:
             raise ValueError(
                 f"operation {operation!r} is unknown, and may be one of a newer Optuna"

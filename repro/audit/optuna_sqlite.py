@@ -23,12 +23,13 @@ NAMES = {"RUNNING": 0, "COMPLETE": 1, "PRUNED": 2, "FAIL": 3, "WAITING": 4}
 
 DIRECTIONS = "SELECT direction FROM study_directions WHERE study_id = ?"
 TRIALS = """
-SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps,
+SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps, e.trial_id IS NOT NULL AS enqueued,
   (julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400 AS seconds
 FROM trials t
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN (SELECT trial_id, COUNT(*) AS steps FROM trial_intermediate_values GROUP BY trial_id) i
   ON i.trial_id = t.trial_id
+LEFT JOIN trial_system_attributes e ON e.trial_id = t.trial_id AND e.key = 'fixed_params'
 WHERE t.study_id = ? ORDER BY t.number
 """
 PARAMS = """
@@ -111,5 +112,6 @@ def _trials(found: pd.DataFrame, name: str) -> pd.DataFrame:
     if found["status"].isna().any():
         state = found["state"][found["status"].isna()].iloc[0]
         raise ValueError(f"{name} has a trial of the unknown state {state!r}.")
+    found["enqueued"] = found["enqueued"].astype(bool)
     empty = [] if found["steps"].notna().any() else ["steps"]
     return found.drop(columns=["state", "value_type", *empty])

@@ -33,6 +33,7 @@ COUNTS = {
     "trials": 0,
     "repeated trials": 0,
     "earlier trials": 0,
+    "enqueued trials": 0,
     "selection examples": 1,
     "selection split size": 1,
     "early stopping patience": 0,

@@ -25,7 +25,8 @@ SPARSE = 2.0
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
     threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, choices, "
-    f"scales or samplers differ, or one method tried more than {SPARSE:g} times as many values in as many trials; "
+    f"scales or samplers differ, or the numbers of enqueued trials, or one method tried more than {SPARSE:g} times as many "
+    "values in as many trials; "
     "unknown if ranges were only observed, and differ no more than random trials of one range may",
     why="a range tells where the optimum lies: a narrow one around it is worth a larger budget",
     source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
@@ -41,12 +42,26 @@ def space(evidence: Evidence) -> Iterator[Part]:
     yield from unsaid(evidence, "sampler", samplers)
     if compared and not samplers:
         yield Part("pass", "by which sampler is not in the evidence: `sampler`")
+    yield from _enqueued(evidence)
     if len(set(samplers.values())) > 1:
         listed = ", ".join(f"{word} for {m}" for m, word in samplers.items())
         yield Part(
             "warn",
             f"sampler: {listed}",
             (source_of(evidence.fact("sampler", next(iter(samplers)))),),
+        )
+
+
+def _enqueued(evidence: Evidence) -> Iterator[Part]:
+    """Yield one part if methods were given values to try, which may come from an earlier search, in other numbers."""
+    given = {m: evidence.number("enqueued trials", m) for m in evidence.methods}
+    known = {m: num for m, num in given.items() if num is not None}
+    if len(set(known.values())) > 1:
+        told = ", ".join(f"{num:g} for {m}" for m, num in known.items())
+        source = source_of(evidence.fact("enqueued trials", next(iter(known))))
+        values = {f"enqueued trials, {m}": num for m, num in known.items()}
+        yield Part(
+            "warn", f"trials whose values were given, not sampled: {told}", (source,), values
         )
 
 
