@@ -423,6 +423,39 @@ def test_the_best_row_counts_where_it_selects() -> None:
         assert evidence.number("trial epochs", "adam") == 4
 
 
+@pytest.mark.parametrize(
+    ("facts", "scores", "told"),
+    [
+        ((), (0.12, 0.12), "the last row of a run with a score is its score"),
+        (
+            ("selection moment=best",),
+            (-0.38, 0.12),
+            "the best row of a trial with a score is its score, the last row of a reported run with a score is its score",
+        ),
+        (
+            ("reported moment=best",),
+            (0.12, -0.38),
+            "the last row of a trial with a score is its score, the best row of a reported run with a score is its score",
+        ),
+        (
+            ("selection moment=best", "reported moment=best"),
+            (-0.38, -0.38),
+            "the best row of a run with a score is its score",
+        ),
+    ],
+)
+def test_trials_and_reported_runs_of_a_log_have_moments_of_their_own(
+    facts: tuple[str, ...], scores: tuple[float, float], told: str
+) -> None:
+    frame = log("epoch", adam=5, sgd=5)
+    frame.loc[frame["epoch"] == 1, "loss"] -= 2.5
+    both = pd.concat([frame.assign(role="tune"), frame.assign(role="report")], ignore_index=True)
+    evidence = trials.from_table(both, COLUMNS, "x", facts=stated.parse_facts(facts))
+    for role, score in zip(("tune", "report"), scores, strict=True):
+        assert evidence.rows(role, "adam")["score"].min() == pytest.approx(score)
+    assert any(f": {told}, and its largest epoch its length" in note for note in evidence.notes)
+
+
 def test_rows_without_a_score_hide_no_run_and_a_run_that_diverges_has_none() -> None:
     frame = log("epoch", adam=5, sgd=5)
     trained = frame.assign(loss=np.nan)

@@ -6,7 +6,7 @@ refused, with the map that mends it, and one that may be a log gets a note.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ LOGGED = 0.5
 """A table is a log if more than this share of its rows belongs to runs of several rows."""
 CUMULATIVE = 0.8
 """Times count from the start of a run if more than this share of rows has a larger time than the row before."""
+WORDS = {"tune": "trial", "report": "reported run"}
+"""What a run is called, by its role."""
 AT = "at"
 """Column of a table of runs: when in its run a row was written."""
 
@@ -50,7 +52,9 @@ def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
     return ""
 
 
-def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd.DataFrame, str]:
+def last_rows(
+    rows: pd.DataFrame, unit: str, moments: Mapping[str, str], name: str
+) -> tuple[pd.DataFrame, str]:
     """Return one row per run: the last one that has a score, or the best one.
 
     Scores may be written less often than rows. A run whose scores end earlier than that explains has no score.
@@ -58,7 +62,7 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     Args:
         rows: Typed rows with a column `at`, and scores for which smaller is better.
         unit: What `at` counts: epochs or steps.
-        moment: `last` or `best`: which row of a run has its score.
+        moments: `last` or `best`, by role: which row of a run has its score.
         name: What the comparison is called.
 
     Returns:
@@ -73,6 +77,8 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     searched = [c for c in rows if str(c).startswith(("param ", "setting "))]
     named = [c for c in ("number", "trial") if c in rows and rows[c].notna().all()]
     identity = ["method", *(c for c in ("role", "seed") if c in rows), *(named or searched)]
+    roles = rows["role"] if "role" in rows else pd.Series("tune", index=rows.index)
+    best = roles.map(moments) == "best"
     rows = rows.assign(run=rows.groupby(identity, dropna=False, sort=False).ngroup())
     _refuse_two_at_once(rows, unit, name, named=bool(named))
     rows = rows.sort_values(["run", AT], kind="stable")
@@ -84,8 +90,9 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     # the first score comes after as many epochs as lie between two of them
     gaps = gaps.fillna(scored.min().reindex(ends.index) - written.min())
     ended = (ends == lasts) | (ends - lasts < gaps)
-    ordered = known.sort_values(["run", "score"], kind="stable") if moment == "best" else known
-    kept = ordered.groupby("run").head(1) if moment == "best" else ordered.groupby("run").tail(1)
+    lowest = known[best.loc[known.index]].sort_values(["run", "score"], kind="stable")
+    latest = known[~best.loc[known.index]]
+    kept = pd.concat([lowest.groupby("run").head(1), latest.groupby("run").tail(1)])
     bare = rows[~rows["run"].isin(kept["run"])].groupby("run").tail(1)
     kept = pd.concat([kept, bare]).sort_index()
     kept = kept.assign(length=kept["run"].map(ends) + float(rows[AT].min() == 0))
@@ -94,10 +101,13 @@ def last_rows(rows: pd.DataFrame, unit: str, moment: str, name: str) -> tuple[pd
     for column in ("status", "seconds"):
         if column in kept:
             kept[column] = kept["run"].map(_seconds(rows) if column == "seconds" else last[column])
-    note = (
-        f"{len(rows)} rows of {len(kept)} runs: the {moment} row of a run with a score is its score, and its largest "
-        f"{unit[:-1]} its length"
+    told = {WORDS[role]: moments[role] for role in WORDS if (roles == role).any()}
+    if len(set(told.values())) == 1:
+        told = {"run": next(iter(told.values()))}
+    scores = ", ".join(
+        f"the {moment} row of a {run} with a score is its score" for run, moment in told.items()
     )
+    note = f"{len(rows)} rows of {len(kept)} runs: {scores}, and its largest {unit[:-1]} its length"
     return kept.drop(columns=["run", AT]), note
 
 

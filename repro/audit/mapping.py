@@ -22,7 +22,7 @@ KEYS = {
     "epochs": "length of the run, in epochs",
     "steps": "length of the run, in steps",
     "epoch": "epoch of the row, where a run has a row an epoch: its last row counts, or its best one by "
-    "`--fact 'selection moment=best'`",
+    "`--fact 'selection moment=best'` for trials and `--fact 'reported moment=best'` for reported runs",
     "step": "step of the row, likewise",
     "seconds": "time that it took, in seconds or as `0 days 00:01:30`",
     "validation": "score on the validation split",

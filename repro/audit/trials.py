@@ -210,9 +210,13 @@ def from_rows(
     rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
     if maximise:
         rows["score"] = -rows["score"]
+    stated = {fact.quantity: fact.text for fact in facts}
     if logs.AT in rows:
-        moment = next((fact.text for fact in facts if fact.quantity == "selection moment"), "last")
-        rows, read = logs.last_rows(rows, unit, moment, name)
+        moments = {
+            role: stated.get(quantity, "last")
+            for role, quantity in (("tune", "selection moment"), ("report", "reported moment"))
+        }
+        rows, read = logs.last_rows(rows, unit, moments, name)
         notes.append(read)
     lost = (rows["status"] == "done") & ~np.isfinite(rows["score"])
     if lost.any():
@@ -224,7 +228,6 @@ def from_rows(
     _refuse_duplicates(runs, name)
     methods = tuple(dict.fromkeys(runs["method"]))
     notes += _notes(runs, methods)
-    stated = {fact.quantity for fact in facts}
     every = count(runs, ranges, name, unit)
     refuse_contradictions(facts, every, _tried(runs), _splits(runs), name)
     # a declared range tells more than the values that were seen
