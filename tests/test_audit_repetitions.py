@@ -13,6 +13,7 @@ from fair import (
     SEEDS,
     fair_rows,
 )
+from outsiders import of_rule
 from scipy.stats import ttest_ind, wilcoxon  # type: ignore[import-untyped, unused-ignore]
 
 from repro.audit import differences, report
@@ -57,7 +58,7 @@ def test_differences_of_runs_without_seeds_are_tested_too() -> None:
 @pytest.mark.parametrize(
     ("seeds", "spoken"),
     [
-        ({"a": range(6), "b": range(6)}, {}),
+        ({"a": range(6), "b": range(6)}, {"": "pass: no method has fewer reported runs than another: 6"}),
         # no test is paired, and no run is missing
         ({"a": range(6), "b": range(100, 106)}, {"a": "warn: no seed in common", "b": "warn: no seed in common"}),
         ({"a": range(6), "b": range(6), "c": range(100, 106)}, {"c": "warn: no seed in common"}),
@@ -82,6 +83,30 @@ def test_a_repetition_is_missing_where_seeds_are_shared_and_unpaired_where_they_
         status, _, text = spoken[method].partition(": ")
         assert part.status == status
         assert text in part.text
+
+
+@pytest.mark.parametrize(
+    ("counts", "status", "text"),
+    [
+        ({"a": 3, "b": 5}, "fail", "a: 3 reported runs, but 5 of b"),
+        ({"a": 5, "b": 5}, "pass", "no method has fewer reported runs than another: 5"),
+        ({"a": 5}, "unknown", "not in the evidence: the rows"),
+    ],
+)
+def test_repetitions_without_seeds_are_counted(
+    counts: dict[str, int], status: str, text: str
+) -> None:
+    rows = [
+        {"method": method, "role": "report", "score": 0.1 + 0.01 * i}
+        for method, num in counts.items()
+        for i in range(num)
+    ]
+    evidence = Evidence("x", "foreign", tuple(counts), (), runs_frame(rows))
+    assert of_rule(evidence, "survivors") == (status, text)
+    # beside trials without numbers, nobody knows whether one of these is missing
+    tuned = [{"method": method, "role": "tune", "score": 0.1} for method in counts]
+    both = Evidence("x", "foreign", tuple(counts), (), runs_frame([*rows, *tuned]))
+    assert of_rule(both, "survivors")[0] == ("fail" if status == "fail" else "unknown")
 
 
 @pytest.mark.parametrize("limit", [math.nan, 1e9])

@@ -187,7 +187,14 @@ def _endings(rows: pd.DataFrame) -> list[tuple[str, bool]]:
 )
 def survivors(evidence: Evidence) -> Iterator[Part]:
     """Look for gaps in trial numbers, for missing repetitions and for trials left running."""
-    yield from _lacking(evidence)
+    lacking = list(_lacking(evidence))
+    yield from lacking
+    counts = {len(evidence.rows("report", m)) for m in evidence.methods}
+    searched = any(len(evidence.rows("tune", m)) for m in evidence.methods)
+    # beside trials, the runs that were reported are not all that were begun
+    if not lacking and not searched and len(evidence.methods) > 1 and counts != {0}:
+        text = f"no method has fewer reported runs than another: {max(counts)}"
+        yield Part("pass", text, ("rows",))
     tuned = [evidence.rows("tune", m)["number"].dropna().unique() for m in evidence.methods]
     shared = np.concatenate(tuned)
     # one search that spent its trials on several methods: a number that one lacks another has
@@ -213,8 +220,7 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
     """Look for repetitions that a method lacks: seeds of methods it shares seeds with, or fewer runs than another has."""
     reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
     runs = {m: len(reported[m]) or len(evidence.rows("report", m)) for m in evidence.methods}
-    if not any(reported.values()):
-        return
+    seeded = any(reported.values())
     most = max(runs, key=lambda m: runs[m])
     for method, own in reported.items():
         # methods that share half of the seeds of either were meant to have the same ones
@@ -229,7 +235,7 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
         elif runs[method] < runs[most]:
             text = f"{runs[method]} reported runs, but {runs[most]} of {most}"
             yield Part("fail", text, ("rows",), method=method)
-        elif not paired and any(runs[m] for m in evidence.methods if m != method):
+        elif seeded and not paired and any(runs[m] for m in evidence.methods if m != method):
             text = "no seed in common with another method: its repetitions are paired with none"
             yield Part("warn", text, ("rows",), method=method)
 
