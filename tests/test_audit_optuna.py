@@ -183,6 +183,30 @@ def test_a_journal_and_a_database_of_one_study_say_the_same(tmp_path: Path) -> N
     assert one["seconds"].to_numpy() == pytest.approx(other["seconds"].to_numpy(), abs=1e-3)
 
 
+def test_a_winner_that_lacks_a_conditional_hyperparameter_has_no_edge_of_it(tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "a.db", num=8)
+    space = {"name": "FloatDistribution", "attributes": {"step": None, "low": 0.0, "high": 500.0, "log": False}}  # fmt: skip
+    words = {"name": "CategoricalDistribution", "attributes": {"choices": ["a", "b", "c"]}}
+    with sqlite3.connect(path) as connection:
+        for study in (1, 2):
+            ((best,),) = connection.execute(
+                "SELECT trial_id FROM trial_values WHERE trial_id / 1000000 = ? ORDER BY value LIMIT 1", (study,)
+            ).fetchall()  # fmt: skip
+            # the winner of the first study draws neither
+            ids = [i for i in range(study * 10**6, study * 10**6 + 8) if study == 2 or i != best]
+            connection.executemany(
+                "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json) VALUES (?, ?, ?, ?)",
+                [(i, "warmup", 250.0 + i % 8, json.dumps(space)) for i in ids]
+                + [(i, "kind", i % 3, json.dumps(words)) for i in ids],
+            )
+    evidence = optuna_files.from_storages([str(path)], {})
+    assert evidence.word("best warmup", "adam") == evidence.word("best kind", "adam") == "none"
+    status, text = of_rule(evidence, "edge")
+    assert status == "pass"
+    assert "adam: the winner uses no warmup" in text
+    assert "sgd: warmup = " in text
+
+
 @needs_optuna
 @pytest.mark.parametrize("kind", ["db", "journal"])
 def test_trials_that_no_sampler_chose_are_counted(kind: str, tmp_path: Path) -> None:

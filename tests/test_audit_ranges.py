@@ -116,3 +116,13 @@ def test_one_range_is_no_one_sampler() -> None:
 
     assert space() == ("pass", told + UNSAMPLED)
     assert space("sampler=random") == ("pass", told)
+
+
+def test_a_winner_s_blank_cell_of_a_table_leaves_its_edge_open() -> None:
+    rows = [
+        {"method": m, "score": x, "param lr": x, "param warmup": None if x == 1 else 10 * x}
+        for m in "ab"
+        for x in (1.0, 2.0, 3.0, 4.0)
+    ]
+    finding = judge(RULES["edge"], from_rows(pd.DataFrame(rows), {}, "x"))
+    assert "best warmup of a: not in the evidence" in [p.text for p in finding.parts]

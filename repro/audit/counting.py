@@ -332,10 +332,14 @@ def _of_search(
     values = tune[f"param {parameter}"].dropna()
     if values.empty:
         return
+    found = best[f"param {parameter}"]
+    # a storage has every value that a trial drew, and a table may have lost one
+    unused = pd.isna(found) and item != OBSERVED
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         if values.nunique() > 1:
             yield _Counted(f"tried values of {parameter}", values.nunique(), item)
-            yield _Counted(f"best {parameter}", str(best[f"param {parameter}"]))
+            if unused or pd.notna(found):
+                yield _Counted(f"best {parameter}", NONE if unused else str(found))
         return
     finite = values[np.isfinite(values.astype("float64"))]
     if finite.empty:
@@ -347,4 +351,4 @@ def _of_search(
         yield _Counted(f"searched to {parameter}", range_.high, item)
         yield _Counted(f"scale of {parameter}", "log" if range_.log else "linear", item)
         yield _Counted(f"tried values of {parameter}", values.nunique())
-        yield _Counted(f"best {parameter}", float(best[f"param {parameter}"]))
+        yield _Counted(f"best {parameter}", NONE if unused else float(found))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from repro.audit.counting import OBSERVED
-from repro.audit.evidence import FINISHED, Evidence, source_of
+from repro.audit.evidence import FINISHED, Evidence, says_none, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 EDGE = 0.1
@@ -308,7 +308,10 @@ def edge(evidence: Evidence) -> Iterator[Part]:
             if low is None or high is None:
                 continue
             if best is None:
-                yield Part("unknown", evidence.silence(f"best {parameter}", method))
+                if says_none(evidence.fact(f"best {parameter}", method)):
+                    yield Part("pass", f"the winner uses no {parameter}", method=method)
+                else:
+                    yield Part("unknown", evidence.silence(f"best {parameter}", method))
                 continue
             log = _is_log(evidence, parameter, method, low, high)
             position = _position(best, low, high, log)
