@@ -364,3 +364,53 @@ def test_words_and_names_keep_what_only_looks_like_a_scalar(tmp_path: Path) -> N
     assert table["note"].tolist() == ["np.array([1, 2])", "np.sqrt(x)"]
     assert table["seed"].tolist() == ["12345678901234567890", "7"]
     assert table["method"].tolist() == ["np.inf", "tensorflow"]
+
+
+@pytest.mark.parametrize("name", ["opt_kwargs", "config.opt_kwargs", "config.opt_kwargs.value"])
+def test_a_dictionary_in_a_cell_is_a_column_for_each_entry(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    lines = [f"opt,{name},score"]
+    for opt in ("sgd", "adam"):
+        lines += [
+            f"{opt},\"{{'lr': {lr}, 'nesterov': True, 'inner': {{'eps': np.float64(1e-8)}}}}\",{lr}"
+            for lr in (0.1, 0.01, 0.001)
+        ]
+        lines.append(f"{opt},,0.5")
+    path.write_text("\n".join(lines))
+    table = table_files.read_table(path, "opt")
+    whole = name.removesuffix(".value")
+    assert [c for c in table if c.startswith(whole)] == [
+        f"{whole}.lr", f"{whole}.nesterov", f"{whole}.inner.eps",
+    ]  # fmt: skip
+    evidence = trials.from_table(table, {"method": "opt", "params": whole}, "x")
+    short = whole.removeprefix("config.")
+    assert evidence.number(f"best {short}.lr", "adam") == 0.001
+    assert evidence.number(f"searched to {short}.lr", "sgd") == 0.1
+
+
+@pytest.mark.parametrize("cell", ["{a}", "{1, 2}", "default"])
+def test_words_in_braces_are_no_dictionaries(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"method,kind,score\nsgd,{{'lr': 1}},0.1\nadam,\"{cell}\",0.2")
+    assert table_files.read_table(path)["kind"].tolist() == ["{'lr': 1}", cell]
+
+
+def test_an_entry_that_is_a_column_already_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("method,kw,kw.lr,score\nsgd,{'lr': 1},1,0.1\nadam,{'lr': 2},2,0.2")
+    with pytest.raises(
+        ValueError, match=r"t\.csv: cannot be read as CSV: two columns are called 'kw\.lr'; rename"
+    ):
+        table_files.read_table(path)
+
+
+def test_hyperparameters_that_scikit_learn_writes_twice_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for header, columns in (("param_lr", ["param_lr"]), ("score_2", ["params.lr"])):
+        path.write_text(
+            f"method,params,{header},score\nsgd,{{'lr': 1}},1,0.1\nadam,{{'lr': 2}},2,0.2"
+        )
+        table = table_files.read_table(path)
+        assert [c for c in table if str(c).startswith("param") and c != "params"] == columns
+        evidence = trials.from_table(table, {}, "x")
+        assert [c for c in evidence.runs if str(c).startswith("param ")] == ["param lr"]

@@ -12,6 +12,7 @@ import gzip
 import json
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,14 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
     _refuse_another_kind(path, kind)
     try:
         if kind in DELIMITED:
-            frame = _unfolded(read_csv(path, DELIMITED[kind], method, seed), (method, seed))
+            frame = read_csv(path, DELIMITED[kind], method, seed)
+            frame = _unfolded(frame, [c for c in FOLDED if c in frame], (method, seed))
         elif kind in OBJECTS:
             frame = _read_json(path, (method, seed))
         else:
             frame = _read_parquet(path, seed)
+        frame = _without_wrapping(_without_scalars(frame, method, seed))
+        frame = _unfolded(frame, _folded(frame, (method, seed)), (method, seed))
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path}: holds no trials.") from error
     except FileNotFoundError as error:
@@ -99,7 +103,7 @@ def read_table(path: Path, method: str = "method", seed: str = "seed") -> pd.Dat
         ) from error
     if frame.empty:
         raise ValueError(f"{path}: holds no trials.")
-    return _without_wrapping(_without_scalars(frame, method, seed))
+    return frame
 
 
 def _without_wrapping(frame: pd.DataFrame) -> pd.DataFrame:
@@ -206,9 +210,21 @@ def _rows_of(record: dict[str, Any]) -> list[dict[str, Any]]:
     return [record]
 
 
-def _unfolded(frame: pd.DataFrame, verbatim: tuple[str, str]) -> pd.DataFrame:
-    """Return a table with columns in place of the objects that W&B's script wrote as texts."""
-    folded = {c: objects for c in FOLDED if c in frame and (objects := _objects(frame[c]))}
+def _folded(frame: pd.DataFrame, verbatim: tuple[str, str]) -> list[str]:
+    """Return the columns of texts whose first one begins as an object does."""
+    texts = frame.select_dtypes(["object", "string"]).columns.drop(list(verbatim), errors="ignore")
+    firsts = {str(c): next(iter(frame[c].dropna()), "") for c in texts}
+    found = [c for c, text in firsts.items() if str(text).lstrip().startswith("{")]
+    # scikit-learn writes every hyperparameter twice: in a column of its own, and in an object of all of them
+    twice = any(str(c).startswith("param_") for c in frame)
+    return [c for c in found if not (twice and c == "params")]
+
+
+def _unfolded(
+    frame: pd.DataFrame, columns: Sequence[str], verbatim: tuple[str, str]
+) -> pd.DataFrame:
+    """Return a table with columns in place of the objects that W&B's script and others wrote as texts into some columns."""
+    folded = {c: objects for c in columns if (objects := _objects(frame[c]))}
     if not folded:
         return frame
     inner = _flattened(pd.DataFrame(folded, index=frame.index, dtype=object))
