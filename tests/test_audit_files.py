@@ -379,7 +379,7 @@ def test_a_dictionary_in_a_cell_is_a_column_for_each_entry(name: str, tmp_path: 
     path.write_text("\n".join(lines))
     table = table_files.read_table(path, "opt")
     whole = name.removesuffix(".value")
-    assert [c for c in table if c.startswith(whole)] == [
+    assert [c for c in table if str(c).startswith(whole)] == [
         f"{whole}.lr", f"{whole}.nesterov", f"{whole}.inner.eps",
     ]  # fmt: skip
     evidence = trials.from_table(table, {"method": "opt", "params": whole}, "x")

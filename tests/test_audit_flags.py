@@ -53,7 +53,7 @@ def test_a_yes_that_no_search_found_fails_like_a_number(tmp_path: Path) -> None:
     table = table_files.read_table(path, "opt")
     columns = {**COLUMNS, "params": "nesterov"}
 
-    def shared(value: object, *facts: str) -> tuple[str, str]:
+    def shared(value: bool | str, *facts: str) -> tuple[str, str]:
         told = stated.parse_facts(facts)
         rows = table.assign(nesterov=value)
         return of_rule(trials.from_table(rows, columns, "x", reported=True, facts=told), "shared")

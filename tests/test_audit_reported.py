@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import pytest
 from outsiders import of_rule, statuses
@@ -10,7 +12,7 @@ from repro.audit import stated, trials
 from repro.audit.evidence import Evidence
 
 
-def final(**columns: list[object]) -> pd.DataFrame:
+def final(**columns: Sequence[object]) -> pd.DataFrame:
     """Return six final results of two methods; `columns` have a value for each of them."""
     rows = {"method": ["bp"] * 6 + ["ours"] * 6, "seed": [*range(6)] * 2}
     told = {name: [a] * 6 + [b] * 6 for name, (a, b) in columns.items()}
@@ -67,7 +69,7 @@ def test_a_method_without_trials_beside_one_that_has_them_was_not_searched() -> 
     assert statuses(evidence)["shared"] == "pass"
 
 
-def tracked(**columns: list[object]) -> pd.DataFrame:
+def tracked(**columns: Sequence[object]) -> pd.DataFrame:
     """Return `final` with the names of columns that W&B writes."""
     return final(**columns).rename(columns={name: f"config.{name}" for name in columns})
 
