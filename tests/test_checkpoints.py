@@ -320,7 +320,7 @@ def test_parts_that_do_not_fit_together_have_their_own(
     with pytest.warns(RuntimeWarning, match="4 runs together do not fit"):
         assert run_group(tuple(specs), here, *arguments, stopping_after(6)) == ()  # in the second
     (path,) = (here.directory / FOLDER).iterdir()
-    assert path.name == f"{name_of(specs[2:])}.checkpoint"
+    assert path.name == f"{name_of(specs)}-{name_of(specs[2:])}.checkpoint"
     with pytest.warns(RuntimeWarning, match="4 runs together do not fit"):
         assert len(run_group(tuple(specs), here, *arguments, lambda: False)) == 4
     assert rows(here) == rows(there)
