@@ -42,7 +42,7 @@ def table(results: Results) -> Table:
 
 
 def _rows(runs: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
-    training = runs[(runs["task"] == "training")]
+    training = runs[runs["task"] == "training"]
     reported = training[training["role"] == "report"]
     for (study, experiment), found in reported.groupby(["study", "experiment"], sort=True):
         scale = scale_shown(found)

@@ -216,8 +216,9 @@ class Checkpoints:
             "code": code_version(),
         }
         name = name_of(specs, chunk_size)
-        part = self._group and name != self._group
-        path = self._directory / f"{f'{self._group}-{name}' if part else name}.checkpoint"
+        if self._group and name != self._group:
+            name = f"{self._group}-{name}"
+        path = self._directory / f"{name}.checkpoint"
         return self._used.setdefault(path, Checkpoint(path, belongs, self._every))
 
     def remove(self) -> None:

@@ -30,7 +30,7 @@ FAMILY = 3
 """As many experiments, or more, that differ in numbers alone share a row."""
 NOTES = (
     "Runs of all methods, including trials of searches; a search takes more trials than declared if its winner lies "
-    "near an edge. Shown at: the largest scale at which every method has been reported twice or more, which figures and claims use.",
+    "near an edge. Shown at: the largest scale at which every method has two reported runs, or as many as at any scale; figures and claims use it.",
     "Experiments whose names differ in numbers alone share a row, in which * stands for the numbers.",
     "An experiment whose reduced plan differs from the published one only in the number of repetitions counts as full scale "
     "in both columns.",
