@@ -161,7 +161,7 @@ def cnn(name: str, methods: tuple[Method, ...], given: Settings, repetitions: in
 FIG5_DECAYING = settings(learning_rate=2e-4, decay=DECAY)
 FIG5 = (
     cnn("cnn", HYPERBOLIC, FIG5_DECAYING, 5),
-    cnn("cnn-exponential", EXPONENTIAL, FIG5_DECAYING, 3),
+    cnn("cnn-exponential", EXPONENTIAL, FIG5_DECAYING, 5),
     # whether it diverges where nothing decays: claim 19
     cnn("cnn-constant", (FORWARD_GRADIENT,), settings(learning_rate=2e-4), FAIR_REPETITIONS),
 )
