@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from repro import protocol
 from repro.autodiff import Params, leaves, like
 
 State = dict[str, Any]
@@ -270,7 +271,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 }
 
 
-def build(name: str, **options: Any) -> Optimizer:
+def build(name: str, /, **options: Any) -> Optimizer:
     """Return the optimizer of that name.
 
     Args:
@@ -281,8 +282,6 @@ def build(name: str, **options: Any) -> Optimizer:
         The optimizer.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If there is no such name or setting, or one that it needs is missing.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"Unknown optimizer {name!r}. Choose from: {', '.join(OPTIMIZERS)}.")
-    return OPTIMIZERS[name](**options)
+    return protocol.build("optimizer", OPTIMIZERS, name, **options)

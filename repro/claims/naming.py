@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from repro import measures
 from repro.measures import Measurement
-from repro.protocol import EXPERIMENT_SETTINGS, Check, Study, choose, spread
+from repro.protocol import (
+    EXPERIMENT_SETTINGS,
+    Check,
+    Study,
+    choose,
+    refuse_other_settings,
+    spread,
+)
 
 MEASURES: dict[str, Callable[..., Measurement]] = {
     measure.__name__: measure
@@ -85,21 +92,14 @@ def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], clos
     choose(MEASURES, [name], "measure")
     _, *parameters = inspect.signature(MEASURES[name]).parameters.values()  # first: results
     parameters = [p for p in parameters if p.name != CONFIDENCE]
-    named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
-    if len(named) == len(parameters):
-        choose((p.name for p in named), options, f"setting of {name!r}")
-    needed = [p.name for p in named if p.default is p.empty and p.name != "study"]
-    if missing := [each for each in needed if each not in options]:
-        raise ValueError(
-            f"The measure {name!r} needs {', '.join(needed)}. Found no {' and no '.join(missing)}: add it."
-        )
+    refuse_other_settings("measure", name, parameters, options, filled=("study",))
     whose = str(options.get("study", study.name))
     if closed:
         choose(known, [whose], "study")
     if whose not in known:
         return
     declared = {e.name: {m.name for m in e.methods} for e in known[whose].experiments}
-    values = {p.name: str(options.get(p.name, p.default) or "") for p in named}
+    values = {p.name: str(options.get(p.name, p.default) or "") for p in parameters}
     experiments: list[str] = []
     for part in (values[each] for each in EXPERIMENT_SETTINGS if values.get(each)):
         family = spread(declared, [part]) if part == values.get("family") else (part,)

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from repro import protocol
 from repro.estimators.backpropagation import Backpropagation
 from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, as_stack_of_one
 from repro.estimators.forward_gradient import ForwardGradient
@@ -41,7 +42,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
 }
 
 
-def build(name: str, **options: Any) -> Estimator:
+def build(name: str, /, **options: Any) -> Estimator:
     """Return the estimator of that name.
 
     Args:
@@ -52,8 +53,6 @@ def build(name: str, **options: Any) -> Estimator:
         The estimator.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If there is no such name or setting, or one that it needs is missing.
     """
-    if name not in ESTIMATORS:
-        raise ValueError(f"Unknown estimator {name!r}. Choose from: {', '.join(ESTIMATORS)}.")
-    return ESTIMATORS[name](**options)
+    return protocol.build("estimator", ESTIMATORS, name, **options)

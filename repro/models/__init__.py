@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from repro import protocol
 from repro.models.layers import MOMENTUM, Block, Convolution, Linear, Network, Shape
 from repro.models.networks import cnn, logistic_regression, mlp, vgg
 from repro.models.residual import resnet18
@@ -34,7 +35,7 @@ NETWORKS: dict[str, Callable[..., Network]] = {
 }
 
 
-def build(name: str, image: Shape, num_classes: int, **options: Any) -> Network:
+def build(name: str, image: Shape, num_classes: int, /, **options: Any) -> Network:
     """Return the network of that name for images of a shape.
 
     Args:
@@ -47,8 +48,6 @@ def build(name: str, image: Shape, num_classes: int, **options: Any) -> Network:
         The network.
 
     Raises:
-        ValueError: If the name is unknown.
+        ValueError: If there is no such name or setting, or one that it needs is missing.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"Unknown network {name!r}. Choose from: {', '.join(NETWORKS)}.")
-    return NETWORKS[name](image, num_classes, **options)
+    return protocol.build("network", NETWORKS, name, image, num_classes, **options)

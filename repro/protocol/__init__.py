@@ -23,6 +23,7 @@ from repro.protocol.choosing import (
     experiments_of,
     spread,
 )
+from repro.protocol.components import build, refuse_other_settings
 from repro.protocol.conventions import (
     ABOVE_ONE,
     ABOVE_ZERO,
@@ -115,6 +116,7 @@ __all__ = [
     "Trial",
     "best_trial",
     "best_trials",
+    "build",
     "canonical_json",
     "choose",
     "comparisons",
@@ -130,6 +132,7 @@ __all__ = [
     "on_digits",
     "parse_run",
     "problem_of",
+    "refuse_other_settings",
     "settings",
     "spread",
     "use",
