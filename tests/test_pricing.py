@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_measures import PROBLEM, results
+from measured_runs import PROBLEM, results
 
 from repro.pricing import Cost, Prices
 from repro.protocol import (
