@@ -50,7 +50,7 @@ def _shares(results: Results, panel: str, of: Setting, estimator: str) -> pd.Dat
     try:
         rows, missed = measures.missed_shares(
             results, f"tuned-{of.name}", "loss", of.method(estimator), of.method(BP),
-            split="validation", study=STUDY,
+            split="validation", study=STUDY, beside=[f"tuned-{Setting(n, of.optimizer).name}" for n in NETWORKS],
         )  # fmt: skip
     except EmptySelectionError as error:
         return not_run(panel, series, str(error))

@@ -69,8 +69,10 @@ def timed(experiment: str, ours: Sequence[float], theirs: Sequence[float]) -> tu
     )
 
 
-def by_epoch(experiment: str, method: str, repetition: int, *losses: float) -> Record:
+def by_epoch(
+    experiment: str, method: str, repetition: int, *losses: float, scale: str = "full"
+) -> Record:
     curves = {("validation", "loss"): list(enumerate(losses))}
     return dataclasses.replace(
-        record(experiment, method, repetition, curves=curves), steps_per_epoch=1
+        record(experiment, method, repetition, curves=curves, scale=scale), steps_per_epoch=1
     )

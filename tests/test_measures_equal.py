@@ -172,6 +172,21 @@ def test_problems_are_compared_after_the_last_epoch_that_both_have() -> None:
     assert missed(rows).interval.estimate == pytest.approx(0.75 - 0.5)
 
 
+def test_problems_are_compared_at_a_scale_that_both_have() -> None:
+    # rates searched for a long run, as at full scale, miss more of the first epoch
+    curves = {
+        ("easy", "full", BP): (2.0, 1.0), ("easy", "full", A): (2.0, 1.9),
+        ("easy", "reduced", BP): (2.0, 1.0), ("easy", "reduced", A): (2.0, 1.5),
+        ("hard", "reduced", BP): (3.0, 1.0), ("hard", "reduced", A): (3.0, 2.5),
+    }  # fmt: skip
+    made = [by_epoch(e, m, r, *c, scale=s) for (e, s, m), c in curves.items() for r in range(2)]
+    measured = missed(results(*made))
+    assert measured.interval.estimate == pytest.approx(0.75 - 0.5)
+    assert measured.scale == "reduced"
+    _, alone = measures.missed_shares(results(*made), "easy", "loss", A, BP)
+    assert alone.to_numpy().round(6).tolist() == [[0.9, 0.9]]
+
+
 def test_the_share_of_a_descent_that_is_missed_epoch_by_epoch() -> None:
     # the base falls from 3 to 1 to 0, the other by half as much, then to where it is
     curves = [

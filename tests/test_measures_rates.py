@@ -20,7 +20,7 @@ def test_a_method_is_compared_with_itself_in_another_experiment() -> None:
     assert len(measured.keys) == 4
     small = [record("t", BP, r, scale="reduced", test_accuracy=0.5) for r in range(2)]
     with pytest.raises(
-        EmptySelectionError, match=r"compared on one scale\. Found full and reduced"
+        EmptySelectionError, match="'t' is compared at one scale with p, and was not run at 'full'"
     ):
         measures.difference_between(results(*first, *small), "p", "t", BP, "test_accuracy")
     with pytest.raises(EmptySelectionError, match="share no repetition of 'backpropagation'"):

@@ -56,6 +56,30 @@ def test_a_scale_that_is_being_run_replaces_none_that_is_complete(
             measures.report_runs(rows, "e", [method])
 
 
+def test_experiments_that_are_compared_share_a_scale() -> None:
+    both_scales = [
+        record("e", BP, r, value=1.0, scale=s) for s in ("reduced", "full") for r in (0, 1)
+    ]
+    other = [record("o", BP, r, value=1.0, scale="reduced") for r in (0, 1)]
+    rows = results(*both_scales, *other)
+    assert set(measures.report_runs(rows, "e")["scale"]) == {"full"}
+    # named among them or not, and whatever was not run at all
+    for beside in (["o"], ["e", "o", "not run"]):
+        assert set(measures.report_runs(rows, "e", beside=beside)["scale"]) == {"reduced"}
+    assert set(measures.report_runs(rows, "e", beside=["not run"])["scale"]) == {"full"}
+    apart = results(*both_scales[2:], *other)
+    assert set(measures.report_runs(apart, "e", beside=["o"])["scale"]) == {"full"}
+    with pytest.raises(
+        EmptySelectionError,
+        match=r"^Experiment 'o' is compared at one scale with e, and was not run at 'full'\. Run what is missing\.$",
+    ):
+        measures.report_runs(apart, "o", beside=["e"])
+    # an experiment of that name in another study is another
+    elsewhere = [dataclasses.replace(o, spec=dataclasses.replace(o.spec, study="z")) for o in other]
+    rows = results(*both_scales, *elsewhere)
+    assert set(measures.report_runs(rows, "e", study="s", beside=["o"])["scale"]) == {"full"}
+
+
 def test_nothing_run_is_said_as_such() -> None:
     rows = results(record("e", BP, value=1.0))
     with pytest.raises(EmptySelectionError, match="'elsewhere' was not run"):

@@ -100,7 +100,7 @@ def missed_descent_change(
     """
     parts, shares = [], []
     for experiment in (last, first):
-        rows, ours, theirs = pairs(results, experiment, metric, method, base, study)
+        rows, ours, theirs = pairs(results, experiment, metric, method, base, study, (first, last))
         parts.append(rows)
         shares.append(_missed(results, rows, ours, theirs))
     known = all(np.isfinite(values).all() for values in shares)

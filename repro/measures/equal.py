@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -132,6 +133,7 @@ def missed_shares(
     *,
     split: str | None = None,
     study: str | None = None,
+    beside: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the share of the descent of `base` that a method misses, after every epoch at which both were evaluated.
 
@@ -146,6 +148,7 @@ def missed_shares(
         base: Name of the method whose descent is the measure.
         split: See `curve_rows`.
         study: See `report_runs`.
+        beside: See `report_runs`.
 
     Returns:
         The rows of the runs table, of the repetitions that both have; and the shares, by epoch after the start and by
@@ -155,7 +158,7 @@ def missed_shares(
     Raises:
         EmptySelectionError: If a method was not run, or the curves do not begin at the start.
     """
-    rows = runs_at_one_setting(results, experiment, [method, base], study=study)
+    rows = runs_at_one_setting(results, experiment, [method, base], study=study, beside=beside)
     rows = shared_repetitions(rows, experiment)
     points = curve_rows(results, rows, metric, split)
     points = points.assign(epoch=points["epoch"].round(6))
@@ -185,7 +188,8 @@ def missed_change_at_equal(
 ) -> Measurement:
     """Return how much more of the descent of `base` a method misses on one problem than on another, after equal epochs.
 
-    The epoch is the last after which both experiments were evaluated; for the share, see `missed_shares`.
+    Both are taken at the largest scale at which both were run, since their rates were searched for runs of that length. The
+    epoch is the last after which both were evaluated; for the share, see `missed_shares`.
 
     Args:
         results: The tables.
@@ -209,7 +213,14 @@ def missed_change_at_equal(
     parts, missed = [], []
     for experiment in (first, last):
         rows, table = missed_shares(
-            results, experiment, metric, method, base, split=split, study=study
+            results,
+            experiment,
+            metric,
+            method,
+            base,
+            split=split,
+            study=study,
+            beside=(first, last),
         )
         parts.append(rows)
         missed.append(table)

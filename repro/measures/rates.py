@@ -51,7 +51,10 @@ def difference_between(
             repetition.
     """
     sides = ((first, method), (last, last_method or method))
-    parts = [runs_at_one_setting(results, name, [one], study=study) for name, one in sides]
+    parts = [
+        runs_at_one_setting(results, name, [one], study=study, beside=(first, last))
+        for name, one in sides
+    ]
     for what in ("problem", "scale"):
         found = [str(rows[what].iloc[0]) for rows in parts]
         if len(set(found)) > 1:

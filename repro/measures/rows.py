@@ -58,6 +58,7 @@ def report_runs(
     methods: Iterable[str] = (),
     *,
     study: str | None = None,
+    beside: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Return the reported runs of an experiment at the scale that is shown, timing runs of one machine only.
 
@@ -66,6 +67,8 @@ def report_runs(
         experiment: Name of the experiment.
         methods: Methods to keep; none means all. Each must have rows.
         study: Name of the study; needed if two studies have an experiment of that name.
+        beside: Experiments that it is compared with, and that share its scale: a rate searched for a long run is not one
+            for a short run. Those that were not run have no say.
 
     Returns:
         Rows of the runs table, diverged ones among them.
@@ -73,23 +76,35 @@ def report_runs(
     Raises:
         EmptySelectionError: If the experiment, or one of the methods, was not run.
     """
-    wanted = tuple(methods)
+    wanted, others = tuple(methods), tuple(sorted({*beside} - {experiment}))
     return results.memory.recall(
-        ("report runs", experiment, wanted, study),
-        lambda: _report_runs(results, experiment, wanted, study),
+        ("report runs", experiment, wanted, study, others),
+        lambda: _report_runs(results, experiment, wanted, study, others),
     )
 
 
 def _report_runs(
-    results: Results, experiment: str, wanted: tuple[str, ...], study: str | None
+    results: Results,
+    experiment: str,
+    wanted: tuple[str, ...],
+    study: str | None,
+    others: tuple[str, ...],
 ) -> pd.DataFrame:
     places = _reported(results, experiment, study)
+    studies = {other: results.reported.get(other, {}) for other in others}
+    run = [other for other in others if (study in studies[other] if study else studies[other])]
+    together = np.concatenate([places, *(_reported(results, other, study) for other in run)])
     # looking at single columns, and taking rows once: rows have many columns, and selections are small
     scales = results.runs["scale"].to_numpy()
     scale = scale_shown(
-        pd.DataFrame({name: results.runs[name].to_numpy()[places] for name in SHOWN_BY})
+        pd.DataFrame({name: results.runs[name].to_numpy()[together] for name in SHOWN_BY})
     )
     places = places[scales[places] == scale]
+    if not places.size:
+        raise EmptySelectionError(
+            f"Experiment {experiment!r} is compared at one scale with {', '.join(run)}, and was not run at {scale!r}. "
+            "Run what is missing."
+        )
     timing = results.runs["task"].to_numpy()[places] == "timing"
     if timing.any():
         columns = (results.runs[name].to_numpy()[places] for name in ("device", "num_threads"))
@@ -117,6 +132,7 @@ def runs_at_one_setting(
     methods: Iterable[str] = (),
     *,
     study: str | None = None,
+    beside: Iterable[str] = (),
 ) -> pd.DataFrame:
     """Return `report_runs` that are repetitions of one another, as a mean over them takes for granted.
 
@@ -125,6 +141,7 @@ def runs_at_one_setting(
         experiment: Name of the experiment.
         methods: See `report_runs`.
         study: See `report_runs`.
+        beside: See `report_runs`.
 
     Returns:
         Rows of the runs table.
@@ -132,7 +149,7 @@ def runs_at_one_setting(
     Raises:
         EmptySelectionError: As `report_runs`, and if the experiment gives a method several settings.
     """
-    rows = report_runs(results, experiment, methods, study=study)
+    rows = report_runs(results, experiment, methods, study=study, beside=beside)
     if rows.duplicated(["method", "repetition"]).any():
         raise EmptySelectionError(
             f"Experiment {experiment!r} was run at several settings, and repetitions are taken together at one."
@@ -287,11 +304,17 @@ def shared_repetitions(rows: pd.DataFrame, experiment: str) -> pd.DataFrame:
 
 
 def pairs(
-    results: Results, experiment: str, metric: str, a: str, b: str, study: str | None
+    results: Results,
+    experiment: str,
+    metric: str,
+    a: str,
+    b: str,
+    study: str | None,
+    beside: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, Vector, Vector]:
     """Return the rows of two methods and their final metrics, repetition by repetition."""
     rows = shared_repetitions(
-        runs_at_one_setting(results, experiment, [a, b], study=study), experiment
+        runs_at_one_setting(results, experiment, [a, b], study=study, beside=beside), experiment
     )
     first, second = (rows[rows["method"] == name].reset_index(drop=True) for name in (a, b))
     return rows, column(first, metric), column(second, metric)
