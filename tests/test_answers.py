@@ -49,6 +49,10 @@ def test_numbers_have_two_digits_and_a_sentence_says_its_scale(
         told(judgements, text)["text"]
         == "It is 0.46, and was 0.52. It ends at 0.46 (reduced scale). So."
     )
+    mixed = (
+        "{author2000 1: a ratio}, {author2000 1: a loss} and not {published author2000 1: a ratio}."
+    )
+    assert told(judgements, mixed)["text"] == "0.46, 0.46 (reduced scale) and not 0.52."
     assert told(judgements, "{published author2000 1: a loss}")["text"] == "n/a"
 
 

@@ -124,8 +124,15 @@ def spell(answers: Sequence[Answer], judgements: Sequence[Judgement]) -> list[di
 
 
 def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
-    """Return a sentence with its numbers to two digits, and their scale if it is below full."""
-    below: dict[str, None] = {}
+    """Return a sentence with its numbers to two digits, and the scale of those below full: of all together, or of each."""
+    measured = [
+        finding.measurement.scale
+        for published, study, claim, label in _NUMBER.findall(text)
+        if not published
+        and (finding := _finding(by_claim, study, int(claim), label))
+        and finding.measurement
+    ]
+    together = len(set(measured)) == 1 and measured[0] != "full"
 
     def number(match: re.Match[str]) -> str:
         published, study, claim, label = match.groups()
@@ -135,9 +142,8 @@ def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
             return "n/a" if value is None else _brief(value)
         if finding is None or finding.measurement is None:
             return "not run"
-        if finding.measurement.scale != "full":
-            below[finding.measurement.scale] = None
-        return _brief(finding.measurement.interval.estimate)
+        told, scale = _brief(finding.measurement.interval.estimate), finding.measurement.scale
+        return told if together or scale == "full" else f"{told} ({scale} scale)"
 
     told = _NUMBER.sub(number, text)
     if "{" in told or "}" in told:
@@ -145,7 +151,7 @@ def _sentence(by_claim: Mapping[tuple[str, int], Judgement], text: str) -> str:
             "paper/answers.toml: expected numbers as {study 1: label} or {published study 1: label}. Found "
             f"{told[told.find('{') :]!r}."
         )
-    return told.removesuffix(".") + f" ({', '.join(below)} scale)." if below else told
+    return told.removesuffix(".") + f" ({measured[0]} scale)." if together else told
 
 
 def _brief(value: float) -> str:
