@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from test_results import contents, record, spec
+from finished_runs import contents, record, spec
 
 from repro.publishing import publish
 from repro.results import Store, consolidated, load, load_runs, read_record, read_store, tabulate
@@ -438,7 +438,7 @@ import sys
 from pathlib import Path
 from repro.results import index as indexing, segments
 from repro.results import Store
-from test_results import record
+from finished_runs import record
 indexing.FEWEST, indexing.CHUNK = 1, 4
 segments.CHUNK, segments.LARGEST, segments.MANY = 4, 8, 3
 store, first = Store(Path(sys.argv[1])), int(sys.argv[2])

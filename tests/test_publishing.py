@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet
 import pytest
-from test_results import at, contents, record, rewrite, tuning
+from finished_runs import at, contents, record, rewrite, tuning
 
 import studies
 from repro import cli
