@@ -110,11 +110,8 @@ def test_the_audit_of_everything_exits_by_our_own_comparisons(
     names = {
         c["name"] for c in json.loads((tmp_path / "new" / "a.json").read_text())["comparisons"]
     }
-    assert {
-        "rike2022/nn-sgd",
-        "rike2022/tuned-nn-sgd (reduced)",
-        "fluegel2024/vit-cifar10",
-    } <= names
+    assert {"rike2022/nn-sgd", "fluegel2024/vit-cifar10"} <= names
+    assert any(name.startswith("rike2022/tuned-nn-sgd") for name in names)
     assert "# Audit" in (tmp_path / "a.md").read_text()
 
 
