@@ -233,6 +233,60 @@ def test_trials_that_no_sampler_chose_are_counted(kind: str, tmp_path: Path) -> 
     )
 
 
+@needs_optuna
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_sampler_is_known_by_the_marks_it_leaves(kind: str, tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    path = tmp_path / "a"
+    storage = (
+        optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        if kind == "journal"
+        else f"sqlite:///{path}"
+    )
+    samplers = {
+        "gridded": optuna.samplers.GridSampler({"lr": [1e-3, 1e-2, 1e-1, 1.0]}),
+        "random": optuna.samplers.RandomSampler(0),
+        "evolved": optuna.samplers.NSGAIISampler(seed=0, population_size=2),
+    }
+    for name, sampler in samplers.items():
+        study = optuna.create_study(storage=storage, study_name=name, sampler=sampler)
+        study.optimize(lambda t: t.suggest_float("lr", 1e-3, 1.0, log=True) ** 2, n_trials=4)
+    both = optuna_files.from_storages([str(path)], {}, ["gridded", "evolved"])
+    assert [both.word("sampler", m) for m in both.methods] == ["grid", "NSGA-II"]
+    assert of_rule(both, "space") == ("warn", "sampler: grid for gridded, NSGA-II for evolved")
+    # random draws leave no mark: nobody knows, and a user may say so
+    one = optuna_files.from_storages([str(path)], {}, ["gridded", "random"])
+    assert of_rule(one, "space")[0] == "unknown"
+    assert not one.word("sampler", "random")
+    none = optuna_files.from_storages([str(path)], {}, ["random"])
+    assert not none.word("sampler", "random")
+
+
+@pytest.mark.parametrize(
+    ("key", "sampler"),
+    [
+        ("gp:relative_params:0", "Gaussian process"),
+        ("tpe:relative_params:0", "TPE"),
+        ("cma:generation", "CMA-ES"),
+        ("sepcma:generation", "CMA-ES, separable"),
+        ("nsga2:generation", "NSGA-II"),
+        ("grid_identity", ""),
+        ("constraints", ""),
+    ],
+)
+def test_marks_of_samplers(key: str, sampler: str, tmp_path: Path) -> None:
+    path = write_storage(tmp_path / "a.db", num=4)
+    with sqlite3.connect(path) as connection:
+        connection.execute(  # at the last trial: the first are often random
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (1000003, ?, '1')",
+            (key,),
+        )
+    assert optuna_files.from_storages([str(path)], {}).word("sampler", "adam") == sampler
+
+
 def test_as_many_given_trials_for_every_method_are_no_fault(tmp_path: Path) -> None:
     path = write_storage(tmp_path / "a.db", num=4)
     with sqlite3.connect(path) as connection:

@@ -203,6 +203,9 @@ def _of_trials(
     yield _Counted("repeated trials", _repeated(tune))
     if "enqueued" in tune:
         yield _Counted("enqueued trials", float(tune["enqueued"].sum()))
+    if "sampler" in tune and (samplers := _distinct(tune["sampler"])):
+        # the first trials of many samplers are random, and say nothing
+        yield _Counted("sampler", " and ".join(samplers))
     for unit, column in lengths.items():
         if tune[column].notna().all():
             yield _Counted(f"trial {unit}", float(tune[column].max()))

@@ -23,6 +23,20 @@ from repro.protocol import Fact
 
 ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
 """User attributes that are read if trials have them, and that a map may rename."""
+ENQUEUED = "fixed_params"
+"""Optuna's own attribute of a trial whose values were given, so that no sampler chose them."""
+SAMPLERS = {
+    "grid_id": "grid",
+    "gp": "Gaussian process",
+    "tpe": "TPE",
+    "cma": "CMA-ES",
+    "sepcma": "CMA-ES, separable",
+    "cmawm": "CMA-ES, with margin",
+    "nsga2": "NSGA-II",
+    "NSGAIISampler": "NSGA-II",
+    "NSGAIIISampler": "NSGA-III",
+}
+"""Samplers by how the attributes begin that they leave at some trials. Random and Sobol leave none, nor does TPE by default."""
 
 
 def from_storages(
@@ -191,6 +205,8 @@ def _assemble(
             continue
         wide[f"param {parameter}"] = values
         declared[str(parameter)] = of_parameter
+    wide["enqueued"] = wide.index.isin(raw.marks["trial_id"][raw.marks["key"] == ENQUEUED])
+    wide["sampler"] = _samplers(raw.marks).reindex(wide.index)
     reports = wide.get("steps")
     for attribute, key in keys.items():
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
@@ -222,6 +238,13 @@ def _assemble(
         if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
     return wide.reset_index(drop=True), bounds, int(nameless.sum())
+
+
+def _samplers(marks: pd.DataFrame) -> pd.Series:
+    """Return the sampler that chose the values of each trial where one left its mark, by trial."""
+    begins = marks["key"].str.partition(":")[0] if len(marks) else marks["key"]
+    left = marks.assign(sampler=begins.map(SAMPLERS)).dropna(subset=["sampler"])
+    return left.drop_duplicates("trial_id").set_index("trial_id")["sampler"]
 
 
 def _as_far_as_run(lengths: pd.Series, reports: pd.Series, status: pd.Series) -> pd.Series:

@@ -18,10 +18,10 @@ class Raw(NamedTuple):
     Attributes:
         name: Name of the study.
         directions: One per objective: 1 minimises, 2 maximises.
-        trials: trial_id, number, status, score, seconds, whether it was enqueued, so that no sampler chose its values, and steps
-            if trials report intermediate values.
+        trials: trial_id, number, status, score, seconds, and steps if trials report intermediate values.
         params: trial_id, name, value, distribution (JSON).
         attributes: trial_id, key, value (JSON) of the user's attributes.
+        marks: trial_id, key of Optuna's own attributes.
     """
 
     name: str
@@ -29,10 +29,9 @@ class Raw(NamedTuple):
     trials: pd.DataFrame
     params: pd.DataFrame
     attributes: pd.DataFrame
+    marks: pd.DataFrame
 
 
-FIXED = "fixed_params"
-"""Attribute of the system that an enqueued trial has."""
 STATES = {0: "running", 1: "done", 2: "pruned", 3: "failed", 4: "running"}
 """Optuna's states of a trial, by number."""
 
@@ -72,11 +71,10 @@ def read(path: Path) -> Iterator[Raw]:
                     "score": trial["score"],
                     "steps": float(len(trial["steps"])) if trial["steps"] else np.nan,
                     "seconds": _seconds(trial["start"], trial["end"]),
-                    "enqueued": trial["enqueued"],
                 }
                 for i, trial in enumerate(of_study)
             ],
-            columns=["trial_id", "number", "status", "score", "steps", "seconds", "enqueued"],
+            columns=["trial_id", "number", "status", "score", "steps", "seconds"],
         )
         if not rows["steps"].notna().any():
             rows = rows.drop(columns="steps")
@@ -90,12 +88,14 @@ def read(path: Path) -> Iterator[Raw]:
             for i, trial in enumerate(of_study)
             for key, value in trial["attributes"].items()
         ]
+        marks = [(i, key) for i, trial in enumerate(of_study) for key in trial["marks"]]
         yield Raw(
             study["name"],
             study["directions"],
             rows,
             pd.DataFrame(params, columns=["trial_id", "name", "value", "distribution"]),
             pd.DataFrame(attributes, columns=["trial_id", "key", "value"]),
+            pd.DataFrame(marks, columns=["trial_id", "key"]),
         )
 
 
@@ -156,7 +156,7 @@ def _replay(
                         k: (v, distributions[k]) for k, v in entry.get("params", {}).items()
                     },
                     "attributes": dict(entry.get("user_attrs", {})),
-                    "enqueued": FIXED in entry.get("system_attrs", {}),
+                    "marks": dict.fromkeys(entry.get("system_attrs", {})),
                     "start": entry.get("datetime_start"),
                     "end": entry.get("datetime_complete"),
                 }
@@ -176,7 +176,7 @@ def _replay(
         case 8:
             trials[entry["trial_id"]]["attributes"].update(entry["user_attr"])
         case 9:
-            trials[entry["trial_id"]]["enqueued"] |= FIXED in entry["system_attr"]
+            trials[entry["trial_id"]]["marks"].update(dict.fromkeys(entry["system_attr"]))
         case 2 | 3 | 10:
             pass  # attributes of studies
         case _:

@@ -23,13 +23,12 @@ NAMES = {"RUNNING": 0, "COMPLETE": 1, "PRUNED": 2, "FAIL": 3, "WAITING": 4}
 
 DIRECTIONS = "SELECT direction FROM study_directions WHERE study_id = ?"
 TRIALS = """
-SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps, e.trial_id IS NOT NULL AS enqueued,
+SELECT t.trial_id, t.number, t.state, v.value AS score, v.value_type, i.steps,
   (julianday(t.datetime_complete) - julianday(t.datetime_start)) * 86400 AS seconds
 FROM trials t
 LEFT JOIN trial_values v ON v.trial_id = t.trial_id AND v.objective = 0
 LEFT JOIN (SELECT trial_id, COUNT(*) AS steps FROM trial_intermediate_values GROUP BY trial_id) i
   ON i.trial_id = t.trial_id
-LEFT JOIN trial_system_attributes e ON e.trial_id = t.trial_id AND e.key = 'fixed_params'
 WHERE t.study_id = ? ORDER BY t.number
 """
 PARAMS = """
@@ -39,6 +38,9 @@ FROM trial_params p JOIN trials t ON t.trial_id = p.trial_id WHERE t.study_id = 
 ATTRIBUTES = """
 SELECT a.trial_id, a.key, a.value_json AS value
 FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
+"""
+MARKS = """
+SELECT a.trial_id, a.key FROM trial_system_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
 """
 
 
@@ -87,8 +89,8 @@ def _studies(connection: sqlite3.Connection, path: Path) -> Iterator[Raw]:
         )
     studies = connection.execute("SELECT study_id, study_name FROM studies ORDER BY study_id")
     for study, name in studies.fetchall():
-        directions, params, attributes = (
-            _table(connection, query, study) for query in (DIRECTIONS, PARAMS, ATTRIBUTES)
+        directions, params, attributes, marks = (
+            _table(connection, query, study) for query in (DIRECTIONS, PARAMS, ATTRIBUTES, MARKS)
         )
         yield Raw(
             name,
@@ -96,6 +98,7 @@ def _studies(connection: sqlite3.Connection, path: Path) -> Iterator[Raw]:
             _trials(_table(connection, TRIALS, study), f"{path}: study {name!r}"),
             params,
             attributes,
+            marks,
         )
 
 
@@ -112,6 +115,5 @@ def _trials(found: pd.DataFrame, name: str) -> pd.DataFrame:
     if found["status"].isna().any():
         state = found["state"][found["status"].isna()].iloc[0]
         raise ValueError(f"{name} has a trial of the unknown state {state!r}.")
-    found["enqueued"] = found["enqueued"].astype(bool)
     empty = [] if found["steps"].notna().any() else ["steps"]
     return found.drop(columns=["state", "value_type", *empty])
