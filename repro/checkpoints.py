@@ -74,19 +74,23 @@ class Checkpoint:
 
     Attributes:
         path: The file.
+        of_part: Whether the runs are a part of a group, whose other parts are still to come when these have ended.
         earlier_seconds: Seconds that the runs had taken when they were taken up again.
         earlier_processor_seconds: Those of them in which a processor was at work for them.
     """
 
-    def __init__(self, path: Path, belongs: Mapping[str, object], every: float) -> None:
+    def __init__(
+        self, path: Path, belongs: Mapping[str, object], every: float, *, of_part: bool = False
+    ) -> None:
         """Name the file; its folder is made at the first save.
 
         Args:
             path: The file.
             belongs: What a file must have been made for to be used; plain JSON.
             every: Seconds between two checkpoints.
+            of_part: See the class.
         """
-        self.path = path
+        self.path, self.of_part = path, of_part
         self._belongs, self._every = dict(belongs), every
         self.earlier_seconds = self.earlier_processor_seconds = 0.0
         self._begun = self._last = time.monotonic()
@@ -216,10 +220,12 @@ class Checkpoints:
             "code": code_version(),
         }
         name = name_of(specs, chunk_size)
-        if self._group and name != self._group:
+        of_part = bool(self._group) and name != self._group
+        if of_part:
             name = f"{self._group}-{name}"
         path = self._directory / f"{name}.checkpoint"
-        return self._used.setdefault(path, Checkpoint(path, belongs, self._every))
+        made = Checkpoint(path, belongs, self._every, of_part=of_part)
+        return self._used.setdefault(path, made)
 
     def remove(self) -> None:
         """Remove what was used: the runs are finished and kept."""

@@ -319,10 +319,14 @@ def test_parts_that_do_not_fit_together_have_their_own(
         run_group(tuple(specs), there, *arguments, lambda: False)
     with pytest.warns(RuntimeWarning, match="4 runs together do not fit"):
         assert run_group(tuple(specs), here, *arguments, stopping_after(6)) == ()  # in the second
-    (path,) = (here.directory / FOLDER).iterdir()
-    assert path.name == f"{name_of(specs)}-{name_of(specs[2:])}.checkpoint"
+    assert {path.name for path in (here.directory / FOLDER).iterdir()} == {
+        f"{name_of(specs)}-{name_of(part)}.checkpoint" for part in (specs[:2], specs[2:])
+    }
+    assert 230 < steps_done(here.directory, specs) < 460
+    told: list[int] = []
     with pytest.warns(RuntimeWarning, match="4 runs together do not fit"):
-        assert len(run_group(tuple(specs), here, *arguments, lambda: False)) == 4
+        assert len(run_group(tuple(specs), here, "cpu", told.append, lambda: False)) == 4
+    assert told[0] == 230  # the first part is not trained again
     assert rows(here) == rows(there)
     assert list((here.directory / FOLDER).iterdir()) == []
 

@@ -173,7 +173,9 @@ def train(
             look(step, at_end=ended)
             ended = ended or log.all_ended()
         stop = should_stop()
-        _leave(checkpoint, stop, step, seconds, look)
+        # a part that has ended is no record before the others have
+        last = ended and checkpoint is not None and checkpoint.of_part
+        _leave(checkpoint, stop or last, step, seconds, look)
         if stop:
             raise Interrupted
 
