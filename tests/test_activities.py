@@ -17,9 +17,9 @@ from asserts import (
     flatten,
 )
 from references import draw, forward_gradient, generators
+from small_runs import comparable
 from test_checkpoints import go_on, interrupt
 from test_deep_models import num_activations
-from test_execution import comparable
 from torch import Tensor
 
 from repro.aggregation import AGGREGATIONS

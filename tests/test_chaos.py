@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_execution import counts, rows, small
+from small_runs import counts, rows, small
 
 import studies
 from repro import cli

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_execution import comparable, rows
+from small_runs import comparable, rows
 
 import studies
 from repro import checkpoints, training

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import slurm_host
 from slurm_host import Host
-from test_execution import counts, deliver, rows, small, stamps
+from small_runs import counts, deliver, rows, small, stamps
 
 import studies
 from repro import cli

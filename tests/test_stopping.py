@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import comparable
 from test_checkpoints import stopping_after
-from test_execution import comparable
 
 from repro import results
 from repro.checkpoints import Checkpoints
