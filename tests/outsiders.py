@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from repro.audit import report
+from repro.audit import mapping, report, trials
 from repro.audit.evidence import Evidence
 
 EXAMPLES = Path("examples")
@@ -27,6 +28,12 @@ def table() -> pd.DataFrame:
             "trial": [0, 1, 2, 0, 1, 2],
         }
     )
+
+
+def trials_of(**columns: Any) -> Evidence:
+    """Return the evidence of a table with these columns, which bear the names that the audit has for them."""
+    rows = pd.DataFrame(columns)
+    return trials.from_table(rows, {name: name for name in columns if name in mapping.KEYS}, "x")
 
 
 def digest(path: Path) -> str:
