@@ -187,6 +187,40 @@ def test_problems_are_compared_at_a_scale_that_both_have() -> None:
     assert alone.to_numpy().round(6).tolist() == [[0.9, 0.9]]
 
 
+@pytest.mark.parametrize(
+    ("longer", "open_bounds"),
+    [((), (False, False)), (("easy",), (False, True)), (("hard",), (True, False))],
+)
+def test_rates_searched_for_longer_runs_leave_a_bound_open(
+    longer: tuple[str, ...], open_bounds: tuple[bool, bool]
+) -> None:
+    curves = {
+        ("easy", BP): (2.0, 1.0), ("easy", A): (2.0, 1.5), ("hard", BP): (3.0, 1.0), ("hard", A): (3.0, 2.5),
+    }  # fmt: skip
+    made = [
+        by_epoch(e, m, r, *c, *((0.5,) if e in longer else ()))
+        for (e, m), c in curves.items()
+        for r in range(3)
+    ]
+    published = missed(results(*made)).interval  # at given rates, whose runs may be of any length
+    assert math.isfinite(published.low)
+    assert math.isfinite(published.high)
+    searched = [dataclasses.replace(o, spec=dataclasses.replace(o.spec, arm="tuned")) for o in made]
+    measured = missed(results(*searched))
+    assert measured.interval.estimate == published.estimate
+    found = (measured.interval.low, measured.interval.high)
+    assert (found[0] == -math.inf, found[1] == math.inf) == open_bounds
+    assert [x for x in found if math.isfinite(x)] == [
+        x
+        for x, is_open in zip((published.low, published.high), open_bounds, strict=True)
+        if not is_open
+    ]
+    told = (
+        f", open where rates were searched for longer runs ({longer[0]})" if longer else "interval"
+    )
+    assert measured.procedure.endswith(told)
+
+
 def test_the_share_of_a_descent_that_is_missed_epoch_by_epoch() -> None:
     # the base falls from 3 to 1 to 0, the other by half as much, then to where it is
     curves = [

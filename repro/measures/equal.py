@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -189,7 +190,8 @@ def missed_change_at_equal(
     """Return how much more of the descent of `base` a method misses on one problem than on another, after equal epochs.
 
     Both are taken at the largest scale at which both were run, since their rates were searched for runs of that length. The
-    epoch is the last after which both were evaluated; for the share, see `missed_shares`.
+    epoch is the last after which both were evaluated. A search for longer runs than that may find a lower rate, at which more is
+    missed until then: how much less it would be at a rate of its own is open, and so is the interval on that side. For the share, see `missed_shares`.
 
     Args:
         results: The tables.
@@ -203,7 +205,7 @@ def missed_change_at_equal(
         study: See `report_runs`.
 
     Returns:
-        The difference of the mean shares and its Welch interval. NaN as soon as one of the runs diverged or one of
+        The difference of the mean shares and its Welch interval, with infinity for a bound that is open. NaN as soon as one of the runs diverged or one of
         `base` has hardly left its start, and if more than `ROOM` is missed on the first problem already: too early to
         compare.
 
@@ -240,9 +242,21 @@ def missed_change_at_equal(
     if known and shares[0].mean() > ROOM:
         words = f"too early to compare: after epoch {epoch:g} {shares[0].mean():.0%} are missed on the first"
         known = False
-    interval = (
-        stats.welch_interval(shares[1], shares[0], confidence) if known else unknown(shares[1].size)
-    )
+    if not known:
+        return summary(parts, unknown(shares[1].size), words)
+    interval = stats.welch_interval(shares[1], shares[0], confidence)
+    longer = [
+        table.index.max() > epoch and (rows["arm"] == "tuned").all()
+        for rows, table in zip(parts, missed, strict=True)
+    ]
+    if any(longer):
+        low, high = (
+            (-math.inf if longer[1] else interval.low),
+            (math.inf if longer[0] else interval.high),
+        )
+        interval = dataclasses.replace(interval, low=low, high=high)
+        named = " and ".join(name for name, each in zip((first, last), longer, strict=True) if each)
+        words += f", open where rates were searched for longer runs ({named})"
     return summary(parts, interval, words)
 
 

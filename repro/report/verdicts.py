@@ -223,7 +223,7 @@ def claims_table(
         "least one of them beyond chance (by Holm's rule over all checks of the claim); not reproduced: none holds beyond chance, "
         "and at least one fails beyond it; not tested: nothing was measured, or nothing measured decides beyond chance.",
         "Intervals are at 95 % over repetitions (n), or over rounds for times; those of a rate that a search chose, and of a "
-        "share of its trials, are one trial either side, and n is the number of trials.",
+        "share of its trials, are one trial either side (two of a difference), and n is the number of trials.",
     )
     return Table("claims", "Every claim, and all that was measured for it", columns, rows, notes)
 

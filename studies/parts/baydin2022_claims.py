@@ -192,8 +192,9 @@ CLAIMS = (
     Claim(
         9, "MLP at 2e-5: the same loss per iteration, T_f/T_b = 0.567", "Fig. 4, top",
         (
-            difference(FIG4_TOP, "validation_loss", Expectation(-0.05, 0.05), 0.0),
-            final(FIG4_TOP, BP, "validation_loss", near(2.21), 2.21),
+            # near the start a quarter of the descent, as elsewhere of the value
+            difference(FIG4_TOP, "validation_loss", Expectation(-0.02, 0.02), 0.0),
+            final(FIG4_TOP, BP, "validation_loss", near(2.21, 0.01), 2.21),
             final(FIG4_TOP, BP, "validation_accuracy", near(0.27), 0.27),
             time_ratio(FIG4_TOP, "mlp", near(0.567), 0.567),
         ),
