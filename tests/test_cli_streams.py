@@ -1,6 +1,7 @@
 """Where output goes: closed and full streams, pipes, narrow terminals, and names that look like markup."""
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -108,11 +109,19 @@ def test_a_pipe_without_the_characters_gets_others(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_a_narrow_terminal_shows_names_and_costs_whole(
-    width: int, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    width: int,
+    elsewhere: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(cli, "_Console", lambda **given: Console(width=width))
     study = studies.get("rike2022")
-    for words in (["list"], ["status", study.name, "--scale", "full"]):
+    told, status = tmp_path / "status.json", ["status", study.name, "--scale", "full"]
+    assert cli.main([*status, "--json", str(told)]) == 0
+    missing = [work["missing"] for work in json.loads(told.read_text())["queue"]]
+    capsys.readouterr()
+    for words, numbers in ((["list"], [144]), (status, missing)):
         assert cli.main(words) == 0
         printed = capsys.readouterr().out
         assert "…" not in printed
@@ -121,6 +130,7 @@ def test_a_narrow_terminal_shows_names_and_costs_whole(
         # names come in pieces, one below the other; numbers in one
         if width >= 100:
             assert all(experiment.name in printed for experiment in study.experiments)
-        assert re.search(r"\b144\b", printed)  # trials, finalists and reports of a search
+        # of a search there are trials, finalists and reports
+        assert all(re.search(rf"\b{number}\b", printed) for number in numbers)
     assert re.search(r"\b\d+h\d\dm\b", printed)
     assert elsewhere.exists()
