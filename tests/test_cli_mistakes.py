@@ -1,6 +1,7 @@
 """What is not ours to mend: a name, a module of one's own, an installed package, the system; a line each, and a traceback for ours."""
 
 import errno
+import importlib
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -81,7 +82,7 @@ def test_a_mistake_in_a_module_of_ones_own_is_one_line_with_its_place(
     (folder := elsewhere / package).mkdir()
     (folder / "wrong2030.py").write_text(content)
     monkeypatch.setattr(shared, "PAPER", elsewhere / "paper")
-    monkeypatch.setattr(sys.modules[package], "__path__", [str(folder)])
+    monkeypatch.setattr(importlib.import_module(package), "__path__", [str(folder)])
     monkeypatch.setattr(shared, "all_studies", tuple)
     words = ["status", "wrong2030"] if package == "studies" else ["figures", "wrong2030"]
     try:
