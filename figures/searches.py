@@ -213,7 +213,8 @@ def heading_of(panel: str) -> str:
     data_and_network = re.sub(r"^(\w+)[ -]", r"\1, ", panel.partition(": ")[2])
     short = SIZE.sub(r"small \1", data_and_network)
     wide = re.sub(r"\bfc(\d+)", r"FC \1", short)
-    return re.sub(r"\w+", lambda word: NAMES.get(word[0], word[0]), wide)
+    told = re.sub(r"\w+", lambda word: NAMES.get(word[0], word[0]), wide)
+    return re.sub(r" (?=\([\d,]+ steps\)$)", "\n", told)  # too long for a line
 
 
 def reserve(axes: Axes, low: float, high: float, share: float) -> None:

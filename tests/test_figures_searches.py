@@ -249,4 +249,4 @@ def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results)
         return [searches.heading_of(found.panel) for found in searches.searched(runs, many=True)]
 
     assert headings(short) == ["FC 256, MNIST"]
-    assert headings(short, longer) == ["FC 256, MNIST (3,714 steps)", "FC 256, MNIST (782 steps)"]
+    assert headings(short, longer) == ["FC 256, MNIST\n(3,714 steps)", "FC 256, MNIST\n(782 steps)"]
