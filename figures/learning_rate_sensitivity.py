@@ -18,7 +18,7 @@ TITLE = (
     "the same number of trials, epochs and batch order, and the same rates except for the last few, beside each method's own "
     "winner. Where a search ran its best trials again, their means are shown, which decide. Rings: the winners. Crosses: diverged trials, one row per method, with its marker and their count at the left. Arrows: trials that ended above "
     f"{CEILING:g} nats without diverging, at the height of {CEILING:g}. Shaded: the declared range; lighter: decades that the edge "
-    "rule added. Comparisons without trials are not shown."
+    "rule added. Comparisons without trials are not shown, nor, where not all fit on a page, searches that others on the same problem outlast."
 )
 TOP, CROWDED_TOP = 0.30, 0.40
 """Share of a panel's height, at its top, that is kept for diverged trials."""

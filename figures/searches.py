@@ -25,6 +25,8 @@ OPTIMIZERS = ("SGD", "Nesterov", "Adam")
 """Order of the panels of one problem; others follow."""
 COLUMNS = 3
 PANEL_WIDTH, PANEL_HEIGHT, TALL_HEIGHT = style.DOUBLE / COLUMNS, 2.15, 2.6
+MOST = 12
+"""Panels that fit on a page; of more, searches that others outlast go first."""
 FEW = 3
 """Methods that share a panel easily; comparisons of more have figures of their own, with taller panels."""
 
@@ -48,7 +50,8 @@ class Searched:
 def searched(results: Results, *, many: bool = False, finals: bool = True) -> Iterator[Searched]:
     """Yield the searched classifications that have trials, by study, problem and optimizer.
 
-    Each comes at the scale of its reported runs; before there are any, at the largest that has trials.
+    Each comes at the scale of its reported runs; before there are any, at the largest that has trials. If they are more than
+    `MOST`, of those by the same methods on one problem only the one with the longest runs comes.
 
     Args:
         results: The tables.
@@ -66,6 +69,7 @@ def searched(results: Results, *, many: bool = False, finals: bool = True) -> It
     images = tune["value"].isna().groupby([tune["study"], tune["experiment"]]).transform("all")
     comparisons = tune[images].groupby(["study", "experiment"])
     titles = {of: (of[0], _title(rows)) for of, rows in comparisons}
+    found: list[tuple[tuple[str, ...], float, Searched]] = []
     for (study, experiment), rows in sorted(comparisons, key=lambda found: _place(found[1])):
         same = (report["study"] == study) & (report["experiment"] == experiment)
         reported = report[same & report["scale"].isin(rows["scale"])]
@@ -77,14 +81,16 @@ def searched(results: Results, *, many: bool = False, finals: bool = True) -> It
         if (len(methods) > FEW) is not many:
             continue
         ending = _common_ending(methods)
-        title = _title(kept)
+        title, steps = _title(kept), float(kept["num_steps"].max())
+        alike = (str(study), title, *methods)
         if list(titles.values()).count((study, title)) > 1:  # one problem, and two budgets
-            title += f" ({kept['num_steps'].max():,.0f} steps)"
-        yield Searched(
-            f"{study} {experiment}: {title}",
-            scale,
-            {m.removesuffix(ending): _trials(kept[kept["method"] == m]) for m in methods},
-        )
+            title += f" ({steps:,.0f} steps)"
+        trials = {m.removesuffix(ending): _trials(kept[kept["method"] == m]) for m in methods}
+        found.append((alike, steps, Searched(f"{study} {experiment}: {title}", scale, trials)))
+    for alike, steps, one in found:
+        longest = max(others for same, others, _ in found if same == alike)
+        if len(found) <= MOST or steps == longest:
+            yield one
 
 
 def _place(rows: pd.DataFrame) -> tuple[str, str, int, str]:

@@ -24,7 +24,8 @@ TITLE = (
     "Best validation loss by the number m of trials allowed. Thick lines: the best of the first m trials of the search, as it "
     "happened. Thin lines: the median over repeated searches, estimated from these trials. Dotted: the edges of its band, which "
     "holds at all m at once and at 95 % for two methods together, as far as they lie within the panel (most bands are unbounded "
-    "below). Trials added by the edge rule, and beside a winner, take no part, nor do further runs of the best."
+    "below). Trials added by the edge rule, and beside a winner, take no part, nor do further runs of the best. "
+    "Where not all fit on a page, searches that others on the same problem outlast are not shown."
 )
 
 EDGE = (0, (1, 1.5))

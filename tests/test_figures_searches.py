@@ -238,7 +238,9 @@ def test_searches_on_functions_have_figures_of_their_own(full: Results) -> None:
         pd.testing.assert_frame_equal(module.select(both), module.select(full))
 
 
-def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results) -> None:
+def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(
+    full: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = full.runs
     short = rows[rows["experiment"] == "networks-tuned-fc256-mnist"]
     short = short.assign(problem="fc256-mnist", num_steps=782)
@@ -250,3 +252,7 @@ def test_two_budgets_of_one_problem_are_told_apart_by_their_steps(full: Results)
 
     assert headings(short) == ["FC 256, MNIST"]
     assert headings(short, longer) == ["FC 256, MNIST\n(3,714 steps)", "FC 256, MNIST\n(782 steps)"]
+    # where there is no room for all, the longer one stays
+    monkeypatch.setattr(searches, "MOST", 1)
+    assert headings(short) == ["FC 256, MNIST"]
+    assert headings(short, longer) == ["FC 256, MNIST\n(3,714 steps)"]
