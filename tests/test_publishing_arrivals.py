@@ -125,7 +125,7 @@ def test_of_rows_checked_in_parts_the_one_that_is_not_its_run_is_named(
         merge([sent], home)
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "/tmp/elsewhere", "a/b", "", ".hidden"])
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/b", "", ".hidden"])
 def test_a_study_whose_name_is_a_path_is_refused(tmp_path: Path, home: Path, name: str) -> None:
     foreign = Store(tmp_path / "foreign")
     for found in (record(0), record(0, study=name)):

@@ -55,12 +55,11 @@ def difference_between(
         runs_at_one_setting(results, name, [one], study=study, beside=(first, last))
         for name, one in sides
     ]
-    for what in ("problem", "scale"):
-        found = [str(rows[what].iloc[0]) for rows in parts]
-        if len(set(found)) > 1:
-            raise EmptySelectionError(
-                f"{first!r} and {last!r} are compared on one {what}. Found {' and '.join(found)}."
-            )
+    found = [str(rows["problem"].iloc[0]) for rows in parts]
+    if len(set(found)) > 1:
+        raise EmptySelectionError(
+            f"{first!r} and {last!r} are compared on one problem. Found {' and '.join(found)}."
+        )
     shared = set(parts[0]["repetition"]) & set(parts[1]["repetition"])
     if not shared:
         named = " and ".join(repr(one) for one in dict.fromkeys((method, last_method or method)))
