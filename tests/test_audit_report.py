@@ -188,13 +188,17 @@ def test_what_stands_is_said_and_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('comparison = "a"\nrule = "edge"', "expects comparison, rule and why, none empty"),
+        (f'{at}\nrule = "edge"{why}', "expects rule, why and a list of comparisons, none empty")
+        for at, why in (
+            ('comparisons = ["a"]', ""),
+            ('comparisons = ["a"]', '\nwhy = ""'),
+            ("comparisons = []", '\nwhy = "c"'),
+            ('comparisons = "a"', '\nwhy = "c"'),
+        )
+    ]
+    + [
         (
-            'comparison = "a"\nrule = "edge"\nwhy = ""',
-            "expects comparison, rule and why, none empty",
-        ),
-        (
-            'comparison = "a"\nrule = "b"\nwhy = "c"',
+            'comparisons = ["a"]\nrule = "b"\nwhy = "c"',
             "expected one of the rules budget, .* Found 'b'",
         ),
     ],

@@ -23,13 +23,13 @@ def read_standing(path: Path) -> Standing:
     """Return the findings that stand, and why.
 
     Args:
-        path: TOML: tables `stands` with the texts `comparison`, `rule` and `why`.
+        path: TOML: tables `stands` with the texts `rule` and `why`, and the names of the `comparisons`.
 
     Returns:
         The reasons; none if there is no file.
 
     Raises:
-        ValueError: If the file is not TOML, or an entry lacks a text, has another, or names no rule.
+        ValueError: If the file is not TOML, or an entry lacks one of these, has another, or names no rule.
     """
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8")).get("stands", [])
@@ -37,17 +37,20 @@ def read_standing(path: Path) -> Standing:
         return NOTHING_STANDS
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: expected TOML. Found: {error}. Mend the file.") from error
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for entry in entries:
-        if set(entry) != {"comparison", "rule", "why"} or not all(entry.values()):
+        kinds = {"comparisons": list, "rule": str, "why": str}
+        if entry.keys() != kinds.keys() or not all(
+            value and isinstance(value, kinds[key]) for key, value in entry.items()
+        ):
             raise ValueError(
-                f"{path}: `stands` expects comparison, rule and why, none empty. Found {entry}."
+                f"{path}: `stands` expects rule, why and a list of comparisons, none empty. Found {entry}."
             )
         if entry["rule"] not in RULES:
             raise ValueError(
                 f"{path}: expected one of the rules {', '.join(RULES)}. Found {entry['rule']!r}."
             )
-        found[entry["comparison"], entry["rule"]] = entry["why"]
+        found |= {(name, entry["rule"]): entry["why"] for name in entry["comparisons"]}
     return found
 
 
