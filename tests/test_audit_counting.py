@@ -40,6 +40,7 @@ def of_two_methods() -> pd.DataFrame:
 OF_TWO_METHODS = {
     "a": {
         "trials": 3.0,
+        "search runs": 6.0,
         "repeated trials": 0.0,
         "trial epochs": 10.0,
         "search epochs": 54.0,
@@ -65,6 +66,7 @@ OF_TWO_METHODS = {
     },
     "b": {
         "trials": 1.0,
+        "search runs": 1.0,
         "repeated trials": 0.0,
         "trial epochs": 10.0,
         "search epochs": 10.0,

@@ -90,7 +90,11 @@ def test_a_repetition_is_missing_where_seeds_are_shared_and_unpaired_where_they_
     [
         ({"a": 3, "b": 5}, "fail", "a: 3 reported runs, but 5 of b"),
         ({"a": 5, "b": 5}, "pass", "no method has fewer reported runs than another: 5"),
-        ({"a": 5}, "unknown", "not in the evidence: the rows"),
+        (
+            {"a": 5},
+            "unknown",
+            "not in the evidence: the numbers of the trials, or the reported runs",
+        ),
     ],
 )
 def test_repetitions_without_seeds_are_counted(

@@ -108,6 +108,8 @@ def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~further_runs(runs)] if len(runs) else runs
 
 
+MANY = 4
+"""Different values of reported runs that are listed."""
 OBSERVED = "observed range"
 """Source of bounds that nobody declared: the smallest and the largest value seen."""
 
@@ -200,6 +202,7 @@ def _of_trials(
         return
     trials = trial_scores(tune)
     yield _Counted("trials", len(trials))
+    yield _Counted("search runs", len(tune))
     yield _Counted("repeated trials", _repeated(tune))
     if "enqueued" in tune:
         yield _Counted("enqueued trials", float(tune["enqueued"].sum()))
@@ -241,14 +244,21 @@ def _of_values(
         fixed = len(tried) == 1 and parameter not in drawn
         if searched == SEARCH and fixed:
             origin = FIXED if used in ([], tried) else f"{NO_SEARCH}, {tried[0]} in all trials"
-        if len(used) == 1:
-            yield _Counted(f"used {parameter}", used[0])
+        if len(used) == 1 or (used and tried):
+            yield _Counted(f"used {parameter}", used[0] if len(used) == 1 else _several(used))
             if any_trials:
                 yield _Counted(f"origin of {parameter}", origin)
         elif tried and not len(report):
             yield _Counted(f"origin of {parameter}", origin)
         if fixed and num > 1:
             yield _Counted(f"tuned with {parameter}", tried[0])
+
+
+def _several(values: Sequence[Any]) -> str:
+    """Return different values as a text, a few of them if there are many."""
+    texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
+    more = f" and {len(texts) - MANY} others" if len(texts) > MANY else ""
+    return " or ".join(texts[:MANY]) + more
 
 
 def _was_drawn(ranges: Ranges, method: str, parameter: str) -> bool:
@@ -352,6 +362,8 @@ def _of_search(
     if range_.low < range_.high:
         yield _Counted(f"searched from {parameter}", range_.low, item)
         yield _Counted(f"searched to {parameter}", range_.high, item)
+        if range_.parts > 1:
+            yield _Counted(f"ranges of {parameter}", range_.parts, item)
         yield _Counted(f"scale of {parameter}", "log" if range_.log else "linear", item)
         yield _Counted(f"tried values of {parameter}", values.nunique())
         yield _Counted(f"best {parameter}", NONE if unused else float(found))

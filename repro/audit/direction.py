@@ -13,11 +13,22 @@ GAINS = {
 LOSSES = {
     "loss", "losses", "err", "error", "errors", "mse", "rmse", "mae", "mape", "nll", "bce", "ce", "ppl", "perplexity", "regret",
     "cost", "wer", "cer", "fid", "deviance", "bpb", "bpc", "bpd", "crossentropy", "entropy", "residual", "distance", "energy",
-    "misclassification", "risk", "objective", "logloss",
+    "misclassification", "risk", "logloss",
 }  # fmt: skip
 """Words in the names of scores for which smaller is better."""
 SKLEARN = re.compile(r"(mean|split\d+)_(test|train)_\w+|neg_\w+")
 """What scikit-learn calls its scores, for which larger is always better."""
+
+
+def by_name(column: str) -> bool | None:
+    """Return whether the name of a score says that larger is better; `None` if it says neither."""
+    words = set(re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
+    # scikit-learn's names come first: it turns a loss so that larger is better
+    if SKLEARN.search(column.lower()):
+        return True
+    if words & LOSSES:
+        return False
+    return True if words & GAINS else None
 
 
 def is_gain(column: str, *, maximise: bool | None, name: str) -> tuple[bool, str]:
@@ -36,14 +47,12 @@ def is_gain(column: str, *, maximise: bool | None, name: str) -> tuple[bool, str
     """
     if maximise is not None:
         return maximise, ""
-    words = set(re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", column).lower()))
-    # scikit-learn's names come first: it turns a loss so that larger is better
-    gain = SKLEARN.search(column.lower()) or (words & GAINS and not words & LOSSES)
+    gain = by_name(column)
     if gain:
         raise ValueError(
             f"{name}: the score {column!r} is larger where it is better, by its name. Say `--maximise`, or `--minimise` "
             "if that is not so."
         )
-    if words & LOSSES:
+    if gain is not None:
         return False, ""
     return False, f"smaller values of {column!r} are taken for better ones; `--maximise` turns that"

@@ -16,6 +16,7 @@ import dataclasses
 import decimal
 import functools
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -34,10 +35,12 @@ QUANTITIES = {
     "trial steps": "steps per trial",
     "search epochs": "epochs of all trials together",
     "search steps": "steps of all trials together",
+    "search runs": "number of runs of all trials together, of which a trial has one a seed",
     "enqueued trials": "number of trials whose values were given, not chosen by the sampler",
     "sampler": "how the trials were chosen",
     "searched from *": "lower end of the range that was searched",
     "searched to *": "upper end of the range that was searched",
+    "ranges of *": "number of different ranges from which trials were drawn, one after the other",
     "scale of *": "scale on which the range was sampled: `log` or `linear`",
     "tried values of *": "number of different values that the trials tried",
     "best *": "value with the best score in the search",
@@ -61,7 +64,7 @@ QUANTITIES = {
     "reported epochs": "epochs per reported run",
     "reported steps": "steps per reported run",
     "reported curve": "reported score at an epoch, which is its abscissa",
-    "used *": "value in the reported runs",
+    "used *": "value in the reported runs; every one of them, if they differ",
     "origin of *": "where the value in the reported runs comes from: `search`, or `no search` and why",
     "ran with *": "value of a setting in the reported runs",
     "stated *": "value of a setting according to the text, where the code has another",
@@ -108,6 +111,11 @@ RUN_COLUMNS = {
 """Columns of every table of runs, with the values of cells that a reader cannot fill."""
 
 CURVE_COLUMNS = ("method", "repetition", "metric", "x", "value")
+OPTIMIZERS_OWN = re.compile(
+    r"(?!.*(sched|decay|warm))(.*[\W_])?(lr\d*|learning_?rate|step_?size|eta|momentum|betas?\d*|eps|epsilon)([\W_].*)?",
+    re.IGNORECASE,
+)
+"""What is called a number of the optimizer, which every method has of its own, unlike a schedule."""
 FINISHED = ("done", "pruned", "diverged", "failed")
 BAD = ("diverged", "failed")
 """Statuses of runs that have no score, or a limit in its place."""
@@ -115,11 +123,19 @@ BAD = ("diverged", "failed")
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """The range of a hyperparameter in one method's search."""
+    """The range of a hyperparameter in one method's search.
+
+    Attributes:
+        low: Its lower end.
+        high: Its upper end.
+        log: Whether it was sampled on a log scale.
+        parts: Number of different ranges of which trials were drawn, and which it covers.
+    """
 
     low: float
     high: float
     log: bool
+    parts: int = 1
 
 
 Ranges: TypeAlias = Mapping[tuple[str, str], Range | None]

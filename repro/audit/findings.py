@@ -49,6 +49,7 @@ class Rule:
         needs: What the evidence lacks if the answer is `unknown`.
         presumes: Quantities without which the question does not arise: the answer is `not applicable` if the evidence
             says `none` of one.
+        compares: Whether it takes two methods to see anything.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Rule:
     needs: str
     look: Callable[[Evidence], Iterator[Part]]
     presumes: tuple[str, ...] = ()
+    compares: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,11 +107,14 @@ def rule(
     mend: str,
     needs: str,
     presumes: tuple[str, ...] = (),
+    compares: bool = False,
 ) -> Callable[[Callable[[Evidence], Iterator[Part]]], Rule]:
     """Make the decorated function a rule of that name, with the arguments of `Rule`."""
 
     def make(look: Callable[[Evidence], Iterator[Part]]) -> Rule:
-        return Rule(look.__name__, question, threshold, why, source, mend, needs, look, presumes)
+        return Rule(
+            look.__name__, question, threshold, why, source, mend, needs, look, presumes, compares
+        )
 
     return make
 
@@ -143,6 +148,8 @@ def judge(rule_: Rule, evidence: Evidence) -> Finding:
     """
     parts = sorted(rule_.look(evidence), key=lambda part: -SEVERITY.index(part.status))
     text = f"not in the evidence: {rule_.needs}"
+    if rule_.compares and len(evidence.methods) == 1:
+        text = "one method, with no other to compare"
     gone = evidence.absent(rule_.presumes)
     if gone is not None and not (parts and parts[0].status in FAULTS):
         parts = [Part("not applicable", f"no {gone.quantity}", (source_of(gone),))]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pandas as pd
 
 from repro.audit import cells
+from repro.audit.evidence import OPTIMIZERS_OWN
 
 KEYS = {
     "method": "name of the method (needed)",
@@ -44,11 +45,6 @@ LISTS = {
 """Keys that name many columns, and the beginnings of these columns if a map leaves the key out."""
 CONFIGURED = ("params.", "config.", "config/")
 """Beginnings of columns in which trackers write the whole configuration of a run, searched or not."""
-TUNED = re.compile(
-    r"(?!.*(sched|decay|warm))(.*[\W_])?(lr\d*|learning_?rate|step_?size|eta|momentum|betas?\d*|eps|epsilon)([\W_].*)?",
-    re.IGNORECASE,
-)
-"""What is called a number of the optimizer, which every method has of its own, unlike a schedule."""
 LABELS = re.compile(
     r"(.*[\W_])?((run|exp|experiment|job|project|group)_?name|dir|folder|path|file|url|id|tags?|notes?|host|hostname)|"
     r"name|group|project|entity|job|exp|experiment|version|commit",
@@ -59,10 +55,14 @@ SCORES = ("metrics.", "summary.")
 """Beginnings of columns of scores, which a map may leave out, too."""
 PREFIXED = ("method", "seed")
 """What a tracker writes among the hyperparameters though it is not one."""
+LENGTH = "epochs"
+"""What is none either where every method has one number of them."""
 
-
-PROBLEMS = ("dataset", "data", "task", "problem", "env", "env_id", "environment", "benchmark")
-"""What trackers call the column with the problem of a run."""
+PROBLEMS = re.compile(
+    r"(data_?set|data|task|problem|env|environment|benchmark)([\W_]?name)?|env[\W_]?id",
+    re.IGNORECASE,
+)
+"""What the column with the problem of a run is called."""
 
 
 class Columns(NamedTuple):
@@ -174,14 +174,17 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         given["status"] = state
     for key in ("method", "score"):
         given.setdefault(key, key)
-    # a column that the map lists under one key is not taken for the other by its prefix
-    taken = {*given.values(), *lists["params"], *lists["settings"]}
-    for key, prefixes in LISTS.items():
-        lists[key] = lists[key] or [c for c in known if c.startswith(prefixes) and c not in taken]
     gathered = {
         parameter: [_whole(each, known) for each in _listed(":".join(names), known)]
         for parameter, names in aliases(columns).items()
     }
+    named = {*lists["params"], *lists["settings"], *(c for own in gathered.values() for c in own)}
+    if LENGTH not in given and (length := _length(table, given["method"], named)):
+        given[LENGTH] = length
+    # a column that the map lists under one key is not taken for the other by its prefix
+    taken = {*given.values(), *lists["params"], *lists["settings"]}
+    for key, prefixes in LISTS.items():
+        lists[key] = lists[key] or [c for c in known if c.startswith(prefixes) and c not in taken]
     for key, column in (
         *given.items(),
         *((k, c) for k, found in lists.items() for c in found),
@@ -198,6 +201,15 @@ def find(table: pd.DataFrame, columns: Mapping[str, str], name: str) -> Columns:
         shorts["settings"],
         {parameter: tuple(names[c] for c in own) for parameter, own in gathered.items()},
     )
+
+
+def _length(table: pd.DataFrame, method: str, named: Container[str]) -> str:
+    """Return the column of a tracker's configuration that has one number of epochs for all runs of a method, if nobody named it."""
+    column = next((c for p in CONFIGURED if (c := f"{p}{LENGTH}") in table and c not in named), "")
+    if not column or method not in table or not pd.api.types.is_numeric_dtype(table[column]):
+        return ""
+    alike = table[column].notna().all() and table.groupby(method)[column].nunique().max() == 1
+    return column if alike else ""
 
 
 def fixed(
@@ -226,7 +238,7 @@ def fixed(
         if column.startswith(CONFIGURED)
         and short not in gathered
         and short not in found.settings
-        and not TUNED.fullmatch(short)
+        and not OPTIMIZERS_OWN.fullmatch(short)
         and not LABELS.fullmatch(short)
         and table[column].notna().all()
         and (by_method[column].nunique() == 1).all()
@@ -252,7 +264,7 @@ def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> N
     read = {*found.given.values(), *found.params.values(), *found.settings.values()}
     for column in map(str, table.columns):
         short = column.removeprefix(next((p for p in LISTS["params"] if column.startswith(p)), ""))
-        if short.casefold() not in PROBLEMS or column in read - set(found.params.values()):
+        if not PROBLEMS.fullmatch(short) or column in read - set(found.params.values()):
             continue
         if table.groupby(found.given["method"])[column].nunique().min() > 1:
             values = ", ".join(map(str, table[column].dropna().unique()[:3]))

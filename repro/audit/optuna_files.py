@@ -116,6 +116,7 @@ def from_storages(
         reported=reported,
         facts=facts,
         gathered=gathered,
+        called={key: attribute for key, attribute in columns.items() if key in ATTRIBUTES},
     )
     return dataclasses.replace(evidence, notes=(*notes, *evidence.notes))
 
@@ -267,7 +268,7 @@ def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
     if any("choices" in a for a in attributes):
         return Range(low, high, low > 0 and high / low >= 10)
     logs = (kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds)
-    return Range(low, high, any(logs))
+    return Range(low, high, any(logs), len({(a["low"], a["high"]) for a in attributes}))
 
 
 def _end(value: float) -> float:

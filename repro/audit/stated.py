@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from repro.audit.counting import OBSERVED
 from repro.audit.declared import is_quantity
@@ -25,12 +27,15 @@ WORDS = {
 }
 """The only words that a quantity may have."""
 FREE = (
-    "data set", "sampler", "selection metric", "origin of *", "claim of cost", "timed engine", "hardware",
+    "data set", "sampler", "selection metric", "claim of cost", "timed engine", "hardware",
     "best *", "used *", "tuned with *", "ran with *", "stated *",
 )  # fmt: skip
 """Quantities that may have any words."""
+ORIGIN, ORIGINS = "origin of *", re.compile(r"((?:no )?search)\b(.*)", re.IGNORECASE)
+"""Where values come from, which rules have to tell apart: anything else would count as a search."""
 COUNTS = {
     "trials": 0,
+    "search runs": 0,
     "repeated trials": 0,
     "earlier trials": 0,
     "enqueued trials": 0,
@@ -73,10 +78,10 @@ def quantities() -> dict[str, tuple[str, str]]:
 
 
 def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
-    """Return the facts that the user states about the whole comparison.
+    """Return the facts that the user states about the whole comparison, or about one method.
 
     Args:
-        texts: Each `QUANTITY=VALUE`, in the audit's words.
+        texts: Each `QUANTITY=VALUE` or `METHOD: QUANTITY=VALUE`, in the audit's words.
 
     Returns:
         The facts.
@@ -87,7 +92,8 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
     """
     facts: list[Fact] = []
     for text in texts:
-        quantity, separator, value = (part.strip() for part in text.partition("="))
+        told_of, separator, value = (part.strip() for part in text.partition("="))
+        method, quantity = _split(told_of)
         if not separator or not value:
             raise ValueError(
                 f"`--fact` expects QUANTITY=VALUE, e.g. 'selection split=validation'. Found {text!r}."
@@ -98,14 +104,28 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
             raise ValueError(
                 f"`--fact` does not know the quantity {quantity!r}. Closest: {', '.join(near)}. `repro audit --facts` lists all."
             )
-        facts.append(_stated(quantity, value))
-    told: dict[str, Fact] = {}
+        facts.append(dataclasses.replace(_stated(quantity, value), method=method))
+    by_method: dict[str, dict[str, Fact]] = {}
     for fact in facts:
-        first = told.setdefault(fact.quantity, fact)
+        first = by_method.setdefault(fact.method, {}).setdefault(fact.quantity, fact)
         if first is not fact and fact.quantity not in SEEDS:
+            of = f" of {fact.method!r}" if fact.method else ""
             raise ValueError(
-                f"`--fact` states {fact.quantity!r} twice: {_shown(first)} and {_shown(fact)}. Leave one out."
+                f"`--fact` states {fact.quantity!r}{of} twice: {_shown(first)} and {_shown(fact)}. Leave one out."
             )
+    for told in by_method.values():
+        _refuse_pairs(told)
+    return tuple(facts)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Return the method and the quantity of `METHOD: QUANTITY`; no method where the text before a colon belongs to the quantity."""
+    method, _, quantity = (part.strip() for part in text.rpartition(":"))
+    return (method, quantity) if is_quantity(quantity) else ("", text)
+
+
+def _refuse_pairs(told: Mapping[str, Fact]) -> None:
+    """Refuse facts about the same methods, by quantity, of which one excludes another."""
     if says_none(told.get("data set")) and (of_data := next((q for q in OF_DATA if q in told), "")):
         raise ValueError(
             f"`--fact` states 'data set=none' and {of_data!r}, which only a data set has. Leave one of them out."
@@ -119,7 +139,6 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
             raise ValueError(
                 f"`--fact` expects '{less}' {relation} '{more}'. Found {low:g} and {high:g}."
             )
-    return tuple(facts)
 
 
 def _family(quantity: str) -> str:
@@ -134,11 +153,13 @@ def _expected(family: str) -> str:
         if family == "published decimals":
             return f"a whole number from {COUNTS[family]} to {MOST_DECIMALS}"
         return f"a whole number, {COUNTS[family]} or more"
-    if family in SEEDS:
-        return "a whole number"
-    if family in POSITIVE:
-        return "a number above 0"
-    return "a number or text" if family in FREE else "a number"
+    phrases = {
+        ORIGIN: "`search`, or `no search` and why",
+        **dict.fromkeys(SEEDS, "a whole number"),
+        **dict.fromkeys(POSITIVE, "a number above 0"),
+        **dict.fromkeys(FREE, "a number or text"),
+    }
+    return phrases.get(family, "a number")
 
 
 def _stated(quantity: str, value: str) -> Fact:
@@ -150,7 +171,10 @@ def _stated(quantity: str, value: str) -> Fact:
     except ValueError:
         number = None
     finite = number is not None and math.isfinite(number)
-    if family in WORDS:
+    if family == ORIGIN:
+        good = bool(origin := ORIGINS.fullmatch(value))
+        value = origin[1].lower() + origin[2] if origin else value
+    elif family in WORDS:
         good = value in WORDS[family]
     elif number is None:
         good = family in FREE
@@ -175,49 +199,84 @@ def _stated(quantity: str, value: str) -> Fact:
 def refuse_contradictions(
     stated: Iterable[Fact],
     counted: Iterable[Fact],
-    tried: Mapping[str, tuple[float, float]],
+    tried: Mapping[str, Mapping[str, tuple[float, float]]],
     splits: Sequence[str],
     name: str,
 ) -> None:
     """Refuse facts that contradict what was counted, as nobody would notice.
 
     Args:
-        stated: Facts that the user states about the whole comparison.
+        stated: Facts that the user states.
         counted: Facts that the rows or the storage give for each method.
-        tried: The smallest and the largest value tried, by hyperparameter.
+        tried: The smallest and the largest value tried, by method, empty for all of them, and hyperparameter.
         splits: Columns of scores on the splits of a data set.
         name: What the comparison is called.
 
     Raises:
-        ValueError: If a stated value differs from that of the rows, a stated range leaves out a value tried, or rows have
+        ValueError: If a fact is about no method of the comparison, a stated value differs from that of the rows, a stated range leaves out a value tried, or rows have
             scores on splits of a data set that is stated not to be.
     """
     known: dict[str, list[Fact]] = {}
     for fact in counted:
         if fact.item != OBSERVED:
             known.setdefault(fact.quantity, []).append(fact)
+    methods = [m for m in tried if m]
     for fact in stated:
+        if fact.method and fact.method not in methods:
+            raise ValueError(
+                f"{name}: `--fact '{fact.method}: {fact.quantity}=...'` expects one of the methods {', '.join(methods)}. Found "
+                f"{fact.method!r}."
+            )
+        if whose := [m for m in methods if fact.quantity.endswith(f" of {m}")]:
+            quantity = fact.quantity.removesuffix(f" of {whose[0]}")
+            raise ValueError(
+                f"{name}: expected the method before the quantity, as in `--fact '{whose[0]}: {quantity}={_shown(fact)}'`. Found "
+                f"{fact.quantity!r}."
+            )
         if fact.quantity == "data set" and says_none(fact) and splits:
             raise ValueError(
                 f"{name}: `--fact 'data set=none'` contradicts the rows, which have scores of the column {splits[0]!r}, and only a "
                 "data set has such scores. Leave the fact out, or rename the column."
             )
         for other in known.get(fact.quantity, ()):
-            if not _same(fact, other):
+            if fact.method in ("", other.method) and not _same(fact, other):
                 raise ValueError(
                     f"{name}: `--fact '{fact.quantity}={_shown(fact)}'` contradicts what was read: "
                     f"{_shown(other)} for {other.method!r}. Leave the fact out."
                 )
         for prefix, end, sign in ((LOWEST, 0, 1), (HIGHEST, 1, -1)):
             parameter = fact.quantity.removeprefix(prefix)
-            if parameter == fact.quantity or parameter not in tried or fact.value is None:
+            own = tried[fact.method]
+            if parameter == fact.quantity or parameter not in own or fact.value is None:
                 continue
-            value = tried[parameter][end]
+            value = own[parameter][end]
             if sign * (fact.value - value) > 1e-9 * abs(value):
                 raise ValueError(
                     f"{name}: `--fact '{fact.quantity}={_shown(fact)}'` leaves out {parameter} = {value:g}, which a "
                     "trial tried. State the whole range."
                 )
+
+
+def strange_names(stated: Iterable[Fact], columns: Sequence[str]) -> Iterator[str]:
+    """Yield a note for each hyperparameter or setting of a stated fact that no column has, where there are such columns.
+
+    Args:
+        stated: Facts that the user states.
+        columns: Columns of the runs: `param NAME` and `setting NAME`.
+
+    Yields:
+        What it is called, and what the columns are.
+    """
+    kinds = ("param ", "setting ")
+    known = [c.removeprefix(kind) for kind in kinds for c in columns if c.startswith(kind)]
+    for fact in stated:
+        family = _family(fact.quantity)
+        parameter = fact.quantity.removeprefix(family[:-1])
+        if known and family.endswith("*") and parameter not in known:
+            yield (
+                f"no column is {parameter!r}, of which `--fact '{fact.quantity}=...'` speaks; hyperparameters and settings with a "
+                f"column: {', '.join(known)}"
+            )
 
 
 def _same(one: Fact, other: Fact) -> bool:

@@ -17,7 +17,7 @@ import pandas as pd
 from repro.audit import cells, direction, logs, mapping, names
 from repro.audit.counting import OBSERVED, count, numbered
 from repro.audit.evidence import RUN_COLUMNS, Evidence, Ranges, runs_frame, written
-from repro.audit.stated import refuse_contradictions
+from repro.audit.stated import refuse_contradictions, strange_names
 from repro.protocol import Fact
 
 NO_PARAMS = (
@@ -121,6 +121,12 @@ def _by_name(table: pd.DataFrame, found: mapping.Columns, evidence: Evidence) ->
             f"trials are scored by {score!r}, by its name a test score, but nobody says so: if it is, add "
             "`--fact 'selection split=test'`"
         )
+    if unread := _unread(table, found):
+        column, values = unread
+        yield (
+            f"column {column!r} is not read, and every method has one value in it: {values}; if it is a setting, add "
+            f"`--map settings={column}`"
+        )
     spreads = [c for c in map(str, table.columns) if SPREADS.fullmatch(c) and c not in found.params]
     single = [evidence.number("repetitions", m) == 1 for m in evidence.methods]
     if spreads and all(single):
@@ -128,6 +134,26 @@ def _by_name(table: pd.DataFrame, found: mapping.Columns, evidence: Evidence) ->
             f"column {spreads[0]!r} seems to be the spread of repetitions, and a row their mean: it counts as one repetition; "
             "give every repetition a row"
         )
+
+
+def _unread(table: pd.DataFrame, found: mapping.Columns) -> tuple[str, str] | None:
+    """Return the first column without a meaning in which methods differ and runs of one method do not, with its values."""
+    method = found.given["method"]
+    read = {*found.given.values(), *found.params.values(), *found.settings.values()}
+    by_method = table.groupby(table[method].astype("str").str.strip(), sort=False)
+    if by_method.size().min() < 2:
+        return None
+    for column in map(str, table.columns):
+        if column in read or mapping.LABELS.fullmatch(column) or table[column].isna().any():
+            continue
+        values = by_method[column].first()
+        if (
+            (by_method[column].nunique() == 1).all()
+            and values.nunique() > 1
+            and not all(str(m).casefold() in str(v).casefold() for m, v in values.items())
+        ):
+            return column, ", ".join(f"{v} for {m}" for m, v in values.items())
+    return None
 
 
 def _time(
@@ -210,7 +236,8 @@ def from_rows(
     rows, ranges, notes = names.unify(rows, ranges, gathered or {}, name)
     if maximise:
         rows["score"] = -rows["score"]
-    stated = {fact.quantity: fact.text for fact in facts}
+    notes += _compared_by_test(rows, called or {}, maximise=maximise)
+    stated = {fact.quantity: fact.text for fact in facts if not fact.method}
     if logs.AT in rows:
         moments = {
             role: stated.get(quantity, "last")
@@ -229,10 +256,15 @@ def from_rows(
     methods = tuple(dict.fromkeys(runs["method"]))
     notes += _notes(runs, methods)
     every = count(runs, ranges, name, unit)
-    refuse_contradictions(facts, every, _tried(runs), _splits(runs), name)
+    tried = {"": _tried(runs), **{m: _tried(runs[runs["method"] == m]) for m in methods}}
+    refuse_contradictions(facts, every, tried, _splits(runs), name)
+    notes += strange_names(facts, [str(c) for c in runs])
     # a declared range tells more than the values that were seen
+    told = {(fact.method, fact.quantity) for fact in facts}
     counted = tuple(
-        fact for fact in every if not (fact.item == OBSERVED and fact.quantity in stated)
+        fact
+        for fact in every
+        if fact.item != OBSERVED or told.isdisjoint((m, fact.quantity) for m in ("", fact.method))
     )
     return Evidence(
         name,
@@ -243,6 +275,23 @@ def from_rows(
         notes=tuple(notes),
         maximised=maximise,
     )
+
+
+def _compared_by_test(
+    rows: pd.DataFrame, called: Mapping[str, str], *, maximise: bool
+) -> Iterator[str]:
+    """Give reported runs beside trials their test score, which is what is compared, and say so."""
+    if not {"role", "test"} <= set(rows):
+        return
+    report = rows["role"] == "report"
+    if report.all() or not np.isfinite(rows.loc[report, "test"]).any():
+        return
+    score, test = (called.get(key, key) for key in ("score", "test"))
+    gain = direction.by_name(test)
+    turned = maximise if gain is None else gain
+    rows.loc[report, "score"] = rows.loc[report, "test"] * (-1.0 if turned else 1.0)
+    if score != test:
+        yield f"reported runs are compared by {test!r}, trials by {score!r}"
 
 
 def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:

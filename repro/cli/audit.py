@@ -100,8 +100,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="all rows are reported runs, none a trial of a search",
     )
-    parser.add_argument("--fact", action="append", default=[], metavar="QUANTITY=VALUE",
-                        help="what else is known of a foreign search, e.g. 'selection split=validation'")  # fmt: skip
+    parser.add_argument("--fact", action="append", default=[], metavar="[METHOD:]QUANTITY=VALUE",
+                        help="what else is known of a foreign search, or of one of its methods, e.g. 'selection split=validation', "
+                        "'adam: origin of lr=no search'")  # fmt: skip
     parser.add_argument(
         "--facts", action="store_true", help="list what --fact may state, and in which words"
     )

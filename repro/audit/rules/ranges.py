@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
 
 from repro.audit.counting import OBSERVED
-from repro.audit.evidence import FINISHED, Evidence, says_none, source_of
+from repro.audit.evidence import FINISHED, OPTIMIZERS_OWN, Evidence, says_none, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 EDGE = 0.1
@@ -24,14 +24,16 @@ SPARSE = 2.0
 
 @rule(
     question="Did every method search the same hyperparameters over the same ranges, sampled alike?",
-    threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if ranges, choices, "
-    f"scales or samplers differ, or the numbers of enqueued trials, or one method tried more than {SPARSE:g} times as many "
-    "values in as many trials; "
+    threshold="fail if a hyperparameter is searched for one method and fixed for another; warn if another method has none, unless it is "
+    "a number of the optimizer (a rate, momentum, betas, epsilon), which may have no such number; warn if ranges, choices, "
+    "scales or samplers differ, or how many ranges were tried one after the other, or the numbers of enqueued trials, or one method "
+    f"tried more than {SPARSE:g} times as many values in as many trials; "
     "unknown if ranges were only observed, and differ no more than random trials of one range may",
     why="a range tells where the optimum lies: a narrow one around it is worth a larger budget",
     source="Sivaprasad et al. 2020 (the prior is part of the method); tuning playbook, search spaces; Choi et al. 2020",
     mend="search one range, wide enough for all, with one sampler",
     needs="which ranges were searched",
+    compares=True,
 )
 def space(evidence: Evidence) -> Iterator[Part]:
     """Compare ranges, dimensions, scales, the number of values tried, and samplers."""
@@ -94,8 +96,21 @@ def _spaces(evidence: Evidence) -> Iterator[Part]:
                 f"{parameter} searched for {', '.join(ranges)} and fixed for {', '.join(fixed)}",
                 (source,),
             )
+        yield from _alone(parameter, list(ranges), known.difference(fixed), source)
         yield from _ranges(evidence, parameter, ranges)
     yield from _choices(evidence, searched)
+
+
+def _alone(
+    parameter: str, searched: Collection[str], others: Iterable[str], source: str
+) -> Iterator[Part]:
+    """Yield one part about a hyperparameter that other methods, which were searched too, do not have."""
+    without = [m for m in others if m not in searched]
+    if without and not OPTIMIZERS_OWN.fullmatch(parameter):
+        text = (
+            f"{parameter} searched for {', '.join(searched)}, and {', '.join(without)} without any"
+        )
+        yield Part("warn", text, (source,))
 
 
 def _ranges(
@@ -104,7 +119,10 @@ def _ranges(
     """Compare the ranges of a hyperparameter, and how they were sampled."""
     source = source_of(evidence.fact(f"searched from {parameter}", next(iter(ranges))))
     texts = {m: _range(evidence, parameter, m, *ends) for m, ends in ranges.items()}
-    sampled = _sampling(evidence, parameter, ranges)
+    sampled = [
+        *_sampling(evidence, parameter, ranges),
+        *_redrawn(evidence, parameter, ranges),
+    ]
     for text in sampled:
         yield Part("warn", text, (source,))
     # observed ranges of one random search differ by chance: only their ends have to agree roughly
@@ -140,12 +158,16 @@ def _choices(evidence: Evidence, ordered: Collection[str]) -> Iterator[Part]:
         )
         if parameter in ordered or not tried or f"param {parameter}" not in evidence.runs:
             continue
+        others = [m for m in evidence.methods if m not in fixed and evidence.number("trials", m)]
+        source = source_of(evidence.fact(f"tried values of {parameter}", tried[0]))
         words = {m: _words(evidence, parameter, m) for m in (*tried, *fixed)}
         pooled = pd.concat(list(words.values()))
         # a name or a path, which every trial has for itself, is no choice
-        if len(words) < 2 or 2 * pooled.nunique() > len(pooled):
+        if 2 * pooled.nunique() > len(pooled):
             continue
-        source = source_of(evidence.fact(f"tried values of {parameter}", tried[0]))
+        yield from _alone(parameter, tried, others, source)
+        if len(words) < 2:
+            continue
         found = {m: ", ".join(sorted(own.unique())[:SHOWN]) for m, own in words.items()}
         chances = {m: _chance_missing(own, pooled) for m, own in words.items()}
         by_chance = min(chances.values()) >= CHANCE / (len(words) - 1)
@@ -209,6 +231,14 @@ def _sampling(
             )
             found.append(f"{parameter} tried at {listed}")
     return found
+
+
+def _redrawn(evidence: Evidence, parameter: str, methods: Iterable[str]) -> Iterator[str]:
+    """Yield in how many ranges a method was searched one after the other, if methods differ in it."""
+    parts = {m: evidence.number(f"ranges of {parameter}", m) or 1 for m in methods}
+    if len(set(parts.values())) > 1:
+        listed = ", ".join(f"{num:g} for {m}" for m, num in parts.items())
+        yield f"{parameter} drawn from different ranges in the course of one search: {listed}"
 
 
 def _density(
@@ -291,7 +321,8 @@ def _overlap(ranges: list[tuple[float, float]]) -> float:
 @rule(
     question="Does every winner lie well inside its range?",
     threshold=f"closer to a bound than {EDGE:.0%} of the range: fail for hyperparameters on a log scale, warn for "
-    "others; fail if a better value is known outside; never more than warn if the range is only observed",
+    "others, pass for 0 where nothing lies below it; fail if a better value is known outside; never more than warn if the range is only "
+    "observed",
     why="a winner at a bound shows that the range was too small, so the method is not tuned",
     source="tuning playbook, identifying bad search space boundaries",
     mend="extend the range by a decade beyond the bound, for all methods alike, and search on",

@@ -13,8 +13,8 @@ from scipy import stats as scipy_stats  # type: ignore[import-untyped, unused-ig
 
 from repro import stats
 from repro.audit import differences
-from repro.audit.counting import first_runs, trial_scores
-from repro.audit.evidence import BAD, FINISHED, Evidence, source_of
+from repro.audit.counting import first_runs, numbered, trial_scores
+from repro.audit.evidence import BAD, FINISHED, OPTIMIZERS_OWN, Evidence, source_of
 from repro.audit.findings import Part, Status, rule, unsaid
 
 Vector = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ def seeds(evidence: Evidence) -> Iterator[Part]:
         tuned, reported = (evidence.seeds(role, method) for role in ("tune", "report"))
         if not tuned or not reported:
             continue
-        both = sorted(tuned & reported)
+        both = sorted(tuned & reported, key=_by_size)
         source = source_of(evidence.fact("tuning seed", method)) or "rows"
         if both:
             names = ", ".join(both[:5]) + (", ..." if len(both) > 5 else "")
@@ -49,11 +49,19 @@ def seeds(evidence: Evidence) -> Iterator[Part]:
             yield Part("pass", text, (source,), method=method)
 
 
+def _by_size(seed: str) -> tuple[float, str]:
+    """Return what a seed is sorted by: its size, if it is a number."""
+    try:
+        return float(seed), seed
+    except ValueError:
+        return math.inf, seed
+
+
 @rule(
     question="Are there enough repetitions, and is each one an independent draw?",
     threshold="fail for one, or for equal results under different seeds; warn below 6, as no paired rank test then "
-    "reaches 0.05, if fewer seeds were drawn than repetitions are claimed, or if all results are equal and have "
-    f"{DIGITS} decimals or fewer",
+    "reaches 0.05, if fewer seeds were drawn than repetitions are claimed, if repetitions have different learning rates, or if all "
+    f"results are equal, have {DIGITS} decimals or fewer, and no other method reaches the same",
     why="with few repetitions the order of two methods may be luck, and no test can rule that out",
     source="Agarwal et al. 2021; Bouthillier et al. 2021; NeurIPS checklist, statistical significance",
     mend="repeat with at least 6 seeds, preferably 10, the same for every method",
@@ -71,11 +79,23 @@ def repetitions(evidence: Evidence) -> Iterator[Part]:
         status: Status = "fail" if num < 2 else "warn" if smallest > LEVEL else "pass"
         text = f"{num} repetition{'' if num == 1 else 's'}, smallest two-sided p {smallest:.2g}"
         yield Part(status, text, (source_of(fact),), {f"{method}, repetitions": num}, method)
+        yield from _at_several(evidence, method)
         drawn = evidence.fact("independent seeds", method)
         if drawn is not None and drawn.value is not None and drawn.value < num:
             text = f"{num} repetitions claimed, {drawn.value:g} seed(s) drawn"
             yield Part("warn", text, (source_of(drawn),), method=method)
         yield from _copies(evidence, method)
+
+
+def _at_several(evidence: Evidence, method: str) -> Iterator[Part]:
+    """Look for repetitions that are none, as their optimizers had different numbers."""
+    rows = evidence.rows("report", method)
+    for column in map(str, rows.filter(like="param ")):
+        values = rows[column].dropna()
+        parameter = column.removeprefix("param ")
+        if values.nunique() > 1 and OPTIMIZERS_OWN.fullmatch(parameter):
+            text = f"{len(rows)} reported runs at {values.nunique()} values of {parameter}: no repetitions of one setting"
+            yield Part("warn", text, ("rows",), method=method)
 
 
 def _copies(evidence: Evidence, method: str) -> Iterator[Part]:
@@ -140,6 +160,7 @@ def interval(evidence: Evidence) -> Iterator[Part]:
     source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
     mend="state the shares beside the result; give all methods more trials, or a range with fewer unstable rates",
     needs="how the trials ended",
+    compares=True,
 )
 def divergence(evidence: Evidence) -> Iterator[Part]:
     """Compare how many trials ended well."""
@@ -183,7 +204,7 @@ def _endings(rows: pd.DataFrame) -> list[tuple[str, bool]]:
     why="a table of survivors shows a method at its best: runs that crashed are left out",
     source="Optuna drops NaN trials as failed; how-to-autorl checklist, all runs reported",
     mend="keep a row for every run, with the worst score if it diverged, and make the missing runs",
-    needs="the rows",
+    needs="the numbers of the trials, or the reported runs",
 )
 def survivors(evidence: Evidence) -> Iterator[Part]:
     """Look for gaps in trial numbers, for missing repetitions and for trials left running."""
@@ -199,7 +220,6 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
     shared = np.concatenate(tuned)
     # one search that spent its trials on several methods: a number that one lacks another has
     apart = len(tuned) > 1 and len(set(shared)) == len(shared)
-    gaps = int(np.ptp(shared)) + 1 - len(shared) if len(shared) else 0
     for method in evidence.methods:
         tune = evidence.rows("tune", method)
         if tune.empty:
@@ -208,7 +228,10 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
             yield Part("warn", f"{running} trials never ended", ("rows",), method=method)
         numbers = tune["number"].dropna().unique()
         if len(numbers):
-            missing = gaps if apart else int(numbers.max() - numbers.min() + 1 - len(numbers))
+            first, last = numbers.min(), numbers.max()
+            # numbers between those of one method may be another's
+            there = shared[(shared >= first) & (shared <= last)] if apart else numbers
+            missing = int(last - first + 1 - len(there))
             if missing > 0:
                 text = f"{missing} of {missing + len(numbers)} trial numbers are missing"
                 yield Part("fail", text, ("rows",), {f"{method}, missing": missing}, method)
@@ -229,8 +252,9 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
             for other, seeds in reported.items()
             if other != method and 2 * len(own & seeds) >= max(1, min(len(own), len(seeds)))
         ]
-        if lacking := sorted(set().union(*paired) - own):
-            text = f"no reported run with seed {', '.join(lacking[:5])}, which others have"
+        if lacking := sorted(set().union(*paired) - own, key=_by_size):
+            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+            text = f"no reported run with seed {', '.join(lacking[:5])}{more}, which others have"
             yield Part("fail", text, ("rows",), method=method)
         elif runs[method] < runs[most]:
             text = f"{runs[method]} reported runs, but {runs[most]} of {most}"
@@ -243,11 +267,12 @@ def _lacking(evidence: Evidence) -> Iterator[Part]:
 @rule(
     question="Does the order of the methods hold for smaller budgets and for equal time?",
     threshold="warn if the two best methods change places in the second half of the trials, or if the one ahead at "
-    "equal trials is behind at equal time",
+    "equal trials is behind at equal time; unknown for a grid, which has no order",
     why="an order that changes with the last trials shows which search was lucky, not which method is better",
     source="Dodge et al. 2019; Sivaprasad et al. 2020; Lourie et al. 2024",
     mend="show the best score over the number of trials, and over time; claim no order where the curves cross",
     needs="the scores of the trials in order",
+    compares=True,
 )
 def rank(evidence: Evidence) -> Iterator[Part]:
     """Follow the best score so far, over trials and over time."""
@@ -263,6 +288,9 @@ def rank(evidence: Evidence) -> Iterator[Part]:
     num = min(len(t) for t in trials.values())
     if num < 4:
         yield Part("unknown", f"{num} trials are too few to see an order change")
+        return
+    if all(_is_grid(evidence, m) for m in trials):
+        yield Part("unknown", "the trials are a grid: their order is no course of a search")
         return
     best = {m: np.minimum.accumulate(t["score"].to_numpy()[:num]) for m, t in trials.items()}
     first, second = sorted(best, key=lambda m: best[m][-1])[:2]
@@ -287,6 +315,20 @@ def rank(evidence: Evidence) -> Iterator[Part]:
         text = f"{scores} after {limit:.4g} s of trials each"
         turned = at[first] > at[second] and not tied
         yield Part("warn" if turned else "pass", text, ("rows",))
+
+
+def _is_grid(evidence: Evidence, method: str) -> bool:
+    """Tell whether a method's trials stand in the order of their values, or try each value of one with each of another."""
+    if evidence.word("sampler", method).casefold() == "grid":
+        return True
+    trials = numbered(evidence.rows("tune", method)).drop_duplicates("number")
+    tried = trials.sort_values("number").filter(like="param ")
+    varied = tried.loc[:, tried.nunique() > 1]
+    if varied.shape[1] == 1:
+        values = varied.iloc[:, 0]
+        return bool(values.is_monotonic_increasing or values.is_monotonic_decreasing)
+    sizes = [int(size) for size in varied.nunique()]
+    return len(sizes) > 1 and min(sizes) < len(trials) == math.prod(sizes)
 
 
 def _coarse(scores: pd.Series) -> bool:
@@ -316,6 +358,7 @@ def best_within(scores: Vector, seconds: Vector, limit: float) -> float:
     source="Holm 1979; Demsar 2006; NeurIPS checklist, statistical significance",
     mend="correct for all comparisons made, and claim only what stays significant",
     needs="two or more reported runs of each method",
+    compares=True,
 )
 def multiplicity(evidence: Evidence) -> Iterator[Part]:
     """Test every pair of methods, with and without correction; a diverged run counts as worse than any other."""

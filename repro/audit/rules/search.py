@@ -14,8 +14,8 @@ from repro.protocol import Fact
 
 @rule(
     question="Did every method get the same number of trials, of the same length?",
-    threshold="fail above 1.25 times as many trials, or twice the epochs; warn for any difference in trials, "
-    "above 1.25 times the epochs, or if more than a tenth of the trials repeat another",
+    threshold="fail above 1.25 times as many trials (or runs of them, where no length is known), or twice the epochs; warn for any "
+    "difference in trials, above 1.25 times the epochs, or if more than a tenth of the trials repeat another",
     why="the best of many trials is better than the best of few, whatever the method",
     source="Sivaprasad et al. 2020; Dodge et al. 2019; AlgoPerf rules, tuning rulesets",
     mend="run the missing trials, or judge all methods by equally many of their first trials",
@@ -60,6 +60,10 @@ def _lengths(evidence: Evidence, trials: dict[str, float]) -> Iterator[Part]:
         # with mini-batches of another size, as many epochs have another number of steps
         fail = 2.0 if unit == shared[0] else math.inf
         yield _ratio(evidence, f"trial {unit}", known[unit], f"{unit} of search", 1.25, fail)
+    told = {m: evidence.number("search runs", m) for m in trials}
+    runs = {m: num for m, num in told.items() if num is not None}
+    if not shared and len(runs) == len(trials) and runs != trials:
+        yield _ratio(evidence, "search runs", runs, "runs of trials", warn=1.0, fail=1.25)
     alike = set(trials.values())
     if not any(known.values()) and len(trials) > 1 and len(alike) == 1:
         # equal counts are no equal budget if a trial may be of any length
@@ -163,6 +167,7 @@ def _left_alone(evidence: Evidence, parameter: str, methods: list[str]) -> Part:
     source="Choi et al. 2020; tuning playbook, nuisance hyperparameters must be tuned for each method",
     mend="search the value for each method, with equal budgets",
     needs="the values that were used, and where they come from",
+    compares=True,
 )
 def shared(evidence: Evidence) -> Iterator[Part]:
     """Look for a number, or a yes or no, that all methods share and no search found; other words name things."""

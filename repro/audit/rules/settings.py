@@ -29,6 +29,7 @@ def _same(a: Fact, b: Fact) -> bool:
     source="NeurIPS checklist, experimental setting; how-to-autorl checklist, same implementation details",
     mend="run all methods with one setting, or search it for all of them",
     needs="the settings of the runs",
+    compares=True,
 )
 def settings(evidence: Evidence) -> Iterator[Part]:
     """Compare every fixed setting across the methods, and the length of reported runs."""
@@ -38,7 +39,11 @@ def settings(evidence: Evidence) -> Iterator[Part]:
         facts = {m: evidence.fact(f"{ran} {setting}", m) for m in evidence.methods}
         known = {m: fact for m, fact in facts.items() if fact is not None}
         # a value that one method has from a search is not compared with another's fixed value
-        used = [m for m in evidence.methods if evidence.fact(f"used {setting}", m)]
+        used = [
+            m
+            for m in evidence.methods
+            if any(evidence.fact(f"{q} {setting}", m) for q in ("used", "best", "searched from"))
+        ]
         yield from unsaid(evidence, f"{ran} {setting}", [*known, *used])
         if len(known) < 2:
             continue
