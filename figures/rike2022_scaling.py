@@ -15,8 +15,8 @@ from repro.results import EmptySelectionError, Results
 
 TITLE = (
     "Share of backpropagation's descent in validation loss that forward gradients miss after as many epochs, by task and optimizer, "
-    "without (top) and with (bottom) clipping of the directional derivative, every method at a rate searched on that very task. Beside the "
-    "convolutional network stands the dense one at rates searched for runs as long; its longer runs, which go on, stand beside CIFAR-10. At "
+    "without (top) and with (bottom) clipping of the directional derivative, every method at a rate searched on that very task. Each of the "
+    "other networks is compared with the dense one at rates searched for runs as long as its own. At "
     "0 % a method is where backpropagation is, at 100 % it has not left the start. Mean over paired repetitions, 95 % t band, "
     "which may reach beyond a panel; none where a run diverged, or where one of backpropagation's has hardly left its start. Above "
     "the grey line nearly all is missed: where the dense network is there, it is too early to compare tasks. An epoch of CIFAR-10 has "
@@ -24,17 +24,18 @@ TITLE = (
 )
 LAYOUT = style.Layout(2, 3, style.DOUBLE, 4.4)
 ESTIMATORS = {FG: "not clipped", CLIPPED: "clipped"}
-AS_LONG = "nn-as-cnn"
-"""First words of the searches on the dense network for runs as long as those of the convolutional one."""
-PAIRS = (("nn", "cifar"), (AS_LONG, "cnn"))
-"""Networks that are compared, and so at one scale."""
+PAIRS = (("nn-as-cnn", "cnn"), ("nn-as-cifar", "cifar"))
+"""Networks that are compared, and so at one scale: the dense one, searched for runs as long, and the other."""
 LOOKS = {
-    "nn": style.Look(style.PALETTE[9], "-", "o"),
-    AS_LONG: style.Look(style.PALETTE[9], (0, (1, 1)), "o", open=True),
+    "nn-as-cnn": style.Look(style.PALETTE[9], (0, (1, 1)), "o", open=True),
     "cnn": style.Look(style.PALETTE[4], (0, (4, 1.2)), "s"),
+    "nn-as-cifar": style.Look(style.PALETTE[9], "-", "o"),
     "cifar": style.Look(style.PALETTE[3], (0, (2, 1)), "^"),
 }
-SERIES = {**NETWORKS, AS_LONG: f"{NETWORKS['nn']}, as long as {NETWORKS['cnn']}"}
+SERIES = {
+    **NETWORKS,
+    **{dense: f"{NETWORKS['nn']}, as long as {NETWORKS[of]}" for dense, of in PAIRS},
+}
 STUCK = "backpropagation\nhardly left its start in a repetition"
 """Why there is no share where no run diverged."""
 HIGHEST = 1.3

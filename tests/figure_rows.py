@@ -190,8 +190,9 @@ def add_rike(add: Callable[..., None]) -> None:
                 ends = {"test_loss": loss[40] + 0.01, "test_accuracy": 1 - loss[40] / 3}
                 spent = {"forward_passes": 40 * passes[series]}
                 curve = {("validation", "loss"): loss}
-                as_long = f"tuned-nn-as-cnn-{setting.optimizer}"  # has no trials here
-                for experiment in (tuned, *([as_long] if setting.network == "nn" else [])):
+                # these have no trials here
+                as_long = [f"tuned-nn-as-{n}-{setting.optimizer}" for n in ("cnn", "cifar")]
+                for experiment in (tuned, *(as_long if setting.network == "nn" else [])):
                     add(experiment, name, repetition, "training", curve, **common, **ends, **spent)
             seconds = {s: passes[series] * (1 + s / 100) * 1e-3 for s in range(ROUNDS)}
             timed = {("none", "step_seconds"): seconds}

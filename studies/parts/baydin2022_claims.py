@@ -79,7 +79,7 @@ def on_cifar(expect: Expectation) -> Check:
 
     The rates are those of the study of Rike & Førland; before anything is learned it is too early to compare.
     """
-    first, last = "tuned-nn-sgd", "tuned-cifar-sgd"
+    first, last = "tuned-nn-as-cifar-sgd", "tuned-cifar-sgd"
     ours, theirs = f"{FG}, SGD", f"{BP}, SGD"
     learned = use(
         "final_metric", study="rike2022", experiment=last, method=theirs, metric="validation_loss"

@@ -100,10 +100,10 @@ def rates(measure: str, what: str, optimizer: str, **options: float) -> Check:
 def missed(label: str, optimizer: str) -> Check:
     """Return a check that forward gradients miss a tenth more of backpropagation's descent than on the dense network.
 
-    Beside the convolutional network, its rates are for runs of as many epochs.
+    Its rates are for runs of as many epochs.
     """
     measure = use(
-        "missed_change_at_equal", first=searched("nn-as-cnn" if label == "cnn" else "nn", optimizer), last=searched(label, optimizer),
+        "missed_change_at_equal", first=searched(f"nn-as-{label}", optimizer), last=searched(label, optimizer),
         metric="loss", split="validation", method=name(CLIPPED, optimizer), base=name(BP, optimizer),
     )  # fmt: skip
     text = (
