@@ -132,3 +132,26 @@ def assert_replicas_independent(
     disturbed = estimate(moved, [seeds[0] + 1_000, *seeds[1:]])
     assert not torch.equal(disturbed[0], together[0])
     assert_close(disturbed[1:], together[1:], rtol)
+
+
+def assert_shared_draws(
+    estimator: Estimator, objective: Objective, params: Params, rtol: float = 1e-12
+) -> None:
+    """Assert that replicas with one generator get what each gets alone, estimate after estimate.
+
+    Args:
+        estimator: The estimator.
+        objective: Maps stacked parameters to one value a replica.
+        params: Leaves `(3, ...)`.
+        rtol: Of the estimates.
+    """
+    for seeds in ((5, 5, 5), (5, 6, 5)):
+        made = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
+        shared = [made[seed] for seed in seeds]
+        together = [flatten(estimator(objective, params, shared).gradient) for _ in range(2)]
+        for index, seed in enumerate(seeds):
+            alone = like(params, [leaf[index : index + 1] for leaf in leaves(params)])
+            own = [torch.Generator().manual_seed(seed)]
+            for stacked in together:
+                found = flatten(estimator(objective, alone, own).gradient)
+                assert_close(stacked[index : index + 1], found, rtol)

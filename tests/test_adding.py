@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,24 @@ def test_every_block_works_in_a_fresh_copy(tmp_path: Path) -> None:
     for suffix in ("svg", "pdf", "png", "csv"):
         assert (tmp_path / f"figures/build/someone2030_fig1.{suffix}").exists()
     assert "not run" not in (tmp_path / "figures/build/someone2030_fig1.csv").read_text()
+
+
+def test_the_estimator_gives_a_replica_what_it_gets_alone(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from asserts import assert_replicas_independent, assert_shared_draws
+    from estimator_cases import objective
+    from references import draw
+
+    (code,) = (
+        code
+        for _, info, code in BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+        if info == "repro/estimators/central_difference.py"
+    )
+    (tmp_path / "central_difference.py").write_text(code, encoding="utf-8")
+    estimator = runpy.run_path(str(tmp_path / "central_difference.py"))["CentralDifference"]()
+    params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
+    assert_shared_draws(estimator, objective, params)
+    assert_replicas_independent(estimator, objective, params, [5, 6, 7])
 
 
 def run(command: str, folder: Path) -> str:

@@ -8,6 +8,7 @@ from asserts import (
     assert_descent_direction,
     assert_in_span,
     assert_replicas_independent,
+    assert_shared_draws,
     assert_unbiased,
     assert_variance,
 )
@@ -26,8 +27,15 @@ from estimator_cases import (
 from references import draw, generators
 from torch import Tensor
 
-from repro.autodiff import Params
-from repro.estimators import Estimator, ForwardGradient
+from repro.autodiff import Objective, Params, leaves, like
+from repro.estimators import (
+    Cost,
+    Estimate,
+    Estimator,
+    ForwardGradient,
+    Generators,
+    draw_stacked,
+)
 
 
 def expected_multiple(estimator: Estimator) -> float | None:
@@ -87,6 +95,44 @@ def test_estimate_lies_in_the_span_of_its_tangents(estimator: ForwardGradient) -
 def test_replicas_are_independent_of_each_other(estimator: Estimator) -> None:
     params: Params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
     assert_replicas_independent(estimator, objective, params, [5, 6, 7], rtol=1e-9)
+
+
+@every_estimator
+def test_replicas_that_share_a_generator_get_what_they_get_alone(estimator: Estimator) -> None:
+    params: Params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
+    assert_shared_draws(estimator, objective, params, rtol=1e-9)
+
+
+class DrawsForEach(Estimator):
+    """One draw a replica, also where replicas share a generator."""
+
+    @property
+    def cost(self) -> Cost:
+        return Cost(forward_passes=1.0, tangents=1)
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        assert not isinstance(generator, torch.Generator)
+        drawn = [
+            torch.stack([torch.randn(leaf.shape[1:], generator=g).double() for g in generator])
+            for leaf in leaves(params)
+        ]
+        return Estimate(objective(params), like(params, drawn), None, self.cost)
+
+
+def test_a_draw_for_each_of_those_that_share_a_generator_is_seen() -> None:
+    params: Params = {"weight": draw(3, 2, 2), "bias": draw(3, 2, seed=1)}
+    with pytest.raises(AssertionError, match="error"):
+        assert_shared_draws(DrawsForEach(), objective, params)
+
+
+@pytest.mark.parametrize(("seeds", "rows"), [((5, 5, 5), 1), ((5, 6, 5), 3), ((5, 6, 7), 3)])
+def test_draws_are_stacked_by_generator(seeds: tuple[int, ...], rows: int) -> None:
+    made = {seed: torch.Generator().manual_seed(seed) for seed in seeds}
+    drawn = draw_stacked(torch.zeros(3, 2), (4, 2), [made[seed] for seed in seeds])
+    assert drawn.shape == (rows, 4, 2)
+    for index, seed in enumerate(seeds):
+        own = torch.randn(4, 2, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(drawn.expand(3, -1, -1)[index], own)
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -7,7 +7,7 @@ whose gradient has the structure of the parameters. `ForwardGradient` is tangent
 
 One call serves a single set of parameters (objective to a scalar, one generator) or `R` replicas at once
 (leaves `(R, ...)`, objective to `(R,)`, a sequence of `R` generators); a replica's estimate depends on its
-own parameters and its own generator alone.
+own parameters and its own generator alone, also where replicas share one, which `draw_stacked` sees to.
 
 Tangents live on the weights, or on the activations of a `Layered` objective's blocks: then each example of the
 mini-batch has its own directional derivatives and its own estimate, and the weights' gradients follow by a
@@ -21,7 +21,14 @@ from typing import Any
 
 from repro import protocol
 from repro.estimators.backpropagation import Backpropagation
-from repro.estimators.estimates import Cost, Estimate, Estimator, Generators, as_stack_of_one
+from repro.estimators.estimates import (
+    Cost,
+    Estimate,
+    Estimator,
+    Generators,
+    as_stack_of_one,
+    draw_stacked,
+)
 from repro.estimators.forward_gradient import ForwardGradient
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "Generators",
     "as_stack_of_one",
     "build",
+    "draw_stacked",
 ]
 
 ESTIMATORS: dict[str, Callable[..., Estimator]] = {

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import TypeVar
 
 from repro.autodiff import Layered, Objective, Params, leaves, like, require_value
+from repro.tangents import normal_
 
 Structure = TypeVar("Structure", bound=Params)
 """What the parameters are, a tensor or tensors by name: what an objective takes, and what its gradient is."""
@@ -80,6 +81,36 @@ class Estimator(Protocol):
     @abstractmethod
     def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
         """Estimate the gradient of the objective at the parameters."""
+
+
+def draw_stacked(
+    point: Tensor,
+    shape: Sequence[int],
+    generators: Sequence[torch.Generator],
+    fill: Callable[[Tensor, torch.Generator], object] = normal_,
+) -> Tensor:
+    """Draw once from every distinct generator, so that a replica's draws do not depend on what is stacked with it.
+
+    Replicas may share a generator, as the trials of a search do: each of them gets what it would draw alone. One draw a
+    replica would give the second of them the next numbers of the first.
+
+    Args:
+        point: What the draws have type and device of.
+        shape: Shape of one replica's draws.
+        generators: One a replica.
+        fill: Fills a tensor of that shape from a generator, in place; with standard normals by default.
+
+    Returns:
+        Draws of shape `(R, *shape)`; `(1, *shape)` where all replicas share them, which broadcasts.
+    """
+    sources = list(dict.fromkeys(generators))
+    drawn = point.new_empty(len(sources), *shape)
+    for own, source in zip(drawn, sources, strict=True):
+        fill(own, source)
+    if len(sources) in (1, len(generators)):
+        return drawn
+    # not by a list of indices, which a GPU would have to wait for
+    return torch.stack([drawn[sources.index(generator)] for generator in generators])
 
 
 def as_stack_of_one(

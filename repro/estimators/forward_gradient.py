@@ -22,6 +22,7 @@ from repro.estimators.estimates import (
     Generators,
     Structure,
     as_stack_of_one,
+    draw_stacked,
     refuse_other_than_one_each,
     require_generators,
 )
@@ -265,15 +266,8 @@ class ForwardGradient(Estimator):
         return self._fill(points[0], sum(point[0].numel() for point in points), generators)
 
     def _fill(self, point: Tensor, dimension: int, generators: Sequence[torch.Generator]) -> Tensor:
-        sources = list(dict.fromkeys(generators))
-        flat = point.new_empty(len(sources), self.num_tangents, dimension)
         fill = distributions.choose(self.tangents, self.angle)
-        for draws, generator in zip(flat, sources, strict=True):
-            fill(draws, generator)
-        if len(sources) in (1, len(generators)):
-            return flat
-        # not by a list of indices, which a GPU would have to wait for
-        return torch.stack([flat[sources.index(generator)] for generator in generators])
+        return draw_stacked(point, (self.num_tangents, dimension), generators, fill)
 
     def _differentiate(
         self, objective: Objective, params: Params, flat: Tensor
