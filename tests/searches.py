@@ -3,6 +3,7 @@
 A test module takes a fixture from here under its own name: `from searches import undisturbed as undisturbed`.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -39,9 +40,12 @@ METHODS = (
 PROBLEM = ClosedForm("test beale", "beale", (0.0, 0.5))
 
 
-def comparison(search: Search, steps: int = 40, repetitions: int = 2) -> Comparison:
+def comparison(
+    search: Search, steps: int = 40, repetitions: int = 2, schedule: str = "constant"
+) -> Comparison:
+    methods = tuple(dataclasses.replace(method, schedule=schedule) for method in METHODS)
     plan = Plan(PROBLEM, Training(steps, evaluate_every=10), repetitions, search)
-    experiment = Experiment("tuned", "tuned", METHODS, (settings(),), plan, plan, plan)
+    experiment = Experiment("tuned", "tuned", methods, (settings(),), plan, plan, plan)
     return Comparison("someone2030", experiment, "full")
 
 

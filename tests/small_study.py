@@ -91,5 +91,5 @@ def searched(name: str, arm: str = "tuned", **options: Any) -> Experiment:
         "reduced": Plan(NETWORK, task, 2, search),
         "full": Plan(NETWORK, task, 3, search),
     }
-    given = {"hyperparameters": (settings(decay=1e-4),), **plans, **options}
+    given = {"hyperparameters": (settings(),), **plans, **options}
     return Experiment(name, arm, (BACK, FORWARD), **given)

@@ -10,12 +10,13 @@ from small_study import BACK, FORWARD, NETWORK, SPACE, searched
 from repro.protocol import (
     SCALES,
     Comparison,
-    Method,
+    Experiment,
+    LogUniform,
     Plan,
     RunSpec,
     Scale,
     Search,
-    Settings,
+    SearchSpace,
     Training,
     Trial,
     best_trial,
@@ -110,19 +111,20 @@ def test_tuning_and_reported_runs_share_no_seed() -> None:
 
 def test_values_that_a_search_proposes_join_the_settings() -> None:
     # one that stands before what is proposed, and one behind it: a run has one text
-    own = (("forward", settings(clip=1.0, scale=2.0)),)
-    declared = comparison(own=own)
-    expected: dict[Method, Settings] = {
-        BACK: settings(learning_rate=0.25, decay=1e-4),
-        FORWARD: settings(learning_rate=0.25, decay=1e-4, clip=1.0, scale=2.0),
-    }
-    for method, hyperparameters in expected.items():
-        for r in (
-            *declared.trial_runs(method, Trial(0, "digest"), RATE),
-            *declared.report_runs(method, RATE),
-        ):
-            assert r.hyperparameters == hyperparameters
-            assert parse_run(r.canonical_json()) == r
+    decaying = dataclasses.replace(FORWARD, schedule="exponential")
+    (decay, rate) = settings(decay=1e-4, learning_rate=0.25)
+    for given, proposed in ((decay, rate), (rate, decay)):
+        space = SearchSpace(((proposed[0], LogUniform(1e-6, 1.0)),))
+        plan = Plan(NETWORK, Training(2, 1), 1, Search(space, 2))
+        shared = Experiment("x", "tuned", (BACK, decaying), ((given,),), plan, plan, plan)
+        own = dataclasses.replace(shared, hyperparameters=((),), own=(("forward", (given,)),))
+        for declared in (Comparison("someone2022", each, "full") for each in (shared, own)):
+            for r in (
+                *declared.trial_runs(decaying, Trial(0, "digest"), (proposed,)),
+                *declared.report_runs(decaying, (proposed,)),
+            ):
+                assert r.hyperparameters == (decay, rate)
+                assert parse_run(r.canonical_json()) == r
 
 
 def test_every_trial_is_a_run_of_its_own() -> None:

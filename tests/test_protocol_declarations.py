@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from small_study import NETWORK, SPACE, STUDY, experiment, run, searched
+from small_study import BACK, FORWARD, NETWORK, SPACE, STUDY, experiment, run, searched
 
 import studies
 from repro.protocol import (
@@ -152,6 +152,38 @@ CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
             lambda: dataclasses.replace(experiment("x"), own=(("bakc", settings(decay=1.0)),)),
             r"Experiment 'x' has settings of its own for 'bakc', which is none of its methods\. "
             r"Choose from: back, forward\.",
+        ),
+        (
+            lambda: dataclasses.replace(
+                experiment("x"), hyperparameters=(settings(learning_rate=0.1, momentum=0.9),)
+            ),
+            r"^Experiment 'x' has the hyperparameter `momentum`, which nothing uses: the constant schedule of 'back' reads "
+            r"learning_rate alone\. Give it to the part that has it, as in `use\(\"sgd\", momentum=0\.9\)`, or leave it out\.$",
+        ),
+        (
+            lambda: dataclasses.replace(experiment("x"), own=(("forward", settings(decay=0.5)),)),
+            r"^Experiment 'x' has the hyperparameter `decay`, which the constant schedule of 'forward' does not use\. Leave it "
+            r"out, or give the method `schedule=\"exponential\"`\.$",
+        ),
+        (
+            lambda: dataclasses.replace(
+                experiment("x"),
+                methods=(dataclasses.replace(BACK, schedule="hyperbolic"), FORWARD),
+                own=(("forward", settings(decay=0.5)),),
+            ),
+            r"`decay`, which the constant schedule of 'forward' does not use",
+        ),
+        (
+            lambda: searched(
+                "x",
+                full=Plan(
+                    NETWORK,
+                    Training(2, 1),
+                    1,
+                    Search(SearchSpace((("momentum", LogUniform(0.1, 0.9)),)), 4),
+                ),
+            ),
+            r"Experiment 'x' has the hyperparameter `momentum`, which nothing uses",
         ),
         (lambda: Training(1, 1, test_every=-1), r"`test_every` must be at least 0\. Found -1\."),
         (lambda: Training(0, 1), r"`num_steps` must be at least 1\. Found 0\."),

@@ -65,7 +65,9 @@ def test_the_runs_of_a_method_are_its_trials_and_its_repetitions_at_every_settin
     again = Search(SPACE, 4, repetitions=3, finalists=2, finalist_repetitions=4)
     finals = Plan(NETWORK, Training(2, 1), 5, again)
     assert searched("x", full=finals).runs_of_a_method("full") == 4 * 3 + 2 * 4 + 5
-    two = dataclasses.replace(experiment("x"), hyperparameters=(settings(decay=0.1), settings()))
+    two = dataclasses.replace(
+        experiment("x"), hyperparameters=(settings(learning_rate=0.1), settings())
+    )
     assert two.runs_of_a_method("full") == 2 * 5
 
 
@@ -73,22 +75,24 @@ def test_the_runs_of_a_method_are_its_trials_and_its_repetitions_at_every_settin
 
 
 def test_own_settings_join_and_override_the_shared_ones() -> None:
-    shared = (settings(learning_rate=0.1), settings(learning_rate=0.2, clip=1.0))
+    shared = (settings(learning_rate=0.1), settings(learning_rate=0.2, decay=1e-4))
+    decaying = dataclasses.replace(FORWARD, schedule="exponential")
     declared = dataclasses.replace(
         experiment("x"),
+        methods=(BACK, decaying),
         hyperparameters=shared,
-        own=(("forward", settings(learning_rate=0.5, decay=1e-4)),),
+        own=(("forward", settings(learning_rate=0.5)),),
     )
     assert declared.settings_of(BACK) == shared
-    assert declared.settings_of(FORWARD) == (
+    assert declared.settings_of(decaying) == (
+        settings(learning_rate=0.5),
         settings(learning_rate=0.5, decay=1e-4),
-        settings(learning_rate=0.5, decay=1e-4, clip=1.0),
     )
     runs = expand(dataclasses.replace(STUDY, experiments=(declared,)), "smoke")
     assert [(r.method.name, r.hyperparameters) for r in runs] == [
         (method.name, declared.settings_of(method)[index])
         for index in range(2)
-        for method in (BACK, FORWARD)
+        for method in (BACK, decaying)
     ]
 
 

@@ -57,7 +57,9 @@ TWO = SearchSpace((("learning_rate", LogUniform(1e-4, 1.0)), ("decay", LogUnifor
 def test_of_two_hyperparameters_each_grows_where_its_own_winner_is() -> None:
     # inside of one range, beyond the other
     places = {"learning_rate": -2.0, "decay": -1.5}
-    compared = comparison(Search(TWO, 32, extension_trials=8, refinement_trials=8))
+    compared = comparison(
+        Search(TWO, 32, extension_trials=8, refinement_trials=8), schedule="exponential"
+    )
     progress, _ = searched(
         compared,
         lambda run: sum(

@@ -16,6 +16,7 @@ from repro.problems.closed_form import FUNCTIONS
 from repro.protocol import (
     FINAL,
     SCALES,
+    SCHEDULES,
     Classification,
     ClosedForm,
     Fact,
@@ -29,7 +30,6 @@ from repro.protocol import (
     expand,
 )
 from repro.results import read_published
-from repro.training import Schedule
 
 NAMES = studies.names()
 every_study = pytest.mark.parametrize("study", [studies.get(name) for name in NAMES], ids=NAMES)
@@ -146,7 +146,7 @@ def test_components_exist(study: Study) -> None:
             estimators.build(method.estimator.name, **method.estimator.options())
         assert method.optimizer.name in optimizers.OPTIMIZERS
         optimizers.build(method.optimizer.name, **method.optimizer.options())
-        assert method.schedule in Schedule.KINDS
+        assert method.schedule in SCHEDULES
         assert method.loss is None or method.loss in LOSSES
 
 
@@ -187,8 +187,7 @@ def test_schedules_have_their_hyperparameters(study: Study) -> None:
         for method, scale in itertools.product(experiment.methods, SCALES):
             search = experiment.plan(scale).search
             searched = {} if search is None else dict(search.space.ranges)
-            constant = method.schedule == "constant"
-            needed = {"learning_rate"} if constant else {"learning_rate", "decay"}
+            needed = set(SCHEDULES[method.schedule])
             for given in experiment.settings_of(method):
                 assert needed <= {*dict(given), *searched}, experiment.name
                 assert not set(dict(given)) & set(searched), experiment.name

@@ -6,7 +6,16 @@ import dataclasses
 import math
 
 from repro.protocol.canonical import LATER
-from repro.protocol.runs import Method, Problem, Scale, Settings, Task, Timing, Training
+from repro.protocol.runs import (
+    SCHEDULES,
+    Method,
+    Problem,
+    Scale,
+    Settings,
+    Task,
+    Timing,
+    Training,
+)
 
 
 def require_tuple(owner: str, name: str, found: object, kind: type) -> None:
@@ -231,6 +240,31 @@ class Experiment:
             )
         if both := sorted(given & searched):
             raise ValueError(f"Experiment {self.name!r} both gives and searches {both[0]!r}.")
+        own = dict(self.own)
+        shared = {name for each in self.hyperparameters for name, _ in each} | searched
+        for name in sorted(shared):
+            self._refuse_unread(name, self.methods)
+        for method in self.methods:
+            for name, _ in own.get(method.name, ()):
+                self._refuse_unread(name, (method,))
+
+    def _refuse_unread(self, name: str, methods: tuple[Method, ...]) -> None:
+        """Refuse a hyperparameter that none of the methods that have it reads: it would be part of a run's key for nothing."""
+        # an unknown schedule is refused where it is looked up, with those that there are
+        if any(name in SCHEDULES.get(method.schedule, (name,)) for method in methods):
+            return
+        method = methods[0]
+        decaying = [kind for kind, read in SCHEDULES.items() if name in read]
+        if decaying:
+            raise ValueError(
+                f"Experiment {self.name!r} has the hyperparameter `{name}`, which the {method.schedule} schedule of "
+                f'{method.name!r} does not use. Leave it out, or give the method `schedule="{decaying[0]}"`.'
+            )
+        raise ValueError(
+            f"Experiment {self.name!r} has the hyperparameter `{name}`, which nothing uses: the {method.schedule} schedule of "
+            f"{method.name!r} reads {' and '.join(SCHEDULES[method.schedule])} alone. Give it to the part that has it, as in "
+            '`use("sgd", momentum=0.9)`, or leave it out.'
+        )
 
     def settings_of(self, method: Method) -> tuple[Settings, ...]:
         """Return the settings at which a method runs: the shared ones joined with its own."""

@@ -24,6 +24,13 @@ Role = Literal["tune", "report"]
 REFINEMENT, FINAL = "refinement", "final"
 """Stages of a search, after the trials that all methods share."""
 
+SCHEDULES = {
+    "constant": ("learning_rate",),
+    "exponential": ("learning_rate", "decay"),
+    "hyperbolic": ("learning_rate", "decay"),
+}
+"""How the learning rate goes on, and the hyperparameters read for that; nothing else reads any."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Component:
@@ -122,7 +129,7 @@ class Method:
         name: Identity of the method; its tangents' seeds derive from it.
         estimator: Name and settings of a gradient estimator.
         optimizer: Name and settings of an update rule.
-        schedule: How the learning rate decays with the step: `constant`, `exponential` or `hyperbolic`.
+        schedule: How the learning rate decays with the step: a key of `SCHEDULES`.
         loss: Training loss, if a published method had its own; `None` means the problem's.
         tangent_seed: `identity`, or `repetition` to seed the tangents with the repetition's number alone, as a
             published method did.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from repro.protocol import RunSpec, derive_seed
+from repro.protocol import SCHEDULES, RunSpec, derive_seed
 
 
 def tangent_generator(spec: RunSpec, device: torch.device) -> torch.Generator:
@@ -34,33 +34,30 @@ class Schedule:
     hyperparameter `decay`, per step.
     """
 
-    KINDS = ("constant", "exponential", "hyperbolic")
-
     def __init__(self, kind: str, specs: Sequence[RunSpec], device: torch.device) -> None:
         """Read rates and decays of the runs.
 
         Args:
-            kind: One of `KINDS`.
+            kind: A key of `SCHEDULES`.
             specs: The replicas, in stacking order.
             device: Where the rates are used.
 
         Raises:
             ValueError: If the kind is unknown, or a hyperparameter is missing.
         """
-        if kind not in self.KINDS:
-            raise ValueError(f"Unknown schedule {kind!r}. Choose from: {', '.join(self.KINDS)}.")
+        if kind not in SCHEDULES:
+            raise ValueError(f"Unknown schedule {kind!r}. Choose from: {', '.join(SCHEDULES)}.")
         self.kind = kind
-        wanted = ("learning_rate",) if kind == "constant" else ("learning_rate", "decay")
-        columns: dict[str, list[float]] = {name: [] for name in wanted}
+        columns: dict[str, list[float]] = {name: [] for name in SCHEDULES[kind]}
         for spec in specs:
             given = dict(spec.hyperparameters)
-            for name in wanted:
+            for name, column in columns.items():
                 value = given.get(name)
                 if not isinstance(value, (int, float)):
                     raise ValueError(
                         f"The {kind} schedule needs the hyperparameter `{name}`. Found {given}."
                     )
-                columns[name].append(float(value))
+                column.append(float(value))
         self.dtype = getattr(torch, specs[0].task.precision)
         self.rates = torch.tensor(columns["learning_rate"], device=device, dtype=torch.float64)
         self.decays = torch.tensor(
