@@ -22,7 +22,7 @@ from torch import Tensor
 
 from repro.autodiff import Layered, Params, leaves
 from repro.environment import is_out_of_memory
-from repro.estimators import Estimator
+from repro.estimators import Estimate, Estimator
 from repro.models import MOMENTUM
 from repro.optimizers import Optimizer, State
 from repro.problems import BuiltProblem
@@ -104,6 +104,7 @@ class Step:
     generators: Sequence[torch.Generator]
     patience: Patience | None = None
     statistics: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    _begun: list[bool] = dataclasses.field(default_factory=list, init=False, repr=False)
 
     def __call__(self, rows: Tensor, step: Tensor | int) -> Tensor:
         """Take the step.
@@ -114,9 +115,15 @@ class Step:
 
         Returns:
             The losses `(R,)` before the update.
+
+        Raises:
+            ValueError: At the first step, if the estimate is not in the structure and the shapes of the parameters.
         """
         objective = self.problem.objective(rows)
         estimate = self.estimator(objective, self.params, self.generators)
+        if not self._begun:  # an estimator gives the same shapes at every step
+            _refuse_other_shapes(self.estimator, estimate, self.params)
+            self._begun.append(True)
         rates = self.rates(step)
         if self.patience is not None:
             rates = self.patience(estimate.value, rates)
@@ -155,6 +162,37 @@ class Step:
         of_optimizer = [t for part in parts for t in ([part] if isinstance(part, Tensor) else part)]
         of_patience = [] if self.patience is None else self.patience.counters()
         return [*leaves(self.params), *of_optimizer, *of_patience, *self.statistics.values()]
+
+
+def _refuse_other_shapes(estimator: Estimator, estimate: Estimate, params: Params) -> None:
+    """Refuse an estimate that the optimizer would spread over parameters of other shapes, or take for others.
+
+    Raises:
+        ValueError: If its value or gradient is not as the parameters are.
+    """
+    replicas = len(leaves(params)[0])
+    if estimate.value.shape != (replicas,):
+        raise ValueError(
+            f"The value of an estimate is one a replica, {(replicas,)}. Found {tuple(estimate.value.shape)} from "
+            f"{type(estimator).__name__}: keep the leading dimension, also of a single replica."
+        )
+    expected, found = _shapes(params), _shapes(estimate.gradient)
+    if list(expected) != list(found):
+        raise ValueError(
+            f"The gradient of an estimate has the structure of the parameters, {', '.join(expected)}. Found "
+            f"{', '.join(found) or 'nothing'} from {type(estimator).__name__}: make it by `like(params, [...])`."
+        )
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise ValueError(
+                f"The gradient of an estimate has the shapes of the parameters, {shape} for {name}. Found {found[name]} from "
+                f"{type(estimator).__name__}: keep the leading dimension, the replicas', and all others."
+            )
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    names = ["one tensor"] if isinstance(params, Tensor) else [f"`{name}`" for name in params]
+    return {name: tuple(leaf.shape) for name, leaf in zip(names, leaves(params), strict=True)}
 
 
 def prepare(step: Step, device: torch.device) -> Advance:

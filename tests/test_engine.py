@@ -543,6 +543,73 @@ def test_a_projection_looks_at_its_factor_and_is_not_recorded(
     assert prepare(step, torch.device("cuda")) is step
 
 
+@dataclasses.dataclass(frozen=True)
+class Misshapen(Estimator):
+    """One that is added: it does something to the right estimate."""
+
+    change: Callable[[Estimate], Estimate]
+    cost = Cost(forward_passes=3.0, tangents=0)
+
+    def __call__(self, objective: Objective, params: Params, generator: Generators) -> Estimate:
+        return self.change(Backpropagation()(objective, params, generator))
+
+
+def with_leaves(change: Callable[[Tensor], Tensor]) -> Callable[[Estimate], Estimate]:
+    def changed(found: Estimate) -> Estimate:
+        gradient = like(found.gradient, [change(leaf) for leaf in leaves(found.gradient)])
+        return dataclasses.replace(found, gradient=gradient)
+
+    return changed
+
+
+def reordered(found: Estimate) -> Estimate:
+    assert isinstance(found.gradient, dict)
+    return dataclasses.replace(found, gradient=dict(reversed(found.gradient.items())))
+
+
+@pytest.mark.parametrize(
+    ("problem", "change", "message"),
+    [
+        (
+            BEALE,
+            with_leaves(lambda leaf: leaf[0]),
+            r"^The gradient of an estimate has the shapes of the parameters, \(2, 2\) for one tensor\. Found \(2,\) from "
+            r"Misshapen: keep the leading dimension, the replicas', and all others\.$",
+        ),
+        (
+            DIGITS,
+            with_leaves(lambda leaf: leaf[:1]),
+            r"\(2, 64, 6\) for `0\.weight`\. Found \(1, 64, 6\) from",
+        ),
+        (
+            DIGITS,
+            reordered,
+            r"^The gradient of an estimate has the structure of the parameters, `0\.weight`, `0\.bias`, `1\.weight`, "
+            r"`1\.bias`\. Found `1\.bias`, .* from Misshapen: make it by `like\(params, \[\.\.\.\]\)`\.$",
+        ),
+        (
+            DIGITS,
+            lambda found: dataclasses.replace(found, gradient={}),
+            r"Found nothing from Misshapen",
+        ),
+        (
+            BEALE,
+            lambda found: dataclasses.replace(found, value=found.value.mean()),
+            r"^The value of an estimate is one a replica, \(2,\)\. Found \(\) from Misshapen: keep the leading dimension",
+        ),
+    ],
+)
+def test_an_estimate_of_another_shape_is_refused(
+    problem: Problem, change: Callable[[Estimate], Estimate], message: str
+) -> None:
+    step, replicas = make(problem, "backpropagation, SGD")
+    added = dataclasses.replace(step, estimator=Misshapen(change))
+    before = [leaf.clone() for leaf in leaves(step.params)]
+    with pytest.raises(ValueError, match=message):
+        added(next(step.problem.batches(replicas)), 0)
+    assert all(map(torch.equal, before, leaves(step.params)))
+
+
 def test_the_cpu_takes_the_step_as_it_is() -> None:
     step, _ = make(BEALE, "backpropagation, SGD")
     assert prepare(step, CPU) is step
