@@ -13,6 +13,7 @@ from scipy import stats as reference  # type: ignore[import-untyped, unused-igno
 
 import studies
 from repro import claims, stats
+from repro.claims import naming
 from repro.claims.naming import samples
 from repro.measures import Measurement
 from repro.protocol import Check, Claim, Component, Expectation, Study, expand, use
@@ -423,7 +424,8 @@ def test_unknown_measure_names_the_choices() -> None:
     unknown = Check("x", Component("nonsense"), Expectation(high=1.0))
     with pytest.raises(
         ValueError,
-        match=r"^Study 'author2000', claim 1, check 'x': Unknown measure 'nonsense'\. Choose from: ",
+        match=r"^Study 'author2000', claim 1, check 'x': Unknown measure 'nonsense'\. Choose from: .*, "
+        rf"\.\.\. \(`repro/claims/naming.py` shows all {len(naming.MEASURES)}\)\.$",
     ):
         claims.judge(study_of(unknown), NO_ROWS)
 

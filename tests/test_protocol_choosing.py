@@ -207,6 +207,8 @@ def test_a_dozen_names_are_all_shown() -> None:
         choose(dozen, ["x"], "letter")
     with pytest.raises(ValueError, match=r", \.\.\. \(`repro status` shows all 13\)\.$"):
         choose([*dozen, "n"], ["x"], "letter", "repro status")
+    with pytest.raises(ValueError, match=r"Choose from: a, b, c, .*, j, k, 'l, m', n\.$"):
+        choose([*dozen, "n"], ["x"], "letter", shown_by="")
 
 
 def test_families_are_chosen_by_their_first_words() -> None:

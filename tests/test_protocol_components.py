@@ -55,6 +55,12 @@ def test_other_settings_are_refused(name: str, options: dict[str, int], message:
         build("part", FACTORIES, name, 3, **options)
 
 
+def test_all_of_many_names_are_shown_since_no_command_lists_them() -> None:
+    many = {f"part {number}": free for number in range(20)}
+    with pytest.raises(ValueError, match=rf"Choose from: {', '.join(many)}\.$"):
+        build("part", many, "part")
+
+
 def test_what_is_filled_need_not_be_set() -> None:
     parameters = inspect.signature(scaled).parameters.values()
     refuse_other_settings("part", "scaled", parameters, ["factor"], filled=["base"])

@@ -89,7 +89,7 @@ def refuse_unknown(study: Study, others: Iterable[Study] | None = None) -> None:
 
 def _refuse_unknown(check: Check, study: Study, known: Mapping[str, Study], closed: bool) -> None:
     name, options = check.measure.name, check.measure.options()
-    choose(MEASURES, [name], "measure")
+    choose(MEASURES, [name], "measure", "repro/claims/naming.py")
     _, *parameters = inspect.signature(MEASURES[name]).parameters.values()  # first: results
     parameters = [p for p in parameters if p.name != CONFIDENCE]
     refuse_other_settings("measure", name, parameters, options, filled=("study",))

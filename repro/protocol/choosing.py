@@ -42,7 +42,8 @@ def choose(
         names: The names that exist, in order.
         wanted: The names asked for; none means all.
         what: What the names stand for, for the message.
-        shown_by: The command that shows all of them, if there are too many for the message.
+        shown_by: The command or file that shows all of them, if there are too many for the message; empty where nothing else
+            does, so that the message has to.
 
     Returns:
         The chosen names.
@@ -55,7 +56,8 @@ def choose(
     asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for name in asked:
         if name not in known:
-            few = known if len(known) <= 12 else difflib.get_close_matches(name, known, 4, 0.0)
+            all_here = len(known) <= 12 or not shown_by
+            few = known if all_here else difflib.get_close_matches(name, known, 4, 0.0)
             more = "" if few is known else f", ... (`{shown_by}` shows all {len(known)})"
             # a name with commas of its own is told from its neighbours by quotes
             shown = ", ".join(repr(one) if "," in one else one for one in few)

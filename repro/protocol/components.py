@@ -34,7 +34,7 @@ def build(
     Raises:
         ValueError: If there is no such name or setting, or a setting without default is missing.
     """
-    choose(factories, [name], what)
+    choose(factories, [name], what, shown_by="")
     parameters = inspect.signature(factories[name]).parameters.values()
     refuse_other_settings(what, name, list(parameters)[len(arguments) :], options)
     return factories[name](*arguments, **options)
@@ -62,7 +62,7 @@ def refuse_other_settings(
     parameters = list(parameters)
     named = [p for p in parameters if p.kind is not p.VAR_KEYWORD]
     if len(named) == len(parameters):
-        choose((p.name for p in named), options, f"setting of {name!r}")
+        choose((p.name for p in named), options, f"setting of {name!r}", shown_by="")
     needed = [p.name for p in named if p.default is p.empty and p.name not in filled]
     if missing := [each for each in needed if each not in options]:
         raise ValueError(
