@@ -456,7 +456,16 @@ def test_a_clamped_objective_is_the_mean_over_the_batch() -> None:
         ({"batch_size": 1_001}, r"`batch_size` must be in \[1, 1000\], .* of digits. Found 1001."),
         (
             {"validation_size": 0},
-            r"`validation_size` must be at least 1: losses are judged on that split. Found 0.",
+            r"^`validation_size` must be in \[1, 1296\], of the training images of digits: losses are judged on that split, and the "
+            r"rest is trained on\. Found 0\.$",
+        ),
+        (
+            {"validation_size": 1_297},
+            r"`validation_size` must be in \[1, 1296\], .*\. Found 1297\.$",
+        ),
+        (
+            {"validation_size": 5_000, "batch_size": 32},
+            r"`validation_size` must be in \[1, 1296\], .*\. Found 5000\.$",
         ),
         ({"network": use("resnet")}, r"Unknown network 'resnet'."),
         ({"input_scaling": "bytes"}, r"one of unit, standardised; found 'bytes'."),

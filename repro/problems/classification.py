@@ -71,7 +71,7 @@ class ClassificationProblem:
             dtype: Floating-point type.
 
         Raises:
-            ValueError: If the declaration names a loss, network or batch size that cannot be.
+            ValueError: If the declaration names a loss, network, validation or batch size that cannot be.
         """
         if declared.loss not in LOSSES:
             raise ValueError(f"Unknown loss {declared.loss!r}. Choose from: {', '.join(LOSSES)}.")
@@ -81,15 +81,15 @@ class ClassificationProblem:
         self.dataset = datasets.load(declared.dataset)
         images = self.dataset.train_images
         available = images.shape[0] - declared.validation_size
+        if not 1 <= declared.validation_size < images.shape[0]:
+            raise ValueError(
+                f"`validation_size` must be in [1, {images.shape[0] - 1}], of the training images of {declared.dataset}: losses "
+                f"are judged on that split, and the rest is trained on. Found {declared.validation_size}."
+            )
         if not 1 <= declared.batch_size <= available:
             raise ValueError(
                 f"`batch_size` must be in [1, {available}], the training split of "
                 f"{declared.dataset}. Found {declared.batch_size}."
-            )
-        if declared.validation_size < 1:
-            raise ValueError(
-                "`validation_size` must be at least 1: losses are judged on that split. "
-                f"Found {declared.validation_size}."
             )
         there = images.to(device)  # as bytes: a quarter of what is sent
         scale = functools.partial(
