@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import torch
 from small_runs import STUDY, counts, no_event, rows, small, stamps
 from small_runs import events as events
 from small_runs import same_threads as same_threads
@@ -77,8 +78,28 @@ def test_an_error_of_the_code_names_its_kind(store: Store, monkeypatch: pytest.M
         raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr("repro.training.train", fail)
+    file = Path(__file__)
+    monkeypatch.chdir(file.parent)
     outcome = execute(small()[-2:], store)
-    assert [failure.reason for failure in outcome.failures] == ["ZeroDivisionError: by zero"]
+    (failure,) = outcome.failures
+    line = fail.__code__.co_firstlineno + 1
+    assert failure.reason == (
+        f"ZeroDivisionError: by zero ({file.name}, line {line}; REPRO_DEBUG=1 shows the traceback)"
+    )
+
+
+def test_an_error_within_pytorch_names_the_line_that_called_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        torch.nn.functional.cross_entropy(torch.zeros(2, 3), "labels")  # type: ignore[arg-type]
+
+    monkeypatch.setattr("repro.training.train", fail)
+    monkeypatch.chdir(tmp_path)
+    (failure,) = execute(small()[-2:], store).failures
+    line = fail.__code__.co_firstlineno + 1
+    assert failure.reason.startswith("TypeError: ")
+    assert f"({Path(__file__).as_posix()}, line {line}; REPRO_DEBUG=1" in failure.reason
 
 
 def test_an_unusable_file_is_named_before_any_work(undisturbed: Store, store: Store) -> None:

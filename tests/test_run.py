@@ -205,7 +205,7 @@ def test_what_fails_is_one_line_at_the_end_and_the_rest_is_done(
     errors = capsys.readouterr().err.splitlines()
     # two stacks of logistic regression, four trials of three methods
     assert len(errors) == 2 + 3 * 4
-    assert all(line.endswith(": RuntimeError: the kernel is broken") for line in errors)
+    assert all(": RuntimeError: the kernel is broken (" in line for line in errors)
     stem = "repro: baydin2022 logistic: "
     assert sum(line.startswith(stem) for line in errors) == 2
     kept = rows(elsewhere / "store")

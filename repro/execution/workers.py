@@ -10,6 +10,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import sysconfig
 import threading
 import time
 import traceback
@@ -97,13 +98,27 @@ def run_here(
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this group's; the others go on
         if os.environ.get("REPRO_DEBUG"):
             traceback.print_exc()
-        said = " ".join(str(error).split())
-        known = isinstance(error, (ValueError, OSError)) and said
-        return Ended(
-            index,
-            error=said if known else f"{type(error).__name__}: {said}",
-            fatal=isinstance(error, HaltError),
-        )
+        return Ended(index, error=_in_a_line(error), fatal=isinstance(error, HaltError))
+
+
+INSTALLED = tuple(
+    Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib")
+)
+"""Folders of code that nobody here writes."""
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what went wrong; of an error that is not worded for users, with its kind and the line that it comes from."""
+    said = " ".join(str(error).split())
+    if said and isinstance(error, (ValueError, OSError)):
+        return said
+    # an estimator of one's own may err in what it calls: that line is of more use than one of PyTorch's
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if not any(map(Path(f.filename).is_relative_to, INSTALLED))]
+    last = (ours or frames)[-1]
+    path = Path(last.filename)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{type(error).__name__}: {said} ({shown.as_posix()}, line {last.lineno}; REPRO_DEBUG=1 shows the traceback)"
 
 
 _messages: Any = None
