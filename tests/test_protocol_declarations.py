@@ -65,6 +65,16 @@ def test_what_experiments_and_claims_have_one_of_needs_its_comma() -> None:
         dataclasses.replace(claim, checks=check)
 
 
+def test_an_entry_of_another_kind_is_named() -> None:
+    mixed: Any = ("BP", FORWARD)
+    with pytest.raises(
+        ValueError,
+        match=r"^Experiment 'x' needs `methods` .* every entry a `Method`\. Found str 'BP': give a "
+        r"`Method` as entry 1\.$",
+    ):
+        dataclasses.replace(experiment("x"), methods=mixed)
+
+
 def test_experiments_and_claims_are_told_apart() -> None:
     study = studies.get("rike2022")
     with pytest.raises(ValueError, match=r"two experiments of the name .* Rename one\.$"):

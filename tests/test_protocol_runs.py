@@ -133,6 +133,11 @@ def test_rates_are_positive_finite_floats(rate: Any) -> None:
         dataclasses.replace(run(), hyperparameters=(("learning_rate", rate),))
 
 
+def test_a_whole_rate_is_told_how_to_be_written() -> None:
+    with pytest.raises(ValueError, match=r"positive finite float\. Found 1: write 1\.0\.$"):
+        dataclasses.replace(run(), hyperparameters=settings(learning_rate=1))
+
+
 # Seeds
 
 

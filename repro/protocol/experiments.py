@@ -30,12 +30,18 @@ def require_tuple(owner: str, name: str, found: object, kind: type) -> None:
     Raises:
         ValueError: If it is something else.
     """
-    if not isinstance(found, tuple) or not all(isinstance(each, kind) for each in found):
-        entry = "`settings(...)`" if kind is tuple else f"a `{kind.__name__}`"
-        raise ValueError(
-            f"{owner} needs `{name}` to be a tuple, every entry {entry}. Found {type(found).__name__} {found!r:.60}: put a "
-            "comma after every entry, also if there is only one."
-        )
+    if isinstance(found, tuple) and all(isinstance(each, kind) for each in found):
+        return
+    entry = "`settings(...)`" if kind is tuple else f"a `{kind.__name__}`"
+    strange = found
+    mend = "put a comma after every entry, also if there is only one"
+    # settings are tuples themselves, so that without a comma their own entries are found in their place
+    if isinstance(found, tuple) and kind is not tuple:
+        number, strange = next((n, e) for n, e in enumerate(found, 1) if not isinstance(e, kind))
+        mend = f"give {entry} as entry {number}"
+    raise ValueError(
+        f"{owner} needs `{name}` to be a tuple, every entry {entry}. Found {type(strange).__name__} {strange!r:.60}: {mend}."
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -319,7 +319,11 @@ class RunSpec:
     def __post_init__(self) -> None:
         rate = dict(self.hyperparameters).get("learning_rate")
         if rate is not None and not (isinstance(rate, float) and 0.0 < rate < math.inf):
-            raise ValueError(f"`learning_rate` must be a positive finite float. Found {rate!r}.")
+            # a whole number would be another key than the same rate as a float
+            mend = f": write {float(rate)}" if type(rate) is int and rate > 0 else ""
+            raise ValueError(
+                f"`learning_rate` must be a positive finite float. Found {rate!r}{mend}."
+            )
 
     @property
     def trained_problem(self) -> Problem:
