@@ -216,3 +216,32 @@ def test_an_operation_that_will_never_have_forward_mode_is_named_too(num_tangent
     params = {n: p.detach() for n, p in model.named_parameters()}
     with pytest.raises(ValueError, match=r"no forward mode .* objective \(div_out\)\. Use"):
         ForwardGradient(num_tangents)(normalised, params, generators(1)[0])
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1])
+def test_an_operation_that_takes_one_tangent_alone_is_named(chunk_size: int | None) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.RReLU(), torch.nn.Linear(3, 1))
+    params = {name: leaf.detach() for name, leaf in model.named_parameters()}
+
+    def objective(given: dict[str, Tensor]) -> Tensor:
+        outputs: Tensor = torch.func.functional_call(model, given, (torch.ones(2, 4),))
+        return outputs.mean()
+
+    with pytest.raises(
+        ValueError,
+        match=r"^PyTorch cannot take several .* objective \(rrelu_with_noise\), .* `num_tangents=1`",
+    ):
+        ForwardGradient(3, chunk_size=chunk_size)(objective, params, torch.Generator())
+    for estimator in (ForwardGradient(1), ForwardGradient(3, mode="simulated")):
+        assert estimator(objective, params, torch.Generator()).value.isfinite()
+
+
+@pytest.mark.parametrize("num_tangents", [1, 3])
+def test_a_backward_pass_within_the_objective_is_refused(num_tangents: int) -> None:
+    def objective(point: Tensor) -> Tensor:
+        inputs = torch.ones(4, requires_grad=True)
+        (inputs * point.detach()).sum().backward()  # type: ignore[no-untyped-call]
+        return point.square().sum()
+
+    with pytest.raises(ValueError, match=r"^In forward mode an .* in place of .*`\.backward\(\)`"):
+        ForwardGradient(num_tangents)(objective, torch.ones(4), torch.Generator())

@@ -7,6 +7,7 @@ it cannot see has slopes of zero in forward mode.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
@@ -32,6 +33,10 @@ NO_RULE = (
 DERIVES = (
     "In forward mode an objective that takes derivatives itself, as of a network's inputs, must do so by `torch.func.grad`. Found "
     "another way: use that in place of `torch.autograd`, `.backward()` and `torch.func.jvp`, or `mode='simulated'`."
+)
+NOT_SEVERAL = (
+    "PyTorch cannot take several tangents at once through an operation of the objective ({}), whatever the `chunk_size`. Use "
+    "`num_tangents=1`, `mode='simulated'`, or another operation."
 )
 LOOKS = (
     "A function with a formula must do the same operations at every point. Found that it looks at a value, as by `if`, `.item()` or "
@@ -68,6 +73,7 @@ IN_WORDS = {
     "must override the setup_context staticmethod": NO_RULE,
     "does not have vmap support": NO_RULE,
     "inside of a function being transformed by a functorch transform": DERIVES,
+    "called inside a functorch transform": DERIVES,
     "Nested forward mode AD is not supported": DERIVES,
     "ZeroTensors are immutable": (
         "In forward mode PyTorch fails on an objective whose own derivatives (`torch.func.grad`) are zero where it writes to them. Use "
@@ -75,6 +81,8 @@ IN_WORDS = {
     ),
     "trying to get value out of a tracing tensor": LOOKS,
     DRAWS: IN_CHUNKS,
+    "vmap: we do not yet support aten::": NOT_SEVERAL,
+    "Batching rule not implemented for aten::": NOT_SEVERAL,
     "that does not support it": (
         "PyTorch has no forward mode for an operation of the objective ({}). Use `mode='simulated'`, or an operation that "
         "has it; of attention, inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`."
@@ -103,7 +111,8 @@ def in_words(instead: Mapping[str, str] = MappingProxyType({})) -> Iterator[None
         text = str(error)
         for theirs, ours in {**IN_WORDS, **instead}.items():
             if theirs in text:
-                operation = text.partition("forward AD with ")[2].partition(" ")[0]
+                named = re.search(r"forward AD with (\S+)|aten::(\w+)", text)
+                operation = (named[1] or named[2]) if named else "unnamed"
                 raise ValueError(ours.format(operation) if "({})" in ours else ours) from error
         raise
 
