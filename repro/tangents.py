@@ -130,6 +130,7 @@ def shape_of(name: str, angle: float | None = None) -> Shape:
         return OF_NORMALS[name]
     if name != "angle":
         raise ValueError(f"Expected tangents made of normals. Found {name!r}.")
-    if not isinstance(angle, SupportsFloat) or not 0.0 < angle < 180.0:
+    given: object = angle  # a bool is a number to Python
+    if isinstance(given, bool) or not isinstance(angle, SupportsFloat) or not 0.0 < angle < 180.0:
         raise ValueError(f"`angle` must be in (0, 180) degrees. Found {angle!r}.")
     return functools.partial(at_angle_, degrees=float(angle))

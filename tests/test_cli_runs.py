@@ -1,14 +1,18 @@
 """`run` resumes, searches, stops in time, and takes as many workers as there are cores."""
 
+import dataclasses
+import re
 from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from elsewhere import elsewhere as elsewhere
+from small_study import NETWORK, run
 
-from repro import cli
+from repro import cli, execution
+from repro.campaign import Work
 from repro.cli import shared
-from repro.cli.runs import num_workers
+from repro.cli.runs import num_workers, with_data
 from repro.execution import Stop
 
 
@@ -113,3 +117,36 @@ def test_without_affinity_all_cores_are_usable(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delattr("os.sched_getaffinity", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     assert shared.num_cores() == 8
+
+
+@pytest.mark.torch
+def test_an_unknown_data_set_is_said_with_the_experiment_that_names_it() -> None:
+    pytest.importorskip("torch")
+    wrong = run(problem=dataclasses.replace(NETWORK, dataset="mnits"))
+    work = [
+        Work("someone2022", spec.experiment, "full", (spec,), None, {}, {"forward": (spec,)})
+        for spec in (wrong, dataclasses.replace(run(), experiment="right"))
+    ]
+    said = (
+        "study 'someone2022', experiment 'images': `dataset` must be one of: mnist, cifar10, digits. "
+        "Found 'mnits'."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        with_data(work[:1])
+    kept, absent = with_data(work)
+    assert (kept, absent) == (work[1:], [("images", said)])
+
+
+@pytest.mark.torch
+def test_a_single_run_is_counted_as_one(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    assert elsewhere.exists()
+    chosen = ["baydin2022", "--scale", "smoke", "--only", "beale", "--workers", "1"]
+    real = execution.work_off
+    monkeypatch.setattr(
+        execution, "work_off", lambda *a, **k: dataclasses.replace(real(*a, **k), done=1)
+    )
+    assert cli.main(["run", *chosen]) == 0
+    assert "1 run done (0 diverged)" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from small_study import BACK, FORWARD, NETWORK, SPACE, STUDY, experiment, run, s
 import studies
 from repro.protocol import (
     BELOW_ZERO,
+    Approximation,
     Check,
     Claim,
     Classification,
@@ -194,6 +195,18 @@ CHECK = Check("ratio", use("ratio"), Expectation(0.5, 1.0))
                 ),
             ),
             r"Experiment 'x' has the hyperparameter `momentum`, which nothing uses",
+        ),
+        *(
+            (
+                make,
+                r"^`precision` must be one of: float64, float32, bfloat16, float16\. Found 'floaty'\.$",
+            )
+            for make in (
+                lambda: Training(1, 1, precision="floaty"),
+                lambda: Timing(3, 1, "cpu", 1, precision="floaty"),
+                lambda: Sampling(2, "floaty"),
+                lambda: Approximation(2, (1,), "floaty"),
+            )
         ),
         (lambda: Training(1, 1, test_every=-1), r"`test_every` must be at least 0\. Found -1\."),
         (lambda: Training(0, 1), r"`num_steps` must be at least 1\. Found 0\."),

@@ -157,7 +157,7 @@ def test_an_angle_may_be_a_number_of_any_library() -> None:
 
 
 def test_angles_that_cannot_be() -> None:
-    for angle in (None, 0.0, 180.0, -15.0, math.nan):
+    for angle in (None, True, 0.0, 180.0, -15.0, math.nan):
         with pytest.raises(ValueError, match=r"`angle` must be in \(0, 180\) degrees. Found"):
             choose("angle", angle)
     with pytest.raises(

@@ -83,7 +83,7 @@ def _tell_outcome(
         tell(f"not finished{kept}: {execution.describe(group)}", console)
     meanwhile = f"{outcome.elsewhere} by another process meanwhile, " if outcome.elsewhere else ""
     tell(
-        f"{outcome.done} runs done ({outcome.diverged} diverged), {outcome.cached} were done before, {meanwhile}"
+        f"{outcome.done} {'run' if outcome.done == 1 else 'runs'} done ({outcome.diverged} diverged), {outcome.cached} were done before, {meanwhile}"
         f"{outcome.left} left; {outcome.seconds:.0f} s; finished runs are in {options.store}",
         console,
     )

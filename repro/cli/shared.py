@@ -188,6 +188,21 @@ class Absent(Generic[T]):
     items: tuple[T, ...]
 
 
+def _load(name: str, declared: str) -> None:
+    """Load a data set, or say where a wrong name was declared.
+
+    Raises:
+        DataError: If it is not available.
+    """
+    from repro import datasets
+
+    if name not in datasets.NAMES:
+        raise datasets.DataError(
+            f"{declared}: `dataset` must be one of: {', '.join(datasets.NAMES)}. Found {name!r}."
+        )
+    datasets.load(name)
+
+
 def sift_by_data(
     items: Sequence[T], specs_of: Callable[[T], Iterable[RunSpec]]
 ) -> tuple[list[T], list[Absent[T]]]:
@@ -203,14 +218,20 @@ def sift_by_data(
     from repro import datasets
 
     needed: dict[str, list[int]] = {}
+    declared: dict[str, str] = {}
     for index, item in enumerate(items):
-        problems = {spec.problem for spec in specs_of(item)}
-        for name in {p.dataset for p in problems if isinstance(p, Classification)}:
+        found = {
+            spec.problem.dataset: f"study {spec.study!r}, experiment {spec.experiment!r}"
+            for spec in specs_of(item)
+            if isinstance(spec.problem, Classification)
+        }
+        for name, place in found.items():
             needed.setdefault(name, []).append(index)
+            declared.setdefault(name, place)
     kept, absent = set(range(len(items))), []
     for name, places in sorted(needed.items()):
         try:
-            datasets.load(name)
+            _load(name, declared[name])
         except datasets.DataError as error:
             absent.append(Absent(name, error, tuple(items[place] for place in places)))
             kept.difference_update(places)

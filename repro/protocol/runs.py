@@ -24,6 +24,8 @@ Role = Literal["tune", "report"]
 REFINEMENT, FINAL = "refinement", "final"
 """Stages of a search, after the trials that all methods share."""
 
+PRECISIONS = ("float64", "float32", "bfloat16", "float16")
+"""Floating-point types by PyTorch's names."""
 SCHEDULES = {
     "constant": ("learning_rate",),
     "exponential": ("learning_rate", "decay"),
@@ -143,6 +145,13 @@ class Method:
     tangent_seed: str = dataclasses.field(default="identity", metadata=LATER)
 
 
+def _require_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f"`precision` must be one of: {', '.join(PRECISIONS)}. Found {precision!r}."
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """Budget and precision of a training run.
@@ -173,6 +182,7 @@ class Training:
     validation_limit: float = dataclasses.field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
+        _require_precision(self.precision)
         for name, least in (
             ("num_steps", 1), ("evaluate_every", 1), ("test_every", 0), ("patience", 0),
             ("early_stopping", 0), ("validation_limit", 0.0),
@@ -214,6 +224,7 @@ class Timing:
     processes: int = dataclasses.field(default=1, metadata=LATER)
 
     def __post_init__(self) -> None:
+        _require_precision(self.precision)
         for name, least in (
             ("num_steps", 1), ("num_warmup", 0), ("num_threads", 1),
             ("loop_steps", 0), ("replicas", 1), ("processes", 1),
@@ -235,6 +246,7 @@ class Sampling:
     precision: str = "float64"
 
     def __post_init__(self) -> None:
+        _require_precision(self.precision)
         if self.num_draws < 2:
             raise ValueError(f"`num_draws` must be at least 2. Found {self.num_draws}.")
 
@@ -257,6 +269,7 @@ class Approximation:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        _require_precision(self.precision)
         if self.num_draws < 2:
             raise ValueError(f"`num_draws` must be at least 2. Found {self.num_draws}.")
         increasing = all(a < b for a, b in itertools.pairwise(self.num_tangents))
