@@ -45,6 +45,12 @@ def test_every_block_works_in_a_fresh_copy(tmp_path: Path) -> None:
         "python -m repro run someone2030 --scale smoke --only booth --method median --workers 1"
     )
     assert "3 runs done" in said[command]
+    code = (
+        "import torch; from repro import models; network = models.build('sines', (1, 8, 8), 10, width=4); "
+        "start = network.start([torch.Generator()], torch.float32, torch.device('cpu')); "
+        "print(*network(start, torch.ones(1, 3, 1, 8, 8)).shape)"
+    )
+    assert run(f'python -c "{code}"', tmp_path) == "1 3 10"
     for suffix in ("svg", "pdf", "png", "csv"):
         assert (tmp_path / f"figures/build/someone2030_fig1.{suffix}").exists()
     assert "not run" not in (tmp_path / "figures/build/someone2030_fig1.csv").read_text()
