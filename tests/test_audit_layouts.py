@@ -214,7 +214,7 @@ def test_more_seeds_a_trial_are_more_runs() -> None:
 
 
 def test_a_hyperparameter_that_one_method_alone_has_is_said_unless_it_is_its_optimizer_s() -> None:
-    rows = [("a", lr, "", score) for lr, score in GRID]
+    rows: list[tuple[object, ...]] = [("a", lr, "", score) for lr, score in GRID]
     rows += [("b", lr, i / 10, score) for i, (lr, score) in enumerate(GRID)]
     evidence = read("method,params_lr,params_dropout,score", rows)
     assert of_rule(evidence, "space") == ("warn", "dropout searched for b, and a without any")
