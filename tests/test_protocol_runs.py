@@ -22,6 +22,8 @@ def other(value: object) -> Any:
             return not value
         case int() | float():
             return value + 1
+        case "float32" | "float64":
+            return "bfloat16"
         case str():
             return value + "'"
         case None:

@@ -108,10 +108,12 @@ INSTALLED = tuple(
 
 
 def _in_a_line(error: Exception) -> str:
-    """Return what went wrong; of an error that is not worded for users, with its kind and the line that it comes from."""
+    """Return what went wrong; of an error that nobody worded for users, with its kind and the line that it comes from."""
     said = " ".join(str(error).split())
     if said and isinstance(error, (ValueError, OSError)):
         return said
+    if type(error).__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return f"{type(error).__name__}: {said}"
     # an estimator of one's own may err in what it calls: that line is of more use than one of PyTorch's
     frames = traceback.extract_tb(error.__traceback__)
     ours = [f for f in frames if not any(map(Path(f.filename).is_relative_to, INSTALLED))]
