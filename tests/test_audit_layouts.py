@@ -119,6 +119,25 @@ def test_a_fact_may_be_about_one_method() -> None:
     assert read(header, rows, ["a: used lr=0.1"]).number("used lr", "b") == 0.2
 
 
+def test_what_only_a_whole_comparison_has_is_not_stated_of_one_method() -> None:
+    with pytest.raises(ValueError, match=r"is about the whole comparison. Found the method 'a'"):
+        stated.parse_facts(["a: timed steps=100"])
+
+
+def test_methods_of_a_log_may_have_moments_of_their_own() -> None:
+    rows = [
+        (m, lr, e, e, s + 0.1 * (e - 2) ** 2) for m, (lr, s), e in product("ab", GRID, (1, 2, 3))
+    ]
+    facts = ["a: selection moment=best", "b: selection moment=last"]
+    table = pd.DataFrame(rows, columns=["method", "params_lr", "number", "epoch", "score"])
+    more = {"epoch": "epoch", "number": "params_lr"}
+    evidence = trials.from_table(table, more, "x", facts=stated.parse_facts(facts))
+    assert [evidence.number("best search score", m) for m in "ab"] == [0.4, 0.5]
+    assert any(
+        "the last or best row of a run with a score is its score" in n for n in evidence.notes
+    )
+
+
 def test_a_range_of_one_method_is_held_against_its_own_trials() -> None:
     rows = [(m, f * lr, score) for (m, f), (lr, score) in product((("a", 1), ("b", 100)), GRID)]
     header = "method,params_lr,score"

@@ -53,7 +53,7 @@ def find(table: pd.DataFrame, identity: Sequence[str]) -> str:
 
 
 def last_rows(
-    rows: pd.DataFrame, unit: str, moments: Mapping[str, str], name: str
+    rows: pd.DataFrame, unit: str, moments: Mapping[tuple[str, str], str], name: str
 ) -> tuple[pd.DataFrame, str]:
     """Return one row per run: the last one that has a score, or the best one.
 
@@ -62,7 +62,7 @@ def last_rows(
     Args:
         rows: Typed rows with a column `at`, and scores for which smaller is better.
         unit: What `at` counts: epochs or steps.
-        moments: `last` or `best`, by role: which row of a run has its score.
+        moments: `last` or `best`, by method, empty for all others, and role: which row of a run has its score, if not the last.
         name: What the comparison is called.
 
     Returns:
@@ -78,7 +78,11 @@ def last_rows(
     named = [c for c in ("number", "trial") if c in rows and rows[c].notna().all()]
     identity = ["method", *(c for c in ("role", "seed") if c in rows), *(named or searched)]
     roles = rows["role"] if "role" in rows else pd.Series("tune", index=rows.index)
-    best = roles.map(moments) == "best"
+    stated = [
+        moments.get((method, role), moments.get(("", role), "last"))
+        for method, role in zip(rows["method"], roles, strict=True)
+    ]
+    best = pd.Series(stated, index=rows.index) == "best"
     rows = rows.assign(run=rows.groupby(identity, dropna=False, sort=False).ngroup())
     _refuse_two_at_once(rows, unit, name, named=bool(named))
     rows = rows.sort_values(["run", AT], kind="stable")
@@ -101,7 +105,13 @@ def last_rows(
     for column in ("status", "seconds"):
         if column in kept:
             kept[column] = kept["run"].map(_seconds(rows) if column == "seconds" else last[column])
-    told = {WORDS[role]: moments[role] for role in WORDS if (roles == role).any()}
+    told = {
+        WORDS[role]: " or ".join(
+            sorted({"best" if each else "last" for each in best[roles == role]}, reverse=True)
+        )
+        for role in WORDS
+        if (roles == role).any()
+    }
     if len(set(told.values())) == 1:
         told = {"run": next(iter(told.values()))}
     scores = ", ".join(

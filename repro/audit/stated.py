@@ -67,6 +67,8 @@ OF_DATA = (
     "reported split size", "chance loss",
 )  # fmt: skip
 """Quantities that only a comparison on a data set has."""
+OF_ALL = ("data set", "claim of cost", "timed steps", "time-to-loss ratio", "step-time ratio")
+"""Quantities that only a whole comparison has."""
 PARTS = (("selection examples", "selection split size"), ("reported examples", "reported split size"))  # fmt: skip
 
 
@@ -103,6 +105,10 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
             near = difflib.get_close_matches(quantity, quantities(), 4, 0.0)
             raise ValueError(
                 f"`--fact` does not know the quantity {quantity!r}. Closest: {', '.join(near)}. `repro audit --facts` lists all."
+            )
+        if method and quantity in OF_ALL:
+            raise ValueError(
+                f"`--fact '{quantity}=...'` is about the whole comparison. Found the method {method!r} before it: leave it out."
             )
         facts.append(dataclasses.replace(_stated(quantity, value), method=method))
     by_method: dict[str, dict[str, Fact]] = {}

@@ -237,11 +237,12 @@ def from_rows(
     if maximise:
         rows["score"] = -rows["score"]
     notes += _compared_by_test(rows, called or {}, maximise=maximise)
-    stated = {fact.quantity: fact.text for fact in facts if not fact.method}
     if logs.AT in rows:
         moments = {
-            role: stated.get(quantity, "last")
+            (fact.method, role): fact.text
+            for fact in facts
             for role, quantity in (("tune", "selection moment"), ("report", "reported moment"))
+            if fact.quantity == quantity
         }
         rows, read = logs.last_rows(rows, unit, moments, name)
         notes.append(read)
