@@ -269,7 +269,7 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--optuna", "examples/search.journal", "--fact", "searched to lr=7"], "contradicts what was read"),
         (["--csv", "examples/trials.csv", "--fact", "searched from lr=1", "--fact", "searched to lr=1"],
          "expects 'searched from lr' below 'searched to lr'. Found 1 and 1"),
-        (["--optuna", "examples/search.journal", "--map", "score=val_loss"], "`--map` takes the keys method, seed, "),
+        (["--optuna", "examples/search.journal", "--map", "score=val_loss"], "`--map` takes the keys method, settings, seed, "),
         (["--csv", "examples/trials.csv", "rike2022"], "audited by itself"),
         (["--optuna", "examples/search.journal", "--studies", "x"], "no study 'x'. Choose from: plain, momentum"),
         (["--optuna", "examples/search.journal", "--map", "method=x"], "no hyperparameter or user attribute 'x'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from itertools import product
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -218,6 +219,84 @@ def test_reported_runs_at_several_rates_are_neither_the_winner_nor_repetitions()
     assert evidence.word("origin of lr", "b") == "search"
 
 
+# --- what is compared -----------------------------------------------------------------------------------------
+
+
+def final(facts: Sequence[str] = (), **columns: Any) -> Evidence:
+    """Return the evidence of reported runs, in order of methods and seeds, with further columns."""
+    rows = [(m, "report", s, 0.5 + 0.01 * s) for m, s in product("ab", SEEDS)]
+    table = pd.DataFrame(rows, columns=["method", "role", "seed", "score"]).assign(**columns)
+    return trials.from_table(table, {}, "x", facts=stated.parse_facts(facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "rule", "told"),
+    [
+        (("reported split=train",), "selection", ("warn", "every method: only training scores are reported")),
+        (("a: reported split=test", "b: reported split=train"), "selection", ("fail", "reported on test for a, train for b")),
+        (
+            ("a: selection moment=last", "a: reported moment=last", "b: selection moment=best", "b: reported moment=best"),
+            "objective",
+            ("fail", "selected by the evaluation: last for a, best for b; reported is the evaluation: last for a, best for b"),
+        ),
+        (("claim of cost=fast", "timed steps=9", "synchronised timing=1", "a: hardware=H200", "b: hardware=laptop"),
+         "cost", ("warn", "timed on H200 for a, laptop for b")),
+        (("tried values of lr=3",), "space", ("unknown", "not in the evidence: which ranges were searched")),
+        (("trials=0",), "budget", ("unknown", "0 trials for every method, but their length is not in the evidence: `trial epochs` or `trial steps`")),
+    ],
+)  # fmt: skip
+def test_facts_of_methods_are_held_against_each_other(
+    facts: Sequence[str], rule: str, told: tuple[str, str]
+) -> None:
+    assert of_rule(final(facts), rule) == told
+
+
+def test_rows_that_summarise_others_are_no_runs() -> None:
+    seeds = [*range(1, 6), "mean"] * 2
+    with pytest.raises(
+        ValueError, match=r"x: expected a seed in row 6. Found 'mean' among numbers"
+    ):
+        final(seed=seeds)
+    assert final(seed=[*"abcde", "mean"] * 2).number("repetitions", "a") == 6
+
+
+@pytest.mark.parametrize("seed", ["[0, 1, 2]", "0-2", "1,2", "0..9"])
+def test_several_seeds_in_a_cell_are_no_seed(seed: str) -> None:
+    evidence = final(seed=[seed, 1, 2, 3, 4, 5] * 2)
+    assert evidence.seeds("report", "a") == {"1", "2", "3", "4", "5"}
+    assert any(f"seeds such as {seed!r} name several" in note for note in evidence.notes)
+
+
+def test_a_column_that_divides_the_rows_of_every_method_is_said() -> None:
+    evidence = final(model=["cnn", "mlp"] * 6, seed=[""] * 12)
+    told = "column 'model' is not read, and divides the rows of every method alike (cnn, mlp)"
+    assert any(told in note for note in evidence.notes)
+
+
+def test_a_setting_that_differs_in_reported_runs_alone_is_said() -> None:
+    tuned = [(m, "tune", lr, 0, score, False) for m, (lr, score) in product("ab", GRID)]
+    ran = [(m, "report", 0.01, s, 0.4 + 0.01 * s, m == "b") for m in "ab" for s in SEEDS]
+    notes = read("method,role,params_lr,seed,score,pretrained", [*tuned, *ran]).notes
+    values = "False for a tune, False for b tune, False for a report, True for b report"
+    assert any(f"column 'pretrained' is not read, and every method has one value in it: {values}" in n for n in notes)  # fmt: skip
+
+
+def test_the_last_row_of_a_log_may_be_of_a_test_alone() -> None:
+    rows: list[tuple[object, ...]] = [(m, e, 1.0 / e, "") for m in "ab" for e in range(1, 7)]
+    rows += [(m, 7, "", 0.2) for m in "ab"]
+    evidence = read("method,epoch,val_loss,test_loss", rows, score="val_loss", epoch="epoch")
+    assert set(evidence.runs["status"]) == {"done"}
+    assert evidence.runs["length"].unique().tolist() == [6.0]
+
+
+def test_a_seed_that_was_run_again_is_one_run() -> None:
+    rows = [(m, "report", f"{m}-{s}", s, 0.1 * s) for m in "ab" for s in SEEDS]
+    rows += [("b", "report", "b-1-again", 1, 0.7)]
+    evidence = read("method,role,number,seed,score", rows)
+    told = ("pass", "no method has fewer reported runs than another: 6")
+    assert of_rule(evidence, "survivors") == told
+
+
 # --- searches that look alike ---------------------------------------------------------------------------------
 
 
@@ -243,6 +322,30 @@ def test_a_hyperparameter_that_one_method_alone_has_is_said_unless_it_is_its_opt
              for m, (lr, score), s in product("ab", GRID, (0, 1))]  # fmt: skip
     evidence = read("method,params_lr,params_augment,score", words)
     assert of_rule(evidence, "space") == ("warn", "augment searched for b, and a without any")
+
+
+def test_a_hyperparameter_that_many_trials_left_alone_was_not_searched() -> None:
+    columns = ["method", "param lr", "param wd", "score"]
+    rows = pd.DataFrame(
+        [
+            (m, 0.01 if m == "a" else 10.0**-i, 2.0**-i, 0.3 + 0.1 * i)
+            for m in "ab"
+            for i in range(8)
+        ],
+        columns=columns,
+    )
+    ranges = {(m, p): Range(1e-8, 1.0, log=True) for m in "ab" for p in ("lr", "wd")}
+    evidence = from_rows(rows, ranges, "x")
+    assert of_rule(evidence, "space") == ("fail", "lr searched for b and fixed for a")
+    # few trials may be alike by chance
+    evidence = from_rows(rows[rows["param wd"] > 2.0**-7], ranges, "x")
+    assert of_rule(evidence, "space")[0] == "warn"
+
+
+def test_trials_that_were_all_pruned_have_no_score() -> None:
+    rows = [(m, *pair, "pruned" if m == "b" else "done") for m, pair in product("ab", GRID)]
+    evidence = read("method,params_lr,score,status", [(m, lr, "" if m == "b" else s, e) for m, lr, s, e in rows])  # fmt: skip
+    assert of_rule(evidence, "divergence") == ("warn", "no trial of b has a score")
 
 
 def test_the_order_of_a_grid_is_no_course_of_a_search() -> None:

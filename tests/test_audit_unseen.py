@@ -83,7 +83,11 @@ def test_a_table_of_means_is_pointed_out(spread: str) -> None:
     columns = {"method": "Method", "score": "mean"}
     found = trials.from_table(means, columns, "x", maximise=True, reported=True)
     assert f"column {spread!r} seems to be the spread of repetitions" in notes(found)
-    assert of_rule(found, "repetitions")[0] == "fail"
+    assert of_rule(found, "repetitions")[0] == "unknown"
+    told = stated.parse_facts(["repetitions=5", "interval multiplier=1"])
+    found = trials.from_table(means, columns, "x", maximise=True, reported=True, facts=told)
+    assert of_rule(found, "repetitions")[0] == "warn"
+    assert of_rule(found, "interval")[0] == "fail"
     runs = pd.concat([means] * 3)
     found = trials.from_table(runs, columns, "x", maximise=True, reported=True)
     assert "spread" not in notes(found)

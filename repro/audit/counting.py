@@ -108,6 +108,8 @@ def first_runs(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[~further_runs(runs)] if len(runs) else runs
 
 
+ENOUGH = 8
+"""Trials that do not all draw one of two values by chance."""
 MANY = 4
 """Different values of reported runs that are listed."""
 OBSERVED = "observed range"
@@ -167,7 +169,8 @@ def count(runs: pd.DataFrame, ranges: Ranges, source: str, unit: str = "steps") 
         tune = numbered(rows[(rows["role"] == "tune") & rows["status"].isin(FINISHED)])
         report = rows[rows["role"] == "report"]
         bounds = {parameter: ranges.get((method, parameter)) for parameter in parameters}
-        drawn = {p for p in parameters if _was_drawn(ranges, method, p)}
+        drawn = {p for p in parameters if _was_drawn(ranges, method, p) and _varied(tune, p)}
+        bounds = {p: bounds[p] if p in drawn else None for p in parameters}
         counted = (
             *_of_trials(tune, report, bounds, drawn, lengths),
             *_of_values(tune, report, parameters, drawn, any_trials=any_trials),
@@ -259,6 +262,11 @@ def _several(values: Sequence[Any]) -> str:
     texts = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
     more = f" and {len(texts) - MANY} others" if len(texts) > MANY else ""
     return " or ".join(texts[:MANY]) + more
+
+
+def _varied(tune: pd.DataFrame, parameter: str) -> bool:
+    """Tell whether trials may have been free to choose a value: many that all have the same one were not."""
+    return tune["number"].nunique() < ENOUGH or len(_distinct(tune[f"param {parameter}"])) != 1
 
 
 def _was_drawn(ranges: Ranges, method: str, parameter: str) -> bool:

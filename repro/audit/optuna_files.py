@@ -18,13 +18,19 @@ import pandas as pd
 from repro.audit import mapping, optuna_journal, optuna_sqlite
 from repro.audit.evidence import FINISHED, Evidence, Range
 from repro.audit.optuna_journal import Raw
-from repro.audit.trials import from_rows
+from repro.audit.trials import constant_apart, from_rows
 from repro.protocol import Fact
 
 ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
 """User attributes that are read if trials have them, and that a map may rename."""
 ENQUEUED = "fixed_params"
 """Optuna's own attribute of a trial whose values were given, so that no sampler chose them."""
+CONSTRAINTS = "constraints"
+"""How Optuna's own attributes begin that have one number a constraint, above 0 where the trial broke it."""
+GRID = "search_space"
+"""Optuna's own attribute of a trial with all values that a grid search tries, by hyperparameter."""
+UNREAD = "attribute "
+"""Beginning of columns with user attributes that nobody gave a meaning."""
 SAMPLERS = {
     "grid_id": "grid",
     "gp": "Gaussian process",
@@ -53,7 +59,7 @@ def from_storages(
         urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
         columns: Renames user attributes (`seed=run_seed`). `method=NAME` takes the method from the hyperparameter
             or user attribute NAME rather than from the study; trials without it are left out, and a note says how
-            many of these had finished. `param lr=lr_sgd:lr_adam` says that these are one hyperparameter.
+            many of these had finished. `settings=NAME:NAME` takes user attributes for settings. `param lr=lr_sgd:lr_adam` says that these are one hyperparameter.
         only: Names of studies to keep; none means all.
         facts: What else is known.
         reported: Whether all trials are reported runs, none of them trials of a search.
@@ -72,6 +78,7 @@ def from_storages(
     attributes: set[str] = set()
     gathered = mapping.aliases(columns)
     columns = _without_aliases(columns)
+    settings = [name for name in columns.pop("settings", "").split(":") if name]
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
     wanted, paths = tuple(only), []
     for url in urls:
@@ -85,7 +92,11 @@ def from_storages(
             if raw.name in directions:
                 raise ValueError(f"Study {raw.name!r} is in two storages. Give only one of them.")
             directions[raw.name] = _maximises(raw, path)
-            rows, bounds, left_out = _assemble(raw, keys, columns.get("method"))
+            rows, bounds, left_out = _assemble(raw, keys, columns.get("method"), settings)
+            if broken := len(_infeasible(raw.marks)):
+                notes.append(
+                    f"study {raw.name!r}: {broken} {'trial' if broken == 1 else 'trials'} broke a constraint, and cannot win"
+                )
             if left_out:
                 notes.append(
                     f"study {raw.name!r}: {left_out} of {raw.trials['status'].isin(FINISHED).sum()} finished trials "
@@ -103,9 +114,11 @@ def from_storages(
         )
     if not frames or not sum(map(len, frames)):
         raise ValueError(f"{name}: holds no trials.")
-    _refuse_unknown(columns, attributes, name)
+    _refuse_unknown([*columns.items(), *(("settings", s) for s in settings)], attributes, name)
     maximise = _shared_direction(directions, name)
     rows = pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    rows, told = _without_unread(rows, name)
+    notes += told
     unit = "epochs" if "epochs" in rows else "steps"
     evidence = from_rows(
         rows.rename(columns={unit: "length"}),
@@ -124,9 +137,9 @@ def from_storages(
 def _without_aliases(columns: Mapping[str, str]) -> dict[str, str]:
     """Return the part of a map that names user attributes, and refuse keys that the storage itself fills."""
     named = {key: c for key, c in columns.items() if not key.startswith(mapping.PARAM)}
-    if unread := [key for key in named if key not in ("method", *ATTRIBUTES)]:
+    if unread := [key for key in named if key not in ("method", "settings", *ATTRIBUTES)]:
         raise ValueError(
-            f"With `--optuna`, `--map` takes the keys method, {', '.join(ATTRIBUTES)}, which name user attributes, and joins "
+            f"With `--optuna`, `--map` takes the keys method, settings, {', '.join(ATTRIBUTES)}, which name user attributes, and joins "
             f"hyperparameters, as `param lr=lr_sgd:lr_adam`. Found {unread[0]!r}, but scores, states, numbers, times and "
             "hyperparameters are read from the storage itself. Leave it out, or export the trials and use `--csv`."
         )
@@ -154,8 +167,39 @@ def _shared_direction(directions: Mapping[str, bool], name: str) -> bool:
     return next(iter(directions.values()))
 
 
-def _refuse_unknown(columns: Mapping[str, str], attributes: Collection[str], name: str) -> None:
-    for key, attribute in columns.items():
+def _without_unread(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
+    """Return rows without the user attributes that nobody reads, and a note on one in which methods differ.
+
+    Raises:
+        ValueError: If one of them, or a hyperparameter, says that there are several problems.
+    """
+    unread = [str(c) for c in rows if str(c).startswith(UNREAD)]
+    for column in map(str, [*unread, *rows.filter(like="param ")]):
+        short = column.partition(" ")[2]
+        if not mapping.PROBLEMS.fullmatch(short):
+            continue
+        known = rows[rows[column].notna()]
+        own = [frozenset(map(str, values)) for _, values in known.groupby("method")[column]]
+        if any(len(each) > 1 for each in own) or (column in unread and len(set(own)) > 1):
+            kind = "user attribute" if column in unread else "hyperparameter"
+            values = ", ".join(map(str, known[column].unique()[:3]))
+            raise ValueError(
+                f"{name}: expected trials on one problem. Found several in the {kind} {short!r} ({values}). Audit the studies of one "
+                "at a time, by `--studies`, or export the trials of one and use `--csv`."
+            )
+    apart = constant_apart(rows, ["method"], unread)
+    notes = [
+        f"user attribute {column.removeprefix(UNREAD)!r} is not read, and every method has one value of it: {values}; if it is a "
+        f"setting, add `--map settings={column.removeprefix(UNREAD)}`"
+        for column, values in apart
+    ]
+    return rows.drop(columns=unread), notes[:1]
+
+
+def _refuse_unknown(
+    columns: Iterable[tuple[str, str]], attributes: Collection[str], name: str
+) -> None:
+    for key, attribute in columns:
         if key != "method" and attribute not in attributes:
             raise ValueError(
                 f"{name}: no user attribute {attribute!r} for {key!r}, which `--map {key}=` names. Attributes: "
@@ -183,7 +227,7 @@ def _is_sqlite(path: Path) -> bool:
 
 
 def _assemble(
-    raw: Raw, keys: Mapping[str, str], method: str | None
+    raw: Raw, keys: Mapping[str, str], method: str | None, settings: Collection[str]
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], Range | None], int]:
     """Return a study's rows in the audit's columns, what it draws from by method and hyperparameter, and the finished trials left out."""
     wide = raw.trials.set_index("trial_id")
@@ -220,6 +264,10 @@ def _assemble(
     if "epochs" in wide and not any(keys.get(key) == "steps" for key in raw.attributes["key"]):
         # if epochs are known, how often trials reported says no more
         wide = wide.drop(columns="steps", errors="ignore")
+    wide = wide.join(_others(raw.attributes, {*keys, method, "diverged"}, settings))
+    # what the sampler had to avoid has a score that counts for nothing, like one of a pruned trial
+    broken = wide.index.isin(_infeasible(raw.marks)) & (wide["status"] == "done")
+    wide.loc[broken, "status"] = "pruned"
     lost = raw.attributes[raw.attributes["key"] == "diverged"]
     if len(lost):  # `repro.search` marks trials that have a finite worst score so
         diverged = lost.set_index("trial_id")["value"].map(json.loads).astype(bool)
@@ -238,7 +286,52 @@ def _assemble(
         for parameter, rows in declared.items()
         if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
+    bounds |= _of_grids(raw.marks, wide["method"], bounds)
     return wide.reset_index(drop=True), bounds, int(nameless.sum())
+
+
+def _others(
+    attributes: pd.DataFrame, known: Collection[str | None], settings: Collection[str]
+) -> pd.DataFrame:
+    """Return the user attributes that are settings, and those that nobody gave a meaning, a column each, by trial."""
+    found = {}
+    for attribute, rows in attributes.groupby("key", sort=False):
+        if attribute not in known:
+            read = [json.loads(text) for text in rows["value"]]
+            plain = [v if isinstance(v, (str, int, float)) else json.dumps(v) for v in read]
+            kind = "setting " if attribute in settings else UNREAD
+            found[f"{kind}{attribute}"] = pd.Series(plain, rows["trial_id"], dtype=object)
+    return pd.DataFrame(found)
+
+
+def _of_grids(
+    marks: pd.DataFrame, methods: pd.Series, bounds: Mapping[tuple[str, str], Range | None]
+) -> dict[tuple[str, str], Range]:
+    """Return the ranges of grids, by method and hyperparameter: what a trial might draw from besides is never tried."""
+    grids = marks[marks["key"] == GRID].set_index("trial_id")["value"]
+    found = {}
+    for (method, parameter), declared in bounds.items():
+        # a study has one grid, which every trial repeats
+        own = grids[grids.index.isin(methods.index[methods == method])]
+        values = json.loads(own.iloc[0]).get(parameter) if len(own) else None
+        if declared is not None and values:
+            ends = [_end(v) for v in values]
+            found[method, parameter] = Range(min(ends), max(ends), declared.log)
+    return found
+
+
+def _infeasible(marks: pd.DataFrame) -> set[int]:
+    """Return the trials that broke a constraint."""
+    told = marks[marks["key"].str.partition(":")[0] == CONSTRAINTS] if len(marks) else marks
+    read = [
+        (trial, json.loads(text))
+        for trial, text in zip(told["trial_id"], told["value"], strict=True)
+    ]
+    return {
+        trial
+        for trial, numbers in read
+        if any(n > 0 for n in (numbers if isinstance(numbers, list) else [numbers or 0.0]))
+    }
 
 
 def _samplers(marks: pd.DataFrame) -> pd.Series:

@@ -21,7 +21,7 @@ class Raw(NamedTuple):
         trials: trial_id, number, status, score, seconds, and steps if trials report intermediate values.
         params: trial_id, name, value, distribution (JSON).
         attributes: trial_id, key, value (JSON) of the user's attributes.
-        marks: trial_id, key of Optuna's own attributes.
+        marks: trial_id, key, value (JSON) of Optuna's own attributes.
     """
 
     name: str
@@ -88,14 +88,18 @@ def read(path: Path) -> Iterator[Raw]:
             for i, trial in enumerate(of_study)
             for key, value in trial["attributes"].items()
         ]
-        marks = [(i, key) for i, trial in enumerate(of_study) for key in trial["marks"]]
+        marks = [
+            (i, key, json.dumps(value))
+            for i, trial in enumerate(of_study)
+            for key, value in trial["marks"].items()
+        ]
         yield Raw(
             study["name"],
             study["directions"],
             rows,
             pd.DataFrame(params, columns=["trial_id", "name", "value", "distribution"]),
             pd.DataFrame(attributes, columns=["trial_id", "key", "value"]),
-            pd.DataFrame(marks, columns=["trial_id", "key"]),
+            pd.DataFrame(marks, columns=["trial_id", "key", "value"]),
         )
 
 
@@ -156,7 +160,7 @@ def _replay(
                         k: (v, distributions[k]) for k, v in entry.get("params", {}).items()
                     },
                     "attributes": dict(entry.get("user_attrs", {})),
-                    "marks": dict.fromkeys(entry.get("system_attrs", {})),
+                    "marks": dict(entry.get("system_attrs", {})),
                     "start": entry.get("datetime_start"),
                     "end": entry.get("datetime_complete"),
                 }
@@ -176,7 +180,7 @@ def _replay(
         case 8:
             trials[entry["trial_id"]]["attributes"].update(entry["user_attr"])
         case 9:
-            trials[entry["trial_id"]]["marks"].update(dict.fromkeys(entry["system_attr"]))
+            trials[entry["trial_id"]]["marks"].update(entry["system_attr"])
         case 2 | 3 | 10:
             pass  # attributes of studies
         case _:

@@ -40,7 +40,8 @@ SELECT a.trial_id, a.key, a.value_json AS value
 FROM trial_user_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
 """
 MARKS = """
-SELECT a.trial_id, a.key FROM trial_system_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
+SELECT a.trial_id, a.key, a.value_json AS value
+FROM trial_system_attributes a JOIN trials t ON t.trial_id = a.trial_id WHERE t.study_id = ?
 """
 
 

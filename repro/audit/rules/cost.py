@@ -36,11 +36,14 @@ def cost(evidence: Evidence) -> Iterator[Part]:
     if timed is not None and not timed.value:
         yield Part("fail", f"{claim.text!r} is claimed, but nothing was timed", (source_of(timed),))
         return
-    engines = {m: evidence.word("timed engine", m) for m in evidence.methods}
-    if all(engines.values()) and len(set(engines.values())) > 1:
-        text = ", ".join(f"{engine} for {m}" for m, engine in engines.items())
-        fact = evidence.fact("timed engine", evidence.methods[0])
-        yield Part("warn", f"timed {text}", (source_of(fact),))
+    for quantity in ("timed engine", "hardware"):
+        used = {m: evidence.word(quantity, m) for m in evidence.methods}
+        if all(used.values()) and len(set(used.values())) > 1:
+            text = ", ".join(f"{word} for {m}" for m, word in used.items())
+            fact = evidence.fact(quantity, evidence.methods[0])
+            yield Part(
+                "warn", f"timed {'on ' if quantity == 'hardware' else ''}{text}", (source_of(fact),)
+            )
     waited = {m: evidence.number("synchronised timing", m) for m in evidence.methods}
     if any(value == 0 for value in waited.values()):
         text = "the clock was read without waiting for the device"

@@ -163,7 +163,7 @@ def _choices(evidence: Evidence, ordered: Collection[str]) -> Iterator[Part]:
         words = {m: _words(evidence, parameter, m) for m in (*tried, *fixed)}
         pooled = pd.concat(list(words.values()))
         # a name or a path, which every trial has for itself, is no choice
-        if 2 * pooled.nunique() > len(pooled):
+        if pooled.empty or 2 * pooled.nunique() > len(pooled):
             continue
         yield from _alone(parameter, tried, others, source)
         if len(words) < 2:

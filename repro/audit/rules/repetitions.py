@@ -154,8 +154,8 @@ def interval(evidence: Evidence) -> Iterator[Part]:
 
 @rule(
     question="Did enough trials of every method end without diverging or failing?",
-    threshold="warn if a method has less than half another's share of trials that ended well, or none, or if a reported "
-    "run diverged or failed",
+    threshold="warn if a method has less than half another's share of trials that ended well, or none, or none with a score, or if a "
+    "reported run diverged or failed",
     why="diverged trials use up budget: a method with few others has searched less than its number of trials says",
     source="tuning playbook, infeasible trials; Sivaprasad et al. 2020",
     mend="state the shares beside the result; give all methods more trials, or a range with fewer unstable rates",
@@ -184,11 +184,23 @@ def divergence(evidence: Evidence) -> Iterator[Part]:
     most = max(well / total for well, total in ended.values())
     values = {f"{m}, diverged or failed": 1 - well / total for m, (well, total) in ended.items()}
     few = [m for m, (well, total) in ended.items() if not well or well / total < most / 2]
-    listed = few or list(ended)
+    # as where all were pruned
+    unscored = [
+        m
+        for m in ended
+        if m not in few and not np.isfinite(evidence.rows("tune", m)["score"]).any()
+    ]
+    listed = few or ([] if unscored else list(ended))
     text = ", ".join(
-        f"{ended[m][1] - ended[m][0]} of {ended[m][1]} trials of {m} diverged or failed"
-        for m in listed
+        [
+            *(
+                f"{ended[m][1] - ended[m][0]} of {ended[m][1]} trials of {m} diverged or failed"
+                for m in listed
+            ),
+            *(f"no trial of {m} has a score" for m in unscored),
+        ]
     )
+    few += unscored
     yield Part("warn" if few else "pass", text, ("rows",), values)
 
 
@@ -210,7 +222,7 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
     """Look for gaps in trial numbers, for missing repetitions and for trials left running."""
     lacking = list(_lacking(evidence))
     yield from lacking
-    counts = {len(evidence.rows("report", m)) for m in evidence.methods}
+    counts = {_num_reported(evidence, m) for m in evidence.methods}
     searched = any(len(evidence.rows("tune", m)) for m in evidence.methods)
     # beside trials, the runs that were reported are not all that were begun
     if not lacking and not searched and len(evidence.methods) > 1 and counts != {0}:
@@ -239,10 +251,16 @@ def survivors(evidence: Evidence) -> Iterator[Part]:
                 yield Part("pass", f"all {len(numbers)} trials are there", ("rows",), method=method)
 
 
+def _num_reported(evidence: Evidence, method: str) -> int:
+    """Return the number of reported runs: of seeds, where these are known."""
+    rows = evidence.rows("report", method)
+    return len(set(rows["seed"]) - {""}) or len(rows)
+
+
 def _lacking(evidence: Evidence) -> Iterator[Part]:
     """Look for repetitions that a method lacks: seeds of methods it shares seeds with, or fewer runs than another has."""
     reported = {m: set(evidence.rows("report", m)["seed"]) - {""} for m in evidence.methods}
-    runs = {m: len(reported[m]) or len(evidence.rows("report", m)) for m in evidence.methods}
+    runs = {m: _num_reported(evidence, m) for m in evidence.methods}
     seeded = any(reported.values())
     most = max(runs, key=lambda m: runs[m])
     for method, own in reported.items():

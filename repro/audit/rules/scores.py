@@ -19,8 +19,9 @@ LEARNED = 0.1
 
 @rule(
     question="Did the search select on validation data, by one metric for all methods?",
-    threshold="fail if trials were scored on the test split or by different metrics, or a method was searched again after "
-    "a test result; warn if trials were scored on the training split, or only validation scores are reported",
+    threshold="fail if trials were scored on the test split or by different metrics, runs were reported on different splits, or a method "
+    "was searched again after a test result; warn if trials were scored on the training split, or only training or validation scores are "
+    "reported",
     why="a score used for selection is the best of many, not an estimate on new data",
     source="how-to-autorl checklist, tuning and test settings; AlgoPerf, validation targets; Cawley & Talbot 2010",
     mend="select on validation data, and read the test split once, for the reported runs",
@@ -40,17 +41,24 @@ def selection(evidence: Evidence) -> Iterator[Part]:
             text = f"searched again {again.value:g} time(s) after a test result"
             yield Part("fail", text, (source_of(again),), method=method)
         reported = evidence.fact("reported split", method)
-        if reported is not None and reported.text == "validation":
-            text = "only validation scores are reported"
+        if reported is not None and reported.text != "test":
+            kind = {"train": "training"}.get(reported.text, reported.text)
+            text = f"only {kind} scores are reported"
             yield Part("warn", text, (source_of(reported),), method=method)
         yield from _match(evidence, method)
-    words = ((m, evidence.word("selection metric", m)) for m in evidence.methods)
-    metrics = {m: word for m, word in words if word}
-    yield from unsaid(evidence, "selection metric", metrics)
-    if len(set(metrics.values())) > 1:
-        text = ", ".join(f"{word} for {m}" for m, word in metrics.items())
-        fact = evidence.fact("selection metric", next(iter(metrics)))
-        yield Part("fail", f"selected by {text}", (source_of(fact),))
+    for quantity, noun in (("selection metric", "selected by"), ("reported split", "reported on")):
+        yield from _apart(evidence, quantity, noun)
+
+
+def _apart(evidence: Evidence, quantity: str, noun: str) -> Iterator[Part]:
+    """Yield one part if methods differ in a word that has to be the same for all."""
+    words = ((m, evidence.word(quantity, m)) for m in evidence.methods)
+    known = {m: word for m, word in words if word}
+    yield from unsaid(evidence, quantity, known)
+    if len(set(known.values())) > 1:
+        text = ", ".join(f"{word} for {m}" for m, word in known.items())
+        fact = evidence.fact(quantity, next(iter(known)))
+        yield Part("fail", f"{noun} {text}", (source_of(fact),))
 
 
 def _match(evidence: Evidence, method: str) -> Iterator[Part]:
@@ -72,7 +80,7 @@ def _match(evidence: Evidence, method: str) -> Iterator[Part]:
 
 @rule(
     question="Does the search minimise what is reported: the same evaluation of a run, last or best?",
-    threshold="fail if one takes the last evaluation and the other the best; warn if the last one counts after early "
+    threshold="fail if one takes the last evaluation and the other the best, or one method the last and another the best; warn if the last one counts after early "
     "stopping with patience",
     why="a last score, taken after the optimum was passed, penalises rates that learn fast",
     source="keras-tuner and tuning-playbook guidance on the best checkpoint; how-to-autorl checklist, objective",
@@ -96,6 +104,8 @@ def objective(evidence: Evidence) -> Iterator[Part]:
         text = f"the {select.text} evaluation selects, the {report.text} is reported"
         status: Status = "pass" if select.text == report.text else "fail"
         yield Part(status, text, (source_of(select), source_of(report)), method=method)
+    yield from _apart(evidence, "selection moment", "selected by the evaluation:")
+    yield from _apart(evidence, "reported moment", "reported is the evaluation:")
 
 
 @rule(

@@ -81,7 +81,7 @@ def _ratio(
     evidence: Evidence, quantity: str, numbers: dict[str, float], what: str, warn: float, fail: float
 ) -> Part:  # fmt: skip
     most, least = (pick(numbers, key=lambda m: numbers[m]) for pick in (max, min))
-    ratio = numbers[most] / numbers[least] if numbers[least] else math.inf
+    ratio = numbers[most] / numbers[least] if numbers[least] else math.inf if numbers[most] else 1.0
     text = f"{numbers[most]:g} {what} for {most}, {numbers[least]:g} {what} for {least}"
     if ratio == 1:
         text = f"{numbers[most]:g} {what} for {'every method' if len(numbers) > 1 else most}"
