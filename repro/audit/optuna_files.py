@@ -17,8 +17,9 @@ import pandas as pd
 
 from repro.audit import mapping, optuna_journal, optuna_sqlite
 from repro.audit.evidence import FINISHED, Evidence, Range
+from repro.audit.hints import constant_apart
 from repro.audit.optuna_journal import Raw
-from repro.audit.trials import constant_apart, from_rows
+from repro.audit.trials import from_rows
 from repro.protocol import Fact
 
 ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
