@@ -273,7 +273,7 @@ def test_a_table_that_means_nothing_is_refused_in_one_line(
         (["--csv", "examples/trials.csv", "rike2022"], "audited by itself"),
         (["--optuna", "examples/search.journal", "--studies", "x"], "no study 'x'. Choose from: plain, momentum"),
         (["--optuna", "examples/search.journal", "--map", "method=x"], "no hyperparameter or user attribute 'x'"),
-        (["--optuna", "examples/search.journal", "examples/search.journal"], "is in two storages"),
+        (["--optuna", "examples/search.journal", "examples/search.journal"], "expected storages that differ. Found one twice"),
         (["--optuna", "examples/search.journal", "--maximise"], "says itself whether it maximises"),
         (["rike2023"], "Unknown comparison 'rike2023'"),
         (["examples/trials.csv"], "`--csv examples/trials.csv` for a table of trials"),

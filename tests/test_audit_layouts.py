@@ -39,7 +39,7 @@ def test_an_objective_may_be_minimised_or_maximised() -> None:
     assert any("smaller values of 'objective' are taken for better ones" in note for note in notes)
 
 
-@pytest.mark.parametrize("column", ["dataset_name", "config.dataset_name", "task-name", "data_set", "EnvName"])  # fmt: skip
+@pytest.mark.parametrize("column", ["dataset_name", "config.dataset_name", "task-name", "data_set", "EnvName", "user_attrs_dataset"])  # fmt: skip
 def test_several_problems_are_seen_under_common_names(column: str) -> None:
     rows = [(m, p, *pair) for m, p, pair in product("ab", ("mnist", "cifar"), GRID)]
     with pytest.raises(

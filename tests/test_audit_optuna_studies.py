@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 from outsiders import of_rule
 
-from repro.audit import optuna_files
+from repro.audit import optuna_files, optuna_marks
+from repro.audit.evidence import Range
 
 if TYPE_CHECKING:
     import optuna
@@ -85,6 +87,19 @@ def test_a_trial_that_broke_a_constraint_is_no_winner(kind: str, key: str, tmp_p
     assert any(f"study 'a': {broken} trial" in n and "cannot win" in n for n in evidence.notes)
 
 
+def test_marks_that_mean_nothing_are_left_alone() -> None:
+    texts = {
+        "constraints": ['"x"', "null", "[null, 1]"],
+        "search_space": ["3", "{}", '{"lr": ["x"]}'],
+    }
+    for key, values in texts.items():
+        for value in values:
+            marks = pd.DataFrame({"trial_id": [0], "key": [key], "value": [value]})
+            declared = {("a", "lr"): Range(0.0, 1.0, log=False)}
+            assert optuna_marks.infeasible(marks) == ({0} if "1" in value else set())
+            assert optuna_marks.ranges_of_grids(marks, pd.Series(["a"]), declared) == {}
+
+
 def journal(path: str) -> Any:
     """Return a journal as Optuna opens it."""
     import optuna
@@ -126,6 +141,19 @@ def test_studies_on_several_data_sets_are_refused(kind: str, tmp_path: Path) -> 
     evidence = optuna_files.from_storages([url], {}, only=["mnist-a", "mnist-b"])
     assert evidence.methods == ("mnist-a", "mnist-b")
     assert not any("is not read" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_studies_of_one_name_are_called_after_their_files(kind: str, tmp_path: Path) -> None:
+    urls = []
+    for method in ("sgd", "adam"):
+        (tmp_path / method).mkdir()
+        urls.append(write(tmp_path / method / kind, ("search", random(), 3, {})))
+    assert optuna_files.from_storages(urls, {}).methods == ("sgd", "adam")
+    assert optuna_files.from_storages(urls, {}, only=["search"]).methods == ("sgd", "adam")
+    write(tmp_path / "adam" / kind, ("more", random(), 3, {}))
+    names = ("sgd search", "adam search", "more")
+    assert optuna_files.from_storages(urls, {}).methods == names
 
 
 @pytest.mark.parametrize("kind", KINDS)

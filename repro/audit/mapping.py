@@ -58,6 +58,8 @@ PREFIXED = ("method", "seed")
 LENGTH = "epochs"
 """What is none either where every method has one number of them."""
 
+NOTED = ("user_attrs_", "tags.")
+"""Beginnings of columns with what users note at runs."""
 PROBLEMS = re.compile(
     r"(data_?set|data|task|problem|env|environment|benchmark)([\W_]?name)?|env[\W_]?id",
     re.IGNORECASE,
@@ -263,7 +265,8 @@ def refuse_several_problems(table: pd.DataFrame, found: Columns, name: str) -> N
     """
     read = {*found.given.values(), *found.params.values(), *found.settings.values()}
     for column in map(str, table.columns):
-        short = column.removeprefix(next((p for p in LISTS["params"] if column.startswith(p)), ""))
+        prefixes = (*LISTS["params"], *NOTED)
+        short = column.removeprefix(next((p for p in prefixes if column.startswith(p)), ""))
         if not PROBLEMS.fullmatch(short) or column in read - set(found.params.values()):
             continue
         if table.groupby(found.given["method"])[column].nunique().min() > 1:

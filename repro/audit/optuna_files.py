@@ -6,44 +6,27 @@ with the ranges that they were drawn from, user attributes.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from repro.audit import mapping, optuna_journal, optuna_sqlite
+from repro.audit import mapping, optuna_journal, optuna_marks, optuna_sqlite
 from repro.audit.evidence import FINISHED, Evidence, Range
 from repro.audit.hints import constant_apart
 from repro.audit.optuna_journal import Raw
+from repro.audit.several_files import names_of
 from repro.audit.trials import from_rows
 from repro.protocol import Fact
 
 ATTRIBUTES = ("seed", "role", "epochs", "steps", "validation", "test", "accuracy")
 """User attributes that are read if trials have them, and that a map may rename."""
-ENQUEUED = "fixed_params"
-"""Optuna's own attribute of a trial whose values were given, so that no sampler chose them."""
-CONSTRAINTS = "constraints"
-"""How Optuna's own attributes begin that have one number a constraint, above 0 where the trial broke it."""
-GRID = "search_space"
-"""Optuna's own attribute of a trial with all values that a grid search tries, by hyperparameter."""
 UNREAD = "attribute "
 """Beginning of columns with user attributes that nobody gave a meaning."""
-SAMPLERS = {
-    "grid_id": "grid",
-    "gp": "Gaussian process",
-    "tpe": "TPE",
-    "cma": "CMA-ES",
-    "sepcma": "CMA-ES, separable",
-    "cmawm": "CMA-ES, with margin",
-    "nsga2": "NSGA-II",
-    "NSGAIISampler": "NSGA-II",
-    "NSGAIIISampler": "NSGA-III",
-}
-"""Samplers by how the attributes begin that they leave at some trials. Random and Sobol leave none, nor does TPE by default."""
 
 
 def from_storages(
@@ -60,13 +43,14 @@ def from_storages(
         urls: Each `sqlite:///FILE`, or the path of a SQLite file or of a journal.
         columns: Renames user attributes (`seed=run_seed`). `method=NAME` takes the method from the hyperparameter
             or user attribute NAME rather than from the study; trials without it are left out, and a note says how
-            many of these had finished. `settings=NAME:NAME` takes user attributes for settings. `param lr=lr_sgd:lr_adam` says that these are one hyperparameter.
+            many of these had finished. `settings=NAME:NAME` takes user attributes for settings. `param lr=lr_sgd:lr_adam`
+            says that these are one hyperparameter.
         only: Names of studies to keep; none means all.
         facts: What else is known.
         reported: Whether all trials are reported runs, none of them trials of a search.
 
     Returns:
-        The evidence, with the studies as methods in the order of the storages.
+        The evidence, with the studies as methods in the order of the storages; where two have one name, their files name them.
 
     Raises:
         ValueError: If a storage cannot be read, is of another schema, or its studies cannot be compared.
@@ -75,44 +59,30 @@ def from_storages(
     ranges: dict[tuple[str, str], Range | None] = {}
     directions: dict[str, bool] = {}
     notes: list[str] = []
-    every: list[str] = []
     attributes: set[str] = set()
     gathered = mapping.aliases(columns)
     columns = _without_aliases(columns)
     settings = [name for name in columns.pop("settings", "").split(":") if name]
     keys = {columns.get(a, a): a for a in ATTRIBUTES}
-    wanted, paths = tuple(only), []
-    for url in urls:
-        path = _path(url)
-        paths.append(path)
-        read = optuna_sqlite.read if _is_sqlite(path) else optuna_journal.read
-        for raw in read(path):
-            every.append(raw.name)
-            if wanted and raw.name not in wanted:
-                continue
-            if raw.name in directions:
-                raise ValueError(f"Study {raw.name!r} is in two storages. Give only one of them.")
-            directions[raw.name] = _maximises(raw, path)
-            rows, bounds, left_out = _assemble(raw, keys, columns.get("method"), settings)
-            if broken := len(_infeasible(raw.marks)):
-                notes.append(
-                    f"study {raw.name!r}: {broken} {'trial' if broken == 1 else 'trials'} broke a constraint, and cannot win"
-                )
-            if left_out:
-                notes.append(
-                    f"study {raw.name!r}: {left_out} of {raw.trials['status'].isin(FINISHED).sum()} finished trials "
-                    f"have no {columns['method']!r}, which `--map method=` names: left out, and missing from every count"
-                )
-            if not len(raw.trials):
-                notes.append(f"study {raw.name!r} has no trials: left out")
-            attributes |= set(raw.attributes["key"])
-            frames.append(rows)
-            ranges |= bounds
+    paths = [_path(url) for url in urls]
     name = ", ".join(path.name for path in paths)
-    if missing := [study for study in wanted if study not in directions]:
-        raise ValueError(
-            f"{name}: no study {missing[0]!r}. Choose from: {', '.join(every) or 'none'}."
-        )
+    for path, raw in _studies(paths, tuple(only), name):
+        directions[raw.name] = _maximises(raw, path)
+        rows, bounds, left_out = _assemble(raw, keys, columns.get("method"), settings)
+        if broken := len(optuna_marks.infeasible(raw.marks)):
+            notes.append(
+                f"study {raw.name!r}: {broken} {'trial' if broken == 1 else 'trials'} broke a constraint, and cannot win"
+            )
+        if left_out:
+            notes.append(
+                f"study {raw.name!r}: {left_out} of {raw.trials['status'].isin(FINISHED).sum()} finished trials "
+                f"have no {columns['method']!r}, which `--map method=` names: left out, and missing from every count"
+            )
+        if not len(raw.trials):
+            notes.append(f"study {raw.name!r} has no trials: left out")
+        attributes |= set(raw.attributes["key"])
+        frames.append(rows)
+        ranges |= bounds
     if not frames or not sum(map(len, frames)):
         raise ValueError(f"{name}: holds no trials.")
     _refuse_unknown([*columns.items(), *(("settings", s) for s in settings)], attributes, name)
@@ -166,6 +136,37 @@ def _shared_direction(directions: Mapping[str, bool], name: str) -> bool:
             f"{name}: some studies maximise and others minimise ({told}). Choose studies of one direction with `--studies`."
         )
     return next(iter(directions.values()))
+
+
+def _studies(paths: Sequence[Path], wanted: Collection[str], name: str) -> list[tuple[Path, Raw]]:
+    """Return the studies that are wanted, all if none is named, each with its storage; those of one name are called after their files.
+
+    Raises:
+        ValueError: If there is no such study, or a storage is given twice.
+    """
+    every = [
+        (path, raw)
+        for path in paths
+        for raw in (optuna_sqlite.read if _is_sqlite(path) else optuna_journal.read)(path)
+    ]
+    if missing := [study for study in wanted if study not in {raw.name for _, raw in every}]:
+        known = ", ".join(raw.name for _, raw in every)
+        raise ValueError(f"{name}: no study {missing[0]!r}. Choose from: {known or 'none'}.")
+    chosen = [(path, raw) for path, raw in every if not wanted or raw.name in wanted]
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ValueError(f"{name}: expected storages that differ. Found one twice.")
+    times = collections.Counter(raw.name for _, raw in chosen)
+    files = dict(zip(paths, names_of(paths), strict=True))
+    alone = len({raw.name for _, raw in chosen}) == 1
+    return [
+        (
+            path,
+            raw
+            if times[raw.name] == 1
+            else raw._replace(name=files[path] if alone else f"{files[path]} {raw.name}"),
+        )
+        for path, raw in chosen
+    ]
 
 
 def _without_unread(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[str]]:
@@ -251,8 +252,10 @@ def _assemble(
             continue
         wide[f"param {parameter}"] = values
         declared[str(parameter)] = of_parameter
-    wide["enqueued"] = wide.index.isin(raw.marks["trial_id"][raw.marks["key"] == ENQUEUED])
-    wide["sampler"] = _samplers(raw.marks).reindex(wide.index)
+    wide["enqueued"] = wide.index.isin(
+        raw.marks["trial_id"][raw.marks["key"] == optuna_marks.ENQUEUED]
+    )
+    wide["sampler"] = optuna_marks.samplers(raw.marks).reindex(wide.index)
     reports = wide.get("steps")
     for attribute, key in keys.items():
         of_attribute = raw.attributes[raw.attributes["key"] == attribute]
@@ -267,7 +270,7 @@ def _assemble(
         wide = wide.drop(columns="steps", errors="ignore")
     wide = wide.join(_others(raw.attributes, {*keys, method, "diverged"}, settings))
     # what the sampler had to avoid has a score that counts for nothing, like one of a pruned trial
-    broken = wide.index.isin(_infeasible(raw.marks)) & (wide["status"] == "done")
+    broken = wide.index.isin(optuna_marks.infeasible(raw.marks)) & (wide["status"] == "done")
     wide.loc[broken, "status"] = "pruned"
     lost = raw.attributes[raw.attributes["key"] == "diverged"]
     if len(lost):  # `repro.search` marks trials that have a finite worst score so
@@ -287,7 +290,7 @@ def _assemble(
         for parameter, rows in declared.items()
         if len(own := rows[rows["trial_id"].isin(trials.index)])
     }
-    bounds |= _of_grids(raw.marks, wide["method"], bounds)
+    bounds |= optuna_marks.ranges_of_grids(raw.marks, wide["method"], bounds)
     return wide.reset_index(drop=True), bounds, int(nameless.sum())
 
 
@@ -305,43 +308,6 @@ def _others(
     return pd.DataFrame(found)
 
 
-def _of_grids(
-    marks: pd.DataFrame, methods: pd.Series, bounds: Mapping[tuple[str, str], Range | None]
-) -> dict[tuple[str, str], Range]:
-    """Return the ranges of grids, by method and hyperparameter: what a trial might draw from besides is never tried."""
-    grids = marks[marks["key"] == GRID].set_index("trial_id")["value"]
-    found = {}
-    for (method, parameter), declared in bounds.items():
-        # a study has one grid, which every trial repeats
-        own = grids[grids.index.isin(methods.index[methods == method])]
-        values = json.loads(own.iloc[0]).get(parameter) if len(own) else None
-        if declared is not None and values:
-            ends = [_end(v) for v in values]
-            found[method, parameter] = Range(min(ends), max(ends), declared.log)
-    return found
-
-
-def _infeasible(marks: pd.DataFrame) -> set[int]:
-    """Return the trials that broke a constraint."""
-    told = marks[marks["key"].str.partition(":")[0] == CONSTRAINTS] if len(marks) else marks
-    read = [
-        (trial, json.loads(text))
-        for trial, text in zip(told["trial_id"], told["value"], strict=True)
-    ]
-    return {
-        trial
-        for trial, numbers in read
-        if any(n > 0 for n in (numbers if isinstance(numbers, list) else [numbers or 0.0]))
-    }
-
-
-def _samplers(marks: pd.DataFrame) -> pd.Series:
-    """Return the sampler that chose the values of each trial where one left its mark, by trial."""
-    begins = marks["key"].str.partition(":")[0] if len(marks) else marks["key"]
-    left = marks.assign(sampler=begins.map(SAMPLERS)).dropna(subset=["sampler"])
-    return left.drop_duplicates("trial_id").set_index("trial_id")["sampler"]
-
-
 def _as_far_as_run(lengths: pd.Series, reports: pd.Series, status: pd.Series) -> pd.Series:
     """Return the lengths that trials state, and of pruned ones no more than their reports show at the pace of those that were not.
 
@@ -357,20 +323,14 @@ def _as_far_as_run(lengths: pd.Series, reports: pd.Series, status: pd.Series) ->
 def _range(kinds: Sequence[Mapping[str, Any]]) -> Range:
     """Return the range that distributions cover together."""
     attributes = [kind["attributes"] for kind in kinds]
-    low = min(_end(v) for a in attributes for v in a.get("choices", (a.get("low"),)))
-    high = max(_end(v) for a in attributes for v in a.get("choices", (a.get("high"),)))
+    low = min(optuna_marks.end_of(v) for a in attributes for v in a.get("choices", (a.get("low"),)))
+    high = max(
+        optuna_marks.end_of(v) for a in attributes for v in a.get("choices", (a.get("high"),))
+    )
     if any("choices" in a for a in attributes):
         return Range(low, high, low > 0 and high / low >= 10)
     logs = (kind["attributes"].get("log") or "LogUniform" in kind["name"] for kind in kinds)
     return Range(low, high, any(logs), len({(a["low"], a["high"]) for a in attributes}))
-
-
-def _end(value: float) -> float:
-    """Return an end of a range as a number; a whole number too large for a double becomes infinite, which is no end."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.copysign(math.inf, value > 0 or -1)
 
 
 def _method(raw: Raw, wide: pd.DataFrame, method: str) -> pd.Series:
