@@ -134,13 +134,15 @@ def test_studies_on_several_data_sets_are_refused(kind: str, tmp_path: Path) -> 
     )
     told = (
         r"expected trials on one problem. Found several in the user attribute 'dataset' \(mnist, cifar\). Audit the studies of "
-        "one at a time, by `--studies`"
+        "one at a time, by `--studies`; or say `--map settings=dataset` if it is no problem"
     )
     with pytest.raises(ValueError, match=told):
         optuna_files.from_storages([url], {})
     evidence = optuna_files.from_storages([url], {}, only=["mnist-a", "mnist-b"])
     assert evidence.methods == ("mnist-a", "mnist-b")
     assert not any("is not read" in note for note in evidence.notes)
+    evidence = optuna_files.from_storages([url], {"settings": "dataset"})
+    assert of_rule(evidence, "settings")[0] == "fail"
 
 
 @pytest.mark.parametrize("kind", KINDS)

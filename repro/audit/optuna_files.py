@@ -181,13 +181,23 @@ def _without_unread(rows: pd.DataFrame, name: str) -> tuple[pd.DataFrame, list[s
         if not mapping.PROBLEMS.fullmatch(short):
             continue
         known = rows[rows[column].notna()]
+        # what nearly every trial has for itself is no problem
+        if 2 * known[column].nunique() > len(known):
+            continue
         own = [frozenset(map(str, values)) for _, values in known.groupby("method")[column]]
         if any(len(each) > 1 for each in own) or (column in unread and len(set(own)) > 1):
-            kind = "user attribute" if column in unread else "hyperparameter"
+            kind, mend = "hyperparameter", "Audit an export of the trials on one, by `--csv`."
+            if column in unread:
+                kind, mend = (
+                    "user attribute",
+                    (
+                        "Audit the studies of one at a time, by `--studies`; or say "
+                        f"`--map settings={short}` if it is no problem."
+                    ),
+                )
             values = ", ".join(map(str, known[column].unique()[:3]))
             raise ValueError(
-                f"{name}: expected trials on one problem. Found several in the {kind} {short!r} ({values}). Audit the studies of one "
-                "at a time, by `--studies`, or export the trials of one and use `--csv`."
+                f"{name}: expected trials on one problem. Found several in the {kind} {short!r} ({values}). {mend}"
             )
     apart = constant_apart(rows, ["method"], unread)
     notes = [
