@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 from outsiders import of_rule
 
-from repro.audit import direction, stated, trials
+from repro.audit import direction, stated, table_files, trials
 from repro.audit.evidence import Evidence, Range
 from repro.audit.trials import from_rows
 
@@ -78,6 +80,19 @@ def test_a_column_that_nobody_reads_and_methods_differ_in_is_said() -> None:
     # a second name of the method is no setting
     named = [(m, f"{m}-v2", *pair) for m, pair in product("ab", GRID)]
     assert not any("is not read" in n for n in read("method,algo,lr,score", named, params="lr").notes)  # fmt: skip
+
+
+def test_lists_of_one_number_are_numbers(tmp_path: Path) -> None:
+    rows = [
+        {"method": m, "vals": {"lr": [lr], "wd": [0.1] if m == "a" else []}, "score": score}
+        for m, (lr, score) in product("ab", GRID)
+    ]
+    path = tmp_path / "trials.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    evidence = trials.from_table(table_files.read_table(path), {"params": "vals.lr:vals.wd"}, "x")
+    assert evidence.number("best vals.lr", "a") == 0.01
+    assert evidence.number("tuned with vals.wd", "a") == 0.1
+    assert evidence.fact("tuned with vals.wd", "b") is None
 
 
 # --- where values come from -----------------------------------------------------------------------------------
@@ -295,6 +310,35 @@ def test_a_seed_that_was_run_again_is_one_run() -> None:
     evidence = read("method,role,number,seed,score", rows)
     told = ("pass", "no method has fewer reported runs than another: 6")
     assert of_rule(evidence, "survivors") == told
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        (("a: searched from lr=2", "searched to lr=1"), "'searched from lr' below 'searched to lr'. Found 2 and 1"),
+        (("a: reported examples=64", "reported split size=10"), "no larger than 'reported split size'. Found 64 and 10"),
+        (("searched to lr=1", "b: best lr=5"), "'best lr' no larger than 'searched to lr'. Found 5 and 1"),
+        (("searched from lr=1", "best lr=0.5"), "'searched from lr' no larger than 'best lr'. Found 1 and 0.5"),
+    ],
+)  # fmt: skip
+def test_facts_of_a_method_and_of_all_may_not_exclude_each_other(
+    facts: Sequence[str], told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        stated.parse_facts(facts)
+    assert stated.parse_facts(["searched from lr=0.1", "searched to lr=1", "best lr=1"])
+
+
+def test_patience_that_differs_is_a_setting_that_differs() -> None:
+    evidence = final(["a: early stopping patience=5", "b: early stopping patience=50"])
+    told = ("fail", "early stopping patience: 5 for a, 50 for b")
+    assert of_rule(evidence, "settings") == told
+
+
+def test_a_reported_run_that_was_cut_short_is_said() -> None:
+    notes = final(epochs=[10] * 11 + [3]).notes
+    assert any("reported runs of b are 3 to 10 epochs long" in note for note in notes)
+    assert not any("reported runs of a" in note for note in notes)
 
 
 # --- searches that look alike ---------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def parse_facts(texts: Iterable[str]) -> tuple[Fact, ...]:
                 f"`--fact` states {fact.quantity!r}{of} twice: {_shown(first)} and {_shown(fact)}. Leave one out."
             )
     for told in by_method.values():
-        _refuse_pairs(told)
+        _refuse_pairs({**by_method.get("", {}), **told})
     return tuple(facts)
 
 
@@ -138,6 +138,12 @@ def _refuse_pairs(told: Mapping[str, Fact]) -> None:
         )
     lows = {q.removeprefix(LOWEST): f for q, f in told.items() if q.startswith(LOWEST)}
     pairs = [(low.quantity, f"{HIGHEST}{name}", True) for name, low in lows.items()]
+    pairs += [(f"{LOWEST}{name}", f"best {name}", False) for name in lows]
+    pairs += [
+        (f"best {name}", quantity, False)
+        for quantity in told
+        if (name := quantity.removeprefix(HIGHEST)) != quantity
+    ]
     for less, more, strictly in (*pairs, *((*pair, False) for pair in PARTS)):
         low, high = (told[q].value if q in told else None for q in (less, more))
         if low is not None and high is not None and (low > high or (strictly and low == high)):

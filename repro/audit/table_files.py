@@ -298,5 +298,9 @@ def _flattened(frame: pd.DataFrame) -> pd.DataFrame:
 def _plain(values: pd.Series) -> pd.Series:
     """Return values with lists as texts; whole numbers stay whole, which `map` does not ensure beside a blank."""
     lists = [v.tolist() if isinstance(v, np.ndarray) else v for v in values]
+    several = [v for v in lists if isinstance(v, (list, tuple))]
+    if several and max(map(len, several)) == 1:
+        # Hyperopt writes every value so, and nothing where a trial has none
+        lists = [next(iter(v), None) if isinstance(v, (list, tuple)) else v for v in lists]
     texts = [json.dumps(v, default=str) if isinstance(v, (list, tuple)) else v for v in lists]
     return pd.Series(texts, index=values.index, dtype=object)

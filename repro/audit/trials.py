@@ -25,6 +25,8 @@ NO_PARAMS = (
 )
 
 
+LONGER = 1.1
+"""Reported runs of one method are of one length if none is so many times as long as another."""
 FEW = 5
 """Times of fewer rows may grow by chance."""
 
@@ -207,7 +209,7 @@ def from_rows(
     runs = runs_frame(rows)
     _refuse_duplicates(runs, name)
     methods = tuple(dict.fromkeys(runs["method"]))
-    notes += _notes(runs, methods)
+    notes += _notes(runs, methods, unit)
     every = [
         fact
         for fact in count(runs, ranges, name, unit)
@@ -251,7 +253,7 @@ def _compared_by_test(
         yield f"reported runs are compared by {test!r}, trials by {score!r}"
 
 
-def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
+def _notes(runs: pd.DataFrame, methods: tuple[str, ...], unit: str) -> Iterator[str]:
     """Yield notes on what the rows leave open, and how it was read."""
     if len(methods) == 1:
         told = [
@@ -267,6 +269,12 @@ def _notes(runs: pd.DataFrame, methods: tuple[str, ...]) -> Iterator[str]:
     for alike in plain.values():
         if len(alike) > 1:
             yield f"{', '.join(alike)} differ only in case, and are taken for different methods"
+    for who, lengths in runs[runs["role"] == "report"].groupby("method")["length"]:
+        if lengths.max() > LONGER * lengths.min():
+            yield (
+                f"reported runs of {who} are {lengths.min():g} to {lengths.max():g} {unit} long; shorter ones count like the others, "
+                "which is right if they stopped early by themselves"
+            )
     if not (runs["role"] == "report").any():
         yield (
             "no reported runs: every row is taken for a trial of a search; `--reported` takes every row for a "

@@ -58,6 +58,10 @@ def settings(evidence: Evidence) -> Iterator[Part]:
             text = ", ".join(f"{value} for {', '.join(m)}" for value, m in groups.items())
             status: Status = "warn" if setting in PAIRING else "fail"
             yield Part(status, f"{setting}: {text}", (source_of(first),))
+    patience = {m: evidence.number("early stopping patience", m) for m in evidence.methods}
+    if len({num for num in patience.values() if num is not None}) > 1:
+        told = ", ".join(f"{num:g} for {m}" for m, num in patience.items() if num is not None)
+        yield Part("fail", f"early stopping patience: {told}")
     yield from _lengths(evidence)
 
 
