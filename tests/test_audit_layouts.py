@@ -286,6 +286,9 @@ def test_a_column_that_divides_the_rows_of_every_method_is_said() -> None:
     evidence = final(model=["cnn", "mlp"] * 6, seed=[""] * 12)
     told = "column 'model' is not read, and divides the rows of every method alike (cnn, mlp)"
     assert any(told in note for note in evidence.notes)
+    # a column may hold words and numbers
+    notes = final(model=["cnn", 3] * 6, seed=[""] * 12).notes
+    assert any("divides the rows of every method alike (3, cnn)" in note for note in notes)
 
 
 def test_a_setting_that_differs_in_reported_runs_alone_is_said() -> None:

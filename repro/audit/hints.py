@@ -122,7 +122,7 @@ def _dividing(
             continue
         words = [
             tuple(sorted(own.value_counts().items()))
-            for _, own in table[column].groupby(table[method])
+            for _, own in table[column].astype("str").groupby(table[method])
         ]
         if len(set(words)) == 1 and len(words) > 1 and 2 <= len(words[0]) <= num / 2:
             yield column, ", ".join(str(word) for word, _ in words[0][:3])
